@@ -1,0 +1,64 @@
+"""Inlay: fine-tune large pretrained Transformers by small adapters inside a frozen base.
+
+The public names are imported when they are first used, so that `import inlay` and the command
+line start without PyTorch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inlay.adapters.attach import attach as attach
+    from inlay.adapters.attach import detach as detach
+    from inlay.adapters.bank import Adapters as Adapters
+    from inlay.compose.nodes import Stack as Stack
+    from inlay.methods.bottleneck import Bottleneck as Bottleneck
+    from inlay.methods.comparators import Full as Full
+    from inlay.methods.comparators import Head as Head
+    from inlay.methods.comparators import Top as Top
+    from inlay.methods.conv import ConvAdapter as ConvAdapter
+    from inlay.methods.ends import EmbeddingAdapter as EmbeddingAdapter
+    from inlay.methods.ends import OutputAdapter as OutputAdapter
+    from inlay.methods.lora import LoRA as LoRA
+    from inlay.sites.probe import probe as probe
+    from inlay.sites.sitemap import Site as Site
+    from inlay.sites.sitemap import SiteMap as SiteMap
+    from inlay.store.load import load as load
+    from inlay.store.save import save as save
+
+_HOMES = {
+    "Adapters": "inlay.adapters.bank",
+    "Bottleneck": "inlay.methods.bottleneck",
+    "ConvAdapter": "inlay.methods.conv",
+    "EmbeddingAdapter": "inlay.methods.ends",
+    "Full": "inlay.methods.comparators",
+    "Head": "inlay.methods.comparators",
+    "LoRA": "inlay.methods.lora",
+    "OutputAdapter": "inlay.methods.ends",
+    "Site": "inlay.sites.sitemap",
+    "SiteMap": "inlay.sites.sitemap",
+    "Stack": "inlay.compose.nodes",
+    "Top": "inlay.methods.comparators",
+    "attach": "inlay.adapters.attach",
+    "detach": "inlay.adapters.attach",
+    "load": "inlay.store.load",
+    "probe": "inlay.sites.probe",
+    "save": "inlay.store.save",
+}
+
+__all__ = sorted(_HOMES)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'inlay' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,190 @@
+"""One adapter on a model: its method, its placement, and its trained weights."""
+
+from collections.abc import Mapping
+from typing import cast, final
+
+import torch
+from torch import nn
+
+from inlay.errors import SiteError
+from inlay.methods.base import (
+    AbstractAdapterLayer,
+    AbstractMethod,
+    AbstractSiteMethod,
+    AbstractWeightMethod,
+    Place,
+)
+from inlay.sites.placement import Placement
+from inlay.sites.sitemap import Site, SiteMap
+
+
+@final
+class Entry(nn.Module):
+    """An adapter: layers at sites, or copies of base weights, and its heads.
+
+    Attributes:
+        name: The adapter's name.
+        method: Its settings.
+        placement: The query it was placed with; `None` for a comparator.
+        layers: Site name -> layer, in the order of the sites.
+        weights: Path of a base parameter -> the trained copy; empty but for comparators.
+        head: The head that a task gave, or `None`.
+        own_heads: Path of a head module of the model -> the adapter's copy of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        method: AbstractMethod,
+        placement: Placement | None,
+        layers: Mapping[str, AbstractAdapterLayer],
+        weights: Mapping[str, nn.Parameter],
+        head: nn.Module | None,
+        own_heads: Mapping[str, nn.Module],
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.method = method
+        self.placement = placement
+        # Names may hold dots, which a module's name may not: keep the names beside the modules.
+        self._sites = tuple(layers)
+        self._index = {site: index for index, site in enumerate(self._sites)}
+        self._layers = nn.ModuleList(layers.values())
+        self._weight_paths = tuple(weights)
+        self._weights = nn.ParameterList(weights.values())
+        self.head = head
+        self._head_paths = tuple(own_heads)
+        self._own_heads = nn.ModuleList(own_heads.values())
+
+    def layer_at(self, site: str) -> AbstractAdapterLayer | None:
+        """Return the layer at a site, or `None` if the adapter does not act there."""
+        index = self._index.get(site)
+        return None if index is None else cast(AbstractAdapterLayer, self._layers[index])
+
+    @property
+    def layers(self) -> dict[str, AbstractAdapterLayer]:
+        """Site name -> layer."""
+        return dict(zip(self._sites, self._layers, strict=True))  # type: ignore[arg-type]
+
+    @property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """Path of a base parameter -> the trained copy."""
+        return dict(zip(self._weight_paths, self._weights, strict=True))
+
+    @property
+    def own_heads(self) -> dict[str, nn.Module]:
+        """Path of a head module of the model -> the adapter's copy."""
+        return dict(zip(self._head_paths, self._own_heads, strict=True))
+
+    @property
+    def num_adapter_parameters(self) -> int:
+        """Count the weights of the layers, or the copied base weights; heads not included."""
+        return sum(p.numel() for p in [*self._layers.parameters(), *self._weights])
+
+    @property
+    def num_head_parameters(self) -> int:
+        """Count the weights of the heads."""
+        heads = [*self._own_heads.parameters()]
+        return sum(p.numel() for p in heads + list(self.head.parameters() if self.head else []))
+
+    def restore_placement(self, query: tuple[str, str, str] | None) -> None:
+        """Take over the query of a saved adapter: at, layers and submodel."""
+        if query is not None:
+            at, layers, submodel = query
+            self.placement = Placement(at=at, layers=layers, submodel=submodel)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return all trained tensors by names that do not depend on the adapter's name.
+
+        `site/<site>/<parameter>`, `weight/<path>`, `head/<parameter>` and
+        `own_head/<path>/<parameter>`; buffers are included.
+        """
+        named: dict[str, torch.Tensor] = {}
+        for site, layer in self.layers.items():
+            named |= {f"site/{site}/{key}": value for key, value in layer.state_dict().items()}
+        named |= {f"weight/{path}": weight.detach() for path, weight in self.weights.items()}
+        if self.head is not None:
+            named |= {f"head/{key}": value for key, value in self.head.state_dict().items()}
+        for path, head in self.own_heads.items():
+            named |= {f"own_head/{path}/{k}": value for k, value in head.state_dict().items()}
+        return named
+
+
+def reads_stream(layer: AbstractAdapterLayer) -> bool:
+    """Tell whether a layer needs the residual stream, not only what its module takes or gives."""
+    return layer.reads not in ("x", "in")
+
+
+def build_layers(
+    method: AbstractSiteMethod, sites: tuple[Site, ...]
+) -> dict[str, AbstractAdapterLayer]:
+    """Build a method's layer for each site.
+
+    Raises:
+        SiteError: If the method cannot act at one of the sites.
+    """
+    layers = {}
+    for site in sites:
+        if site.kind not in method.kinds:
+            raise SiteError(
+                f"{type(method).__name__} cannot act at {site.name!r}, a site of kind "
+                f"{site.kind!r}; it acts at {', '.join(sorted(method.kinds))}."
+            )
+        place = Place(
+            width=site.width, in_width=site.in_width, kind=site.kind, block=site.block,
+            position_dims=2 if site.channel_dim != -1 else 1, causal=site.causal,
+        )  # fmt: skip
+        layer = method.build(place)
+        if reads_stream(layer) and site.stream_module is None:
+            raise SiteError(
+                f"{type(method).__name__} reads {layer.reads!r}, which {site.name!r} "
+                "does not offer."
+            )
+        layers[site.name] = layer
+    return layers
+
+
+def copy_weights(
+    method: AbstractWeightMethod, parameters: Mapping[str, nn.Parameter], sites: SiteMap
+) -> dict[str, nn.Parameter]:
+    """Copy the base weights that a comparator trains.
+
+    Args:
+        method: The comparator.
+        parameters: The base's parameters by path, heads left out.
+        sites: The model's sites; say which modules are blocks and what is behind them.
+
+    Returns:
+        Path -> a new parameter with equal values, in at least float32.
+    """
+    chosen: list[str] = []
+    for submodel in sites.submodels():
+        num_blocks = sites.num_blocks(submodel)
+        first = method.first_block(num_blocks)
+        if first is None:
+            chosen = list(parameters)
+            break
+        modules = [
+            site.module
+            for site in sites
+            if site.submodel == submodel
+            and (
+                (site.kind == "block" and site.block is not None and site.block >= first)
+                or (site.kind == "output" and first < num_blocks)
+            )
+        ]
+        chosen += [p for p in parameters if any(p.startswith(f"{m}.") for m in modules)]
+    copies: dict[str, nn.Parameter] = {}
+    seen: dict[int, nn.Parameter] = {}
+    for path in dict.fromkeys(chosen):
+        original = parameters[path]
+        if not original.is_floating_point():
+            continue
+        dtype = torch.promote_types(original.dtype, torch.float32)
+        copy = seen.get(id(original))
+        if copy is None:
+            copy = nn.Parameter(original.detach().to(dtype, copy=True))
+            seen[id(original)] = copy
+            copies[path] = copy
+    return copies

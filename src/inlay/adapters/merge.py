@@ -1,0 +1,71 @@
+"""Merge an adapter into the base's linear maps, keeping the original weights to put back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import final
+
+import torch
+from torch import nn
+
+from inlay.adapters.entry import Entry
+from inlay.errors import AdapterError
+from inlay.methods.lora import LoRALayer
+from inlay.sites.sitemap import SiteMap
+
+
+@final
+class Merged:
+    """The adapter that is merged into a model, if one is.
+
+    Args:
+        model: The base.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = [model]
+        self._kept: list[tuple[nn.Parameter, torch.Tensor]] = []
+        self.name: str | None = None
+
+    def merge(self, entry: Entry, sites: SiteMap) -> None:
+        """Add the entry's updates to the base's weights, computed in at least float32.
+
+        Raises:
+            AdapterError: If an adapter is merged already.
+        """
+        if self.name is not None:
+            raise AdapterError(f"{self.name!r} is merged already; call unmerge() first.")
+        modules = dict(self._model[0].named_modules())
+        for name, layer in entry.layers.items():
+            module = modules[sites[name].module]
+            weight = module.get_parameter("weight")
+            if not isinstance(layer, LoRALayer):
+                raise AdapterError(f"site {name!r}: {type(layer).__name__} cannot be merged.")
+            update = layer.weight_update()
+            if not isinstance(module, nn.Linear):
+                update = update.T  # a map that multiplies from the right keeps (in, out)
+            merged = weight.detach().to(update.dtype) + update.detach()
+            self._kept.append((weight, weight.data))
+            weight.data = merged.to(weight.dtype)
+        self.name = entry.name
+
+    @contextmanager
+    def originals(self) -> Iterator[None]:
+        """Put the kept tensors back for the length of a `with` block."""
+        merged = [weight.data for weight, _ in self._kept]
+        for weight, original in self._kept:
+            weight.data = original
+        try:
+            yield
+        finally:
+            for (weight, _), data in zip(self._kept, merged, strict=True):
+                weight.data = data
+
+    def current(self) -> str | None:
+        """Return the name of the merged adapter, or `None`."""
+        return self.name
+
+    def unmerge(self) -> None:
+        """Put the kept tensors back."""
+        for weight, original in self._kept:
+            weight.data = original
+        self._kept, self.name = [], None

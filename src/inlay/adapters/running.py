@@ -1,0 +1,108 @@
+"""The composition that is active, as the hooks see it at every forward pass."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, final
+
+from torch import Tensor
+
+from inlay.adapters.entry import Entry, reads_stream
+from inlay.compose.nodes import Composition, names_in
+from inlay.errors import AdapterError
+from inlay.methods.base import AbstractAdapterLayer
+from inlay.sites.hooks import Read
+
+_UNSET = object()
+"""No composition of this thread's own: the one set for all threads counts."""
+
+
+@final
+class _ThreadState(threading.local):
+    """What was set in this thread only, and the forward pass that is running in it."""
+
+    def __init__(self) -> None:
+        self.composition: Any = _UNSET
+        self.mask: Tensor | None = None
+        self.has_cache = False
+
+    def __reduce__(self) -> tuple[type["_ThreadState"], tuple[()]]:
+        return _ThreadState, ()
+
+
+@final
+class Running:
+    """Runs the active composition's layers at each site.
+
+    Args:
+        entry: Gives the adapter of a name.
+        merged: Gives the name of the adapter that is merged into the base, or `None`.
+    """
+
+    def __init__(self, entry: Callable[[str], Entry], merged: Callable[[], str | None]) -> None:
+        self.entry = entry
+        self.merged = merged
+        self.for_all: Composition = None
+        self.thread = _ThreadState()
+
+    @property
+    def composition(self) -> Composition:
+        """The composition that runs in this thread."""
+        own = self.thread.composition
+        return self.for_all if own is _UNSET else own
+
+    @contextmanager
+    def in_this_thread(self, composition: Composition) -> Iterator[None]:
+        """Set a composition in this thread for the length of a `with` block."""
+        before = self.thread.composition
+        self.thread.composition = composition
+        try:
+            yield
+        finally:
+            self.thread.composition = before
+
+    def wants_stream(self, site: str) -> bool:
+        """Tell whether an active adapter reads the residual stream at a site."""
+        return any(reads_stream(layer) for layer in self._layers(site))
+
+    def act(self, site: str, x: Tensor, read: Read) -> Tensor:
+        """Return what the active composition makes of `x` at a site."""
+        for position, layer in enumerate(self._layers(site)):
+            # The layers after the first see `x` as the ones before have left it.
+            inputs = x if layer.reads == "x" else read(layer.reads, x if position else None)
+            mask = self._mask_for(layer, x)
+            x = layer(inputs, x) if mask is None else layer(inputs, x, mask)
+        return x
+
+    def act_as_head(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what the last active adapter's copy of a head of the model gives."""
+        for name in reversed(names_in(self.composition)):
+            head = self.entry(name).own_heads.get(path)
+            if head is not None:
+                return head(*args, **kwargs)
+        return None
+
+    def note_call(self, mask: Tensor | None, *, has_cache: bool) -> None:
+        """Remember the padding mask of the forward pass that starts in this thread."""
+        self.thread.mask = mask
+        self.thread.has_cache = has_cache
+
+    def _layers(self, site: str) -> list[AbstractAdapterLayer]:
+        found = []
+        merged = self.merged()
+        for name in names_in(self.composition):
+            layer = self.entry(name).layer_at(site)
+            if layer is not None and name != merged:
+                found.append(layer)
+        return found
+
+    def _mask_for(self, layer: AbstractAdapterLayer, x: Tensor) -> Tensor | None:
+        if not layer.sees_neighbours:
+            return None
+        if self.thread.has_cache:
+            raise AdapterError(
+                "the active adapter looks at neighbouring positions, which a key-value cache does "
+                "not hold; generate with use_cache=False."
+            )
+        mask = self.thread.mask
+        return mask if mask is not None and mask.shape == x.shape[:2] else None

@@ -1,0 +1,1 @@
+"""The composition algebra: which adapters run, in what shape; it knows no method."""

@@ -1,0 +1,1 @@
+"""One file per adapter method: how an adapter computes, not where it sits."""

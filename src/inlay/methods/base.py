@@ -1,0 +1,150 @@
+"""What a method must supply; the only abstract classes of this layer."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, final
+
+from torch import Tensor, nn
+
+from inlay.errors import ConfigError, did_you_mean
+
+Input = Literal["x", "r", "x+r", "norm(x+r)", "in"]
+"""What a method reads at a site: the sublayer's output `x`, the residual stream `r`, the base's
+own sum of the two, that sum after the base's norm, or the input of a linear map."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """What a method may know of the site it is built for: sizes, never the model."""
+
+    width: int
+    """Channels of the site's output."""
+    in_width: int | None = None
+    """Channels of a linear map's input."""
+    kind: str = "ffn"
+    """The site's kind."""
+    block: int | None = None
+    """Number of the block, for settings that differ by block."""
+    position_dims: int = 1
+    """1 for a sequence, 2 for a picture whose stream keeps height and width apart."""
+    causal: bool = False
+    """Whether a position may only see earlier ones."""
+
+
+class AbstractMethod(ABC):
+    """A method's settings; subclasses are frozen dataclasses whose fields are plain values."""
+
+    name: ClassVar[str]
+    """The word for the method on the command line and in files."""
+
+    default_at: ClassVar[str] = ""
+    """Where the method goes if nothing is said."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as plain data, with the method's name under `method`."""
+        return {"method": self.name, **dataclasses.asdict(self)}  # type: ignore[call-overload]
+
+
+class AbstractSiteMethod(AbstractMethod):
+    """A method that computes a new output at each of its sites."""
+
+    kinds: ClassVar[frozenset[str]]
+    """The kinds of site where the method can act."""
+
+    can_merge: ClassVar[bool] = False
+    """Whether its effect is a change of the base's weight."""
+
+    @abstractmethod
+    def build(self, place: Place) -> "AbstractAdapterLayer":
+        """Make the trainable layer for one site."""
+
+
+class AbstractWeightMethod(AbstractMethod):
+    """A comparator: trains its own copy of some of the base's weights (ordinary fine-tuning)."""
+
+    @abstractmethod
+    def first_block(self, num_blocks: int) -> int | None:
+        """Return the number of the first block whose weights are trained.
+
+        `None` means every weight of the model, embeddings included; `num_blocks` means none.
+        """
+
+
+class AbstractAdapterLayer(nn.Module, ABC):
+    """The trainable part of an adapter at one site."""
+
+    reads: Input
+    """What `inputs` of `forward` shall be."""
+
+    sees_neighbours: ClassVar[bool] = False
+    """Whether a position's output depends on other positions, so that padding must be known."""
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the site's new output.
+
+        Args:
+            inputs: What `reads` names, `(..., positions, width)`, channels last.
+            outputs: What the base computed at the site, `(..., positions, width)`.
+            mask: `(batch, positions)`, true where there is no padding; only given to layers
+                that `sees_neighbours`, and `None` if the model was called without a mask.
+        """
+
+
+def add(outputs: Tensor, update: Tensor) -> Tensor:
+    """Add an update to a site's output in the output's own precision."""
+    return outputs + update.to(outputs.dtype)
+
+
+def from_settings(cls: type[AbstractMethod], settings: Mapping[str, Any]) -> AbstractMethod:
+    """Build a method from plain settings.
+
+    Raises:
+        ConfigError: If a setting is not known, or a value is not allowed.
+    """
+    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for key in settings:
+        if key not in known:
+            raise ConfigError(
+                f"{cls.name} has no setting {key!r}; it has {', '.join(known) or 'none'}."
+                f"{did_you_mean(key, known)}"
+            )
+    try:
+        return cls(**settings)
+    except TypeError as error:
+        raise ConfigError(f"{cls.name}: {error}.") from error
+
+
+def check_fraction(owner: str, name: str, value: float) -> None:
+    """Refuse a dropout or the like outside [0, 1).
+
+    Raises:
+        ConfigError: If the value is outside.
+    """
+    if not 0 <= value < 1:
+        raise ConfigError(f"{owner}({name}={value!r}): {name} is a fraction in [0, 1).")
+
+
+def check_at_least(owner: str, name: str, value: float, least: float) -> None:
+    """Refuse a size that is too small.
+
+    Raises:
+        ConfigError: If the value is smaller than `least`.
+    """
+    if value < least:
+        raise ConfigError(f"{owner}({name}={value!r}): {name} must be at least {least}.")
+
+
+def check_choice(owner: str, name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Refuse a word that is none of the choices.
+
+    Raises:
+        ConfigError: If the value is not among them.
+    """
+    if value not in choices:
+        near = did_you_mean(str(value), [str(choice) for choice in choices])
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ConfigError(f"{owner}({name}={value!r}): {name} is one of {listed}.{near}")

@@ -1,0 +1,183 @@
+"""The bottleneck adapter: down, activation, up (Houlsby 2019; Pfeiffer 2020; He 2022)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Literal, final, get_args
+
+from torch import Tensor, nn
+from typing_extensions import override
+
+from inlay.errors import ConfigError
+from inlay.methods.activation import ACTIVATIONS
+from inlay.methods.base import (
+    AbstractAdapterLayer,
+    AbstractSiteMethod,
+    Input,
+    Place,
+    add,
+    check_at_least,
+    check_choice,
+    check_fraction,
+)
+
+Init = Literal["zero", "houlsby", "bert"]
+Scaling = Literal["learned", "channel"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bottleneck(AbstractSiteMethod):
+    """Compute `x' = x + s * (W_up g(W_down h + b_down) + b_up)` at a site.
+
+    With `h` the sublayer's output this is Houlsby et al. 2019 (arXiv:1902.00751); with the normed
+    sum, Pfeiffer et al. 2020 (arXiv:2005.00247); with the stream, the parallel adapter of He et
+    al. 2022 (arXiv:2110.04366); with the sum and a scale per channel, Adapter+ of Steitz and Roth
+    2024 (arXiv:2406.06820). The base adds the stream and applies its norms itself.
+
+    Parameters for one site and one hidden layer: `2 * width * d + d + width`, with `d` the inner
+    width, plus 1 or `width` for a learned scale and `2 * width` for each norm.
+
+    Args:
+        reduction: The inner width is `width / reduction`, at least 1. A mapping gives a value
+            for some blocks by number, as text, and for the rest under `"default"`.
+        inner_width: The inner width itself, in channels; instead of `reduction`.
+        activation: One of `inlay.methods.activation.ACTIVATIONS`.
+        input: What the adapter reads: `"x"`, `"r"`, `"x+r"`, or `"norm(x+r)"`. Where the base
+            puts no norm on the sum, the last is the plain sum, as in AdapterHub.
+        scaling: A fixed number, `"learned"` (one number, from 1) or `"channel"` (one for each
+            channel, from 1).
+        dropout: Fraction of the adapter's output zeroed in training, in [0, 1).
+        norm_before: Whether a layer norm of its own comes first.
+        norm_after: Whether a layer norm of its own comes last (it starts at zero).
+        hidden_layers: Inner layers of width `d`, at least 1.
+        init: `"zero"` starts the last map at zero, so that a new adapter changes nothing;
+            `"houlsby"` draws all maps from a truncated normal with deviation 0.01 and `"bert"`
+            from a normal with 0.02, which change the base a little, as in the papers.
+
+    Raises:
+        ConfigError: If a value is not allowed, or both widths are given.
+
+    Example:
+        >>> layer = Bottleneck(reduction=4).build(Place(width=16))
+        >>> x = torch.randn(2, 5, 16)
+        >>> torch.equal(layer(x, x), x)
+        True
+    """
+
+    name: ClassVar[str] = "bottleneck"
+    default_at: ClassVar[str] = "ffn"
+    kinds: ClassVar[frozenset[str]] = frozenset(
+        {"attention", "cross_attention", "ffn", "conv", "mixer", "block"}
+    )
+
+    reduction: float | Mapping[str, float] = 16
+    inner_width: int | None = None
+    activation: str = "relu"
+    input: Input = "norm(x+r)"
+    scaling: float | Scaling = 1.0
+    dropout: float = 0.0
+    norm_before: bool = False
+    norm_after: bool = False
+    hidden_layers: int = 1
+    init: Init = "zero"
+
+    def __post_init__(self) -> None:
+        """Check every value here, where it is used."""
+        check_choice("Bottleneck", "activation", self.activation, tuple(ACTIVATIONS))
+        check_choice("Bottleneck", "input", self.input, ("x", "r", "x+r", "norm(x+r)"))
+        check_choice("Bottleneck", "init", self.init, get_args(Init))
+        check_fraction("Bottleneck", "dropout", self.dropout)
+        check_at_least("Bottleneck", "hidden_layers", self.hidden_layers, 1)
+        if isinstance(self.scaling, str):
+            check_choice("Bottleneck", "scaling", self.scaling, get_args(Scaling))
+        if self.inner_width is not None:
+            check_at_least("Bottleneck", "inner_width", self.inner_width, 1)
+            if self.reduction != 16:
+                raise ConfigError(
+                    f"Bottleneck(reduction={self.reduction!r}, inner_width={self.inner_width}): "
+                    "give one of the two."
+                )
+        values = (
+            self.reduction.values() if isinstance(self.reduction, Mapping) else [self.reduction]
+        )
+        for value in values:
+            if value <= 0:
+                raise ConfigError(f"Bottleneck(reduction={value!r}): reduction must be above 0.")
+
+    def inner_width_at(self, place: Place) -> int:
+        """Return the inner width for one place.
+
+        Raises:
+            ConfigError: If the reductions by block have none for this block and no default.
+        """
+        if self.inner_width is not None:
+            return self.inner_width
+        reduction = self.reduction
+        if isinstance(reduction, Mapping):
+            found = reduction.get(str(place.block), reduction.get("default"))
+            if found is None:
+                raise ConfigError(
+                    f"Bottleneck(reduction={dict(reduction)!r}): no reduction for block "
+                    f"{place.block} and no 'default'."
+                )
+            reduction = found
+        return max(1, round(place.width / reduction))
+
+    @override
+    def build(self, place: Place) -> "BottleneckLayer":
+        return BottleneckLayer(self, width=place.width, inner_width=self.inner_width_at(place))
+
+
+@final
+class BottleneckLayer(AbstractAdapterLayer):
+    """The trainable layer of `Bottleneck` at one site."""
+
+    def __init__(self, method: Bottleneck, *, width: int, inner_width: int) -> None:
+        super().__init__()
+        self.reads = method.input
+        self.norm_before = nn.LayerNorm(width) if method.norm_before else nn.Identity()
+        widths = [width] + [inner_width] * method.hidden_layers
+        inner: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            inner += [nn.Linear(before, after), ACTIVATIONS[method.activation]()]
+        self.down = nn.Sequential(*inner)
+        self.up = nn.Linear(inner_width, width)
+        self.norm_after = nn.LayerNorm(width) if method.norm_after else nn.Identity()
+        self.dropout = nn.Dropout(method.dropout)
+        self.scale = _scale(method.scaling, width)
+        self.initialise(method.init)
+
+    def initialise(self, init: Init) -> None:
+        """Draw the starting weights."""
+        linears = [m for m in self.modules() if isinstance(m, nn.Linear)]
+        for linear in linears:
+            if init == "houlsby":
+                nn.init.trunc_normal_(linear.weight, std=0.01, a=-0.02, b=0.02)
+            elif init == "bert":
+                nn.init.normal_(linear.weight, std=0.02)
+            else:
+                nn.init.kaiming_uniform_(linear.weight, a=5**0.5)
+            nn.init.zeros_(linear.bias)
+        if init == "zero":
+            nn.init.zeros_(self.up.weight)
+            if isinstance(self.norm_after, nn.LayerNorm):
+                nn.init.zeros_(self.norm_after.weight)
+                # With the norm at zero, a zero map as well could never start to learn.
+                nn.init.kaiming_uniform_(self.up.weight, a=5**0.5)
+
+    @override
+    def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        hidden = self.norm_before(inputs.to(self.up.weight.dtype))
+        update = self.dropout(self.norm_after(self.up(self.down(hidden)))) * self.scale
+        return add(outputs, update)
+
+
+def _scale(scaling: float | Scaling, width: int) -> nn.Parameter | float:
+    import torch
+
+    if scaling == "learned":
+        return nn.Parameter(torch.ones(1))
+    if scaling == "channel":
+        return nn.Parameter(torch.ones(width))
+    return float(scaling)

@@ -1,0 +1,95 @@
+"""Methods from and to text and plain data: `lora[rank=4,alpha=8]`, `top:2`, `pfeiffer`."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from inlay.errors import ConfigError, did_you_mean
+from inlay.methods.base import AbstractMethod, from_settings
+from inlay.methods.bottleneck import Bottleneck
+from inlay.methods.comparators import Full, Head, Top
+from inlay.methods.conv import ConvAdapter
+from inlay.methods.ends import EmbeddingAdapter, OutputAdapter
+from inlay.methods.lora import LoRA
+from inlay.methods.presets import PRESETS, Preset
+
+METHODS: dict[str, type[AbstractMethod]] = {
+    method.name: method
+    for method in (Bottleneck, ConvAdapter, EmbeddingAdapter, OutputAdapter, LoRA, Full, Top, Head)
+}
+"""Every method by its name: the one list that a new method is added to."""
+
+_TEXT = re.compile(r"^\s*(?P<name>[^\[\]:]+?)\s*(?::(?P<number>\d+)|\[(?P<settings>.*)\])?\s*$")
+
+
+def parse_method(text: str) -> Preset:
+    """Read a method and its default placement from text.
+
+    Args:
+        text: A method or preset, with settings in brackets: `bottleneck[reduction=8]`; `top:2`
+            is short for `top[blocks=2]`.
+
+    Raises:
+        ConfigError: If the name or a setting is not known, or a value is not allowed.
+
+    Example:
+        >>> parse_method("lora[rank=4,alpha=8]").method
+        LoRA(rank=4, alpha=8, dropout=0.0)
+        >>> parse_method("top:2").method
+        Top(blocks=2)
+    """
+    match = _TEXT.match(text)
+    name = match["name"] if match else text
+    if match is None or (name not in METHODS and name not in PRESETS):
+        known = [*METHODS, *PRESETS]
+        raise ConfigError(
+            f"no method {name!r}; there are {', '.join(known)}.{did_you_mean(name, known)}"
+        )
+    settings = _settings(text, match["settings"])
+    if match["number"] is not None:
+        if name != "top":
+            raise ConfigError(f"{text!r}: only top takes a number; write {name}[setting=value].")
+        settings["blocks"] = int(match["number"])
+    if name in PRESETS:
+        preset = PRESETS[name]
+        base = preset.method.settings()
+        del base["method"]
+        return Preset(method=from_settings(type(preset.method), base | settings), at=preset.at)
+    method = from_settings(METHODS[name], settings)
+    return Preset(method=method, at=method.default_at)
+
+
+def _settings(text: str, inside: str | None) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for part in re.split(r",(?![^{]*\})", inside or ""):
+        if not part.strip():
+            continue
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigError(f"{text!r}: {part.strip()!r} is not of the form setting=value.")
+        settings[key.strip()] = _value(value.strip())
+    return settings
+
+
+def _value(text: str) -> Any:
+    """Read a number, true, false, null or a mapping as JSON would; anything else is a word."""
+    try:
+        return json.loads(text.lower() if text in ("True", "False") else text)
+    except json.JSONDecodeError:
+        return None if text == "None" else text
+
+
+def method_from_settings(settings: Mapping[str, Any]) -> AbstractMethod:
+    """Build a method from what `AbstractMethod.settings` gave.
+
+    Raises:
+        ConfigError: If the method or a setting is not known, or a value is not allowed.
+    """
+    rest = dict(settings)
+    name = rest.pop("method", None)
+    if name not in METHODS:
+        raise ConfigError(
+            f"no method {name!r}; there are {', '.join(METHODS)}.{did_you_mean(str(name), METHODS)}"
+        )
+    return from_settings(METHODS[name], rest)

@@ -1,0 +1,288 @@
+"""Let adapters act at sites through forward hooks; the base's modules are never replaced."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from inlay.errors import SiteError
+from inlay.sites.sitemap import Site
+from inlay.sites.tensors import (
+    first_float,
+    first_float_argument,
+    replace_first_argument,
+    replace_first_float,
+)
+
+Read = Callable[[str, Tensor | None], Tensor]
+"""Gives what a method asks for at a site: `x`, `r`, `x+r`, `norm(x+r)` or `in`; channels last.
+
+The second argument is `x` as other adapters have changed it, or `None` for the base's own.
+"""
+
+
+class Actor(Protocol):
+    """What acts at the sites."""
+
+    def wants_stream(self, site: str) -> bool:
+        """Tell whether the residual stream will be read at this site in this forward pass."""
+
+    def act(self, site: str, x: Tensor, read: Read) -> Tensor:
+        """Return the new `x` of a site (channels last); the same object if nothing acts."""
+
+    def act_as_head(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what the active adapter's own head gives, or `None` for the base's head."""
+
+    def note_call(self, mask: Tensor | None, *, has_cache: bool) -> None:
+        """Take note of a forward pass that starts: its padding mask, and whether it continues."""
+
+
+@final
+class _ThreadLocal(threading.local):
+    """Streams read in this thread's forward pass; a copy of a model starts with none."""
+
+    def __init__(self) -> None:
+        self.streams: dict[str, Tensor] = {}
+
+    def __reduce__(self) -> tuple[type["_ThreadLocal"], tuple[()]]:
+        return _ThreadLocal, ()
+
+
+@final
+class SiteHooks:
+    """The forward hooks on one model.
+
+    Args:
+        model: The base.
+        actor: What acts; it is asked at every forward pass.
+    """
+
+    def __init__(self, model: nn.Module, actor: Actor) -> None:
+        self.model = model
+        self.actor = actor
+        self.local = _ThreadLocal()
+        self.handles: list[RemovableHandle] = []
+
+    def install(
+        self, sites: Iterable[Site], *, streams: frozenset[str], heads: Iterable[str], calls: bool
+    ) -> None:
+        """Put hooks at exactly these places, in place of those that were there.
+
+        Args:
+            sites: Where adapters act.
+            streams: Names of the sites at which an adapter reads the residual stream.
+            heads: Paths of the model's own head modules that adapters have copies of.
+            calls: Whether to watch the model's own arguments for the padding mask.
+        """
+        self.remove()
+        modules = dict(self.model.named_modules())
+        places: dict[tuple[str, str], list[Site]] = {}
+        # At one module, a linear map acts before the sublayer and that before the block.
+        for site in sorted(sites, key=lambda s: (not s.is_linear, not s.is_residual)):
+            places.setdefault((site.module, site.point), []).append(site)
+            if site.name in streams:
+                self._watch_stream(site, modules)
+        for (path, point), own in places.items():
+            module = _module(modules, path, own[0])
+            if point == "in":
+                hook = _InputHook(self, own)
+                self.handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+            else:
+                norms = {s.name: _module(modules, s.norm_module, s) for s in own if s.norm_module}
+                self.handles.append(
+                    module.register_forward_hook(_OutputHook(self, own, norms), with_kwargs=True)
+                )
+        for path in heads:
+            hook_head = _HeadHook(self, path)
+            self.handles.append(modules[path].register_forward_hook(hook_head, with_kwargs=True))
+        if calls:
+            watch = _CallHook(self)
+            self.handles.append(self.model.register_forward_pre_hook(watch, with_kwargs=True))
+        _forget_compiled()
+
+    def _watch_stream(self, site: Site, modules: dict[str, nn.Module]) -> None:
+        if site.stream_module is None:
+            raise SiteError(
+                f"site {site.name!r} does not say where the residual stream can be read; give "
+                "stream_module, or a method that reads only 'x'."
+            )
+        module = _module(modules, site.stream_module, site)
+        if site.stream_point == "in":
+            before = _StreamInHook(self, site.name)
+            self.handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        else:
+            after = _StreamOutHook(self, site.name)
+            self.handles.append(module.register_forward_hook(after))
+
+    def remove(self) -> None:
+        """Take every hook out."""
+        if self.handles:
+            for handle in self.handles:
+                handle.remove()
+            self.handles = []
+            _forget_compiled()
+
+
+def _module(modules: dict[str, nn.Module], path: str, site: Site) -> nn.Module:
+    if path not in modules:
+        raise SiteError(f"site {site.name!r}: this model has no module {path!r}.")
+    return modules[path]
+
+
+def _forget_compiled() -> None:
+    """Drop compiled code, because `torch.compile` does not notice that hooks have changed."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+
+
+def _channels_last(tensor: Tensor, site: Site) -> Tensor:
+    return tensor if site.channel_dim == -1 else tensor.movedim(site.channel_dim, -1)
+
+
+def _as_base(tensor: Tensor, site: Site) -> Tensor:
+    return tensor if site.channel_dim == -1 else tensor.movedim(-1, site.channel_dim)
+
+
+@final
+class _Reader:
+    """Gives the tensors of one site in one forward pass."""
+
+    def __init__(
+        self,
+        site: Site,
+        x: Tensor,
+        *,
+        stream: Tensor | None = None,
+        norm: nn.Module | None = None,
+        linear_input: Tensor | None = None,
+    ) -> None:
+        self.site, self.x, self.norm = site, x, norm
+        self.stream, self.linear_input = stream, linear_input
+
+    def __call__(self, name: str, changed: Tensor | None = None) -> Tensor:
+        x = self.x if changed is None else _as_base(changed, self.site)
+        if name == "x":
+            return _channels_last(x, self.site)
+        if name == "in" and self.linear_input is not None:
+            return self.linear_input
+        if self.stream is None:
+            raise SiteError(f"{name!r} cannot be read at site {self.site.name!r}.")
+        stream = self.stream.reshape(x.shape)
+        if name == "r":
+            return _channels_last(stream, self.site)
+        total = stream + x * self.site.scale
+        if name == "norm(x+r)" and self.norm is not None:
+            total = self.norm.forward(total)  # `forward`: the norm's own hooks are not meant
+        return _channels_last(total, self.site)
+
+
+@final
+class _OutputHook:
+    """Acts on what a module returns."""
+
+    def __init__(self, hooks: SiteHooks, sites: list[Site], norms: dict[str, nn.Module]) -> None:
+        self.hooks, self.sites, self.norms = hooks, sites, norms
+
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        x = first_float(output)
+        if x is None:
+            return None
+        new = x
+        for site in self.sites:
+            reader = _Reader(
+                site,
+                new,
+                stream=self.hooks.local.streams.pop(site.name, None),
+                norm=self.norms.get(site.name),
+                linear_input=first_float_argument(args, kwargs) if site.is_linear else None,
+            )
+            before = _channels_last(new, site)
+            after = self.hooks.actor.act(site.name, before, reader)
+            if after is not before:
+                new = _as_base(after, site)
+        return None if new is x else replace_first_float(output, new)
+
+
+@final
+class _InputHook:
+    """Acts on what a module is given."""
+
+    def __init__(self, hooks: SiteHooks, sites: list[Site]) -> None:
+        self.hooks, self.sites = hooks, sites
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        x = first_float_argument(args, kwargs)
+        if x is None:
+            return None
+        new = x
+        for site in self.sites:
+            before = _channels_last(new, site)
+            after = self.hooks.actor.act(site.name, before, _Reader(site, new))
+            if after is not before:
+                new = _as_base(after, site)
+        return None if new is x else replace_first_argument(args, kwargs, new)
+
+
+@final
+class _StreamInHook:
+    """Keeps the residual stream where it enters a module."""
+
+    def __init__(self, hooks: SiteHooks, site: str) -> None:
+        self.hooks, self.site = hooks, site
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.hooks.actor.wants_stream(self.site):
+            stream = first_float_argument(args, kwargs)
+            if stream is not None:
+                self.hooks.local.streams[self.site] = stream
+
+
+@final
+class _StreamOutHook:
+    """Keeps the residual stream where it leaves a module."""
+
+    def __init__(self, hooks: SiteHooks, site: str) -> None:
+        self.hooks, self.site = hooks, site
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self.hooks.actor.wants_stream(self.site):
+            stream = first_float(output)
+            if stream is not None:
+                self.hooks.local.streams[self.site] = stream
+
+
+@final
+class _HeadHook:
+    """Puts the active adapter's head in the place of the model's own."""
+
+    def __init__(self, hooks: SiteHooks, path: str) -> None:
+        self.hooks, self.path = hooks, path
+
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        return self.hooks.actor.act_as_head(self.path, args, kwargs)
+
+
+@final
+class _CallHook:
+    """Tells the actor of each forward pass of the whole model."""
+
+    def __init__(self, hooks: SiteHooks) -> None:
+        self.hooks = hooks
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        mask = kwargs.get("attention_mask")
+        if not isinstance(mask, Tensor) and len(args) > 1 and isinstance(args[1], Tensor):
+            mask = args[1]
+        is_padding = isinstance(mask, Tensor) and mask.ndim == 2
+        cache = kwargs.get("past_key_values")
+        length = getattr(cache, "get_seq_length", None)
+        has_cache = bool(length()) if callable(length) else cache is not None
+        self.hooks.actor.note_call(mask if is_padding else None, has_cache=has_cache)

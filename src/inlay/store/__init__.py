@@ -1,0 +1,1 @@
+"""Adapters and bases on disk: strict, fingerprinted, without pickle."""

@@ -1,0 +1,161 @@
+"""Read an adapter from a folder onto a model; every mismatch is named."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_safetensors
+from torch import Tensor, nn
+
+from inlay.adapters.attach import adapters_of, attach
+from inlay.adapters.bank import Adapters
+from inlay.errors import AdapterError, FormatError, SiteError
+from inlay.methods.parse import method_from_settings
+from inlay.sites.fingerprint import fingerprint
+from inlay.store.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest, read_manifest
+
+
+def load(
+    model: nn.Module,
+    folder: str | Path,
+    *,
+    name: str | None = None,
+    head: nn.Module | None = None,
+    other_base: bool = False,
+) -> str:
+    """Load a saved adapter onto a model, strictly; it is not made active.
+
+    Every tensor that the adapter needs must be in the file, every tensor in the file must be
+    used, nothing touches the base, and the base must be the one the adapter was trained on. If
+    anything is wrong the model is left as it was.
+
+    Args:
+        model: The base; `attach` is called on it if it has no adapters yet.
+        folder: What `save` wrote.
+        name: A name other than the saved one.
+        head: A module for the head that the adapter was saved with, of the same shapes.
+        other_base: Load although the base's weights differ.
+
+    Returns:
+        The adapter's name on this model.
+
+    Raises:
+        FormatError: If the files are damaged, or do not fit the model or one another.
+        AdapterError: If the name is taken, or a head is needed and not given.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    tensors = read_tensors(folder, manifest)
+    name = manifest.name if name is None else name
+    if manifest.has_head and head is None:
+        raise AdapterError(
+            f"{folder}: the adapter has a head for task {manifest.card.get('task')!r}. Use "
+            "`inlay.load_predictor(folder)`, or pass the module for it: load(..., head=module)."
+        )
+    fresh = not hasattr(model, "adapters")
+    adapters = attach(model) if fresh else adapters_of(model)
+    try:
+        _check_base(folder, manifest, model, adapters, other_base=other_base)
+        _add(folder, manifest, adapters, name, head, tensors)
+    except Exception:
+        if fresh:
+            adapters.close()
+            del model.adapters
+        raise
+    return name
+
+
+def read_tensors(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
+    """Read the tensors and check them against the manifest.
+
+    Raises:
+        FormatError: If the file is missing, damaged, no safetensors file, or disagrees.
+    """
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        others = ", ".join(sorted(p.name for p in folder.iterdir() if p.name != MANIFEST_FILE))
+        raise FormatError(
+            f"{folder} has no {WEIGHTS_FILE} (found: {others or 'nothing else'}). Pickled weights "
+            "are never read; save the adapter again."
+        )
+    try:
+        tensors = from_safetensors(path.read_bytes())
+    except (SafetensorError, ValueError) as error:
+        raise FormatError(
+            f"{path} is damaged or no safetensors file ({error}). Copy it again from the source."
+        ) from error
+    for key in manifest.tensors:
+        if key not in tensors:
+            raise FormatError(f"{path}: tensor {key!r} is missing; the file is incomplete.")
+    for key, tensor in tensors.items():
+        if key not in manifest.tensors:
+            what = (
+                "is none of an adapter's tensors (weights of a base are never loaded)"
+                if key.partition("/")[0] not in ("site", "weight", "head", "own_head")
+                else f"is not listed in {MANIFEST_FILE}"
+            )
+            raise FormatError(f"{path}: tensor {key!r} {what}; the file was changed.")
+        if list(tensor.shape) != manifest.tensors[key]:
+            raise FormatError(
+                f"{path}: tensor {key!r} has shape {list(tensor.shape)}, but {MANIFEST_FILE} says "
+                f"{manifest.tensors[key]}; the file was changed."
+            )
+    return tensors
+
+
+def _check_base(
+    folder: Path, manifest: Manifest, model: nn.Module, adapters: Adapters, *, other_base: bool
+) -> None:
+    with adapters.original_weights():
+        mark = fingerprint(model, adapters.sites)
+    if mark == manifest.base.fingerprint or other_base:
+        return
+    ours = getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
+    raise FormatError(
+        f"{folder}: the adapter was trained on {manifest.base.id or manifest.base.model_class!r} "
+        f"(weights {manifest.base.fingerprint[:8]}), but this model is {ours!r} "
+        f"(weights {mark[:8]}). Load that base, or pass other_base=True if you know they fit."
+    )
+
+
+def _add(
+    folder: Path,
+    manifest: Manifest,
+    adapters: Adapters,
+    name: str,
+    head: nn.Module | None,
+    tensors: dict[str, Tensor],
+) -> None:
+    placement = manifest.placement
+    method = method_from_settings(manifest.method)
+    try:
+        # The sites are named one by one, so that the file decides and not today's query.
+        where = placement.sites if placement else None
+        entry = adapters.add(name, method, at=where, head=head)
+    except SiteError as error:
+        raise FormatError(f"{folder}: the adapter does not fit this model: {error}") from error
+    try:
+        entry.restore_placement(
+            None if placement is None else (placement.at, placement.layers, placement.submodel)
+        )
+        _copy_into(folder, entry.tensors(), tensors)
+    except Exception:
+        adapters.remove(name)
+        raise
+
+
+def _copy_into(folder: Path, own: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
+    for key in own:
+        if key not in saved:
+            raise FormatError(f"{folder}: tensor {key!r}, which this model needs, is not saved.")
+    for key, tensor in saved.items():
+        if key not in own:
+            raise FormatError(f"{folder}: tensor {key!r} has no place on this model.")
+        if tensor.shape != own[key].shape:
+            raise FormatError(
+                f"{folder}: tensor {key!r} is {' x '.join(map(str, tensor.shape))}, but this "
+                f"model needs {' x '.join(map(str, own[key].shape))}."
+            )
+    with torch.no_grad():
+        for key, tensor in saved.items():
+            own[key].copy_(tensor)
