@@ -1,13 +1,19 @@
 """From a file, a folder, a built-in name or a Hub name to a `Dataset`."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from inlay.data.checking import check_rows, label_kinds
+from inlay.data.columns import Roles, find_columns
+from inlay.data.finding import Found, find_tables
 from inlay.data.inputs import read_inputs
-from inlay.data.rows import Dataset
+from inlay.data.labels import apply_label_map, check_classes, merge_numbers
+from inlay.data.rows import SPLITS, Dataset, Example, FileRecord, Rejected
+from inlay.data.splits import complete_splits, count_leaks, describe_leaks, drop_unseen
 from inlay.errors import DataError
 
-__all__ = ["read_dataset", "read_inputs"]
+__all__ = ["parse_fraction", "read_dataset", "read_inputs"]
 
 
 def read_dataset(
@@ -21,5 +27,196 @@ def read_dataset(
     split_seed: int = 42,
     drop_unseen_labels: bool = False,
 ) -> Dataset:
-    """Read labelled texts, and make the splits that are missing."""
-    raise DataError(f"{source}: not readable yet.")
+    """Read labelled texts, and make the splits that are missing.
+
+    Args:
+        source: A CSV, TSV, JSONL or Parquet file (text files also gzipped), a folder with a file
+            for each split or a folder for each class, a saved `datasets` folder, the name of a
+            built-in data set, or a name on the Hub.
+        text_column: Where the texts are; guessed if `None`.
+        pair_column: Where the second texts of pairs are; guessed if `None`.
+        label_column: Where the labels are; guessed if `None`.
+        label_map: Labels to rename, from the name in the file to the name wanted.
+        max_rejected: The fraction of rows, in [0, 1], that may be unusable.
+        split_seed: Draws the splits that are made here.
+        drop_unseen_labels: Whether to drop validation and test rows of classes train does not
+            have, rather than refuse them.
+
+    Raises:
+        DataError: If the rows cannot be used; the message says why and what to do.
+        MissingExtraError: If the format needs a package that is not installed.
+    """
+    found = find_tables(source)
+    roles = find_columns(
+        found.first,
+        text_column=text_column,
+        pair_column=pair_column,
+        label_column=label_column,
+    )
+    splits, rejected, files = read_examples(found, roles)
+    refuse_many_rejected(found.title, rejected, files, max_rejected=max_rejected)
+    splits, notes = settle_labels(found, roles, splits, label_map or {})
+    check_classes(Counter(row.label for row in splits["train"]), name=found.title)
+    splits, dropped, drop_notes = drop_unseen(splits, drops=drop_unseen_labels)
+    has_all = all(splits.get(split) for split in SPLITS)
+    splits, split_notes = complete_splits(splits, seed=split_seed)
+    leaks = count_leaks(splits)
+    return Dataset(
+        name=found.name,
+        splits=splits,
+        labels=sorted({row.label for row in splits["train"]}),
+        columns={"text": roles.text, "pair": roles.pair, "label": roles.label},
+        files=files,
+        rejected=rejected,
+        notes=[*notes, *drop_notes, *split_notes, *describe_leaks(leaks)],
+        made_splits=not has_all,
+        label_map=dict(label_map or {}),
+        split_seed=split_seed,
+        dropped_unseen=dropped,
+        leaked=leaks,
+    )
+
+
+def parse_fraction(text: str) -> float:
+    """Return a fraction written as "5%", "5 %" or "0.05".
+
+    Args:
+        text: What was written.
+
+    Raises:
+        DataError: If it is neither, or does not lie in [0, 1].
+    """
+    number = text.strip().removesuffix("%").strip()
+    try:
+        value = float(number) / (100 if text.strip().endswith("%") else 1)
+    except ValueError as error:
+        raise DataError(f'"{text}" is not a fraction; write 5% or 0.05.') from error
+    if not 0 <= value <= 1:
+        raise DataError(f'"{text}" is not a fraction between 0 and 1; write 5% or 0.05.')
+    return value
+
+
+def read_examples(
+    found: Found, roles: Roles
+) -> tuple[dict[str, list[Example]], list[Rejected], list[FileRecord]]:
+    """Return the usable rows of each split, the rejected rows, and a record of each file.
+
+    Args:
+        found: The tables.
+        roles: The columns, as found in the first table; the others must have them too.
+
+    Raises:
+        DataError: If a table lacks a column.
+    """
+    splits: dict[str, list[Example]] = {}
+    rejected: list[Rejected] = []
+    files: list[FileRecord] = []
+    for split in [name for name in SPLITS if name in found.tables]:
+        for table in found.tables[split]:
+            find_columns(
+                table, text_column=roles.text, pair_column=roles.pair, label_column=roles.label
+            )
+            used, refused = check_rows(table, roles)
+            splits.setdefault(split, []).extend(used)
+            rejected += refused
+            files.append(
+                FileRecord(
+                    path=table.path,
+                    sha256=table.sha256,
+                    rows_read=len(table.rows) + len(table.rejected),
+                    rows_used=len(used),
+                    rows_rejected=len(refused),
+                    encoding=table.encoding,
+                    separator=table.separator,
+                )
+            )
+    return splits, rejected, files
+
+
+def refuse_many_rejected(
+    title: str, rejected: list[Rejected], files: list[FileRecord], *, max_rejected: float
+) -> None:
+    """Stop when more rows than allowed cannot be used.
+
+    Args:
+        title: The source, for the message.
+        rejected: The rows that cannot be used.
+        files: What was read.
+        max_rejected: The fraction allowed, in [0, 1].
+
+    Raises:
+        DataError: If it is exceeded, or lies outside [0, 1], or no row is left.
+    """
+    if not 0 <= max_rejected <= 1:
+        raise DataError(f"max_rejected={max_rejected}: a fraction between 0 and 1 is needed.")
+    total = sum(record.rows_read for record in files)
+    one_file = len(files) == 1
+    first = "; ".join(
+        f"{'' if one_file else row.file + ' '}line {row.line}: {row.reason}" for row in rejected[:3]
+    )
+    if len(rejected) == total:
+        raise DataError(f"{title}: none of its {total} rows can be used. First: {first}.")
+    if len(rejected) <= max_rejected * total:
+        return
+    share = 100 * len(rejected) / total
+    needed = next(percent for percent in range(1, 101) if percent >= share)
+    not_utf8 = sum(row.reason.startswith("not valid utf-8") for row in rejected)
+    advice = "Save the file as UTF-8" if 2 * not_utf8 > len(rejected) else "Correct them"
+    raise DataError(
+        f"{title}: {len(rejected)} of {total} rows cannot be used ({share:.1f} %), more than the "
+        f"{100 * max_rejected:g} % allowed. First: {first}. {advice}, or allow more with "
+        f"--max-rejected {needed}%"
+    )
+
+
+def settle_labels(
+    found: Found,
+    roles: Roles,
+    splits: dict[str, list[Example]],
+    label_map: Mapping[str, str],
+) -> tuple[dict[str, list[Example]], list[str]]:
+    """Give each label its final name, and tell what was changed.
+
+    Args:
+        found: The tables, for their notes and kinds of labels.
+        roles: The columns.
+        splits: The usable rows.
+        label_map: Labels to rename.
+
+    Raises:
+        DataError: If the labels are no classes, or a label to rename is in no row.
+    """
+    tables = [table for split in found.tables.values() for table in split]
+    notes = [*found.notes, *(note for table in tables for note in table.notes)]
+    label_column = roles.label or "label"
+    counts = Counter(row.label for rows in splits.values() for row in rows)
+    merged = merge_numbers(counts, column=label_column, num_rows=counts.total())
+    if merged:
+        notes.append(f"labels are whole numbers, written without a point: {_few(merged)}.")
+        counts = Counter(
+            merged.get(row.label, row.label) for rows in splits.values() for row in rows
+        )
+    kinds = {
+        kind for table in tables if table.is_typed for kind in label_kinds(table, label_column)
+    }
+    if len(kinds) > 1:
+        notes.append(
+            f'column "{label_column}" mixes {" and ".join(sorted(kinds))}: all are read as names '
+            "of classes."
+        )
+    mapped, map_notes = apply_label_map(counts, label_map)
+    renamed = {
+        old: mapped.get(merged.get(old, old), merged.get(old, old))
+        for old in {row.label for rows in splits.values() for row in rows}
+    }
+    if any(old != new for old, new in renamed.items()):
+        splits = {
+            split: [row._replace(label=renamed[row.label]) for row in rows]
+            for split, rows in splits.items()
+        }
+    return splits, notes + map_notes
+
+
+def _few(renamed: Mapping[str, str]) -> str:
+    shown = [f'"{old}" is "{new}"' for old, new in sorted(renamed.items())[:3]]
+    return ", ".join(shown) + (" ..." if len(renamed) > 3 else "")

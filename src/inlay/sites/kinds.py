@@ -102,9 +102,8 @@ def _reads(probe: Tensor, stream: Value, others: Sequence[Tensor]) -> bool:
     if not states or not probe.requires_grad:
         return False
     # Zeroed at the stream, the derivative that is left came by another way.
-    dams = [
-        e.tensor.register_hook(torch.zeros_like)  # type: ignore[no-untyped-call] for e in stream.events if e.tensor.requires_grad
-    ]
+    tensors = [event.tensor for event in stream.events if event.tensor.requires_grad]
+    dams = [t.register_hook(torch.zeros_like) for t in tensors]  # type: ignore[no-untyped-call]
     slopes = torch.autograd.grad(probe, states, retain_graph=True, allow_unused=True)
     for dam in dams:
         dam.remove()

@@ -40,6 +40,8 @@ def probe(model: nn.Module, example: Mapping[str, Any] | tuple[Any, ...] | None 
     try:
         recording = listen(model, inputs, finder.take)
     except Exception as error:
+        if finder.is_explaining:
+            raise  # the model's forward pass is not to blame
         raise SiteError(
             f"{type(model).__name__}: the forward pass on "
             f"{'the example made from its config' if example is None else 'your example'} failed: "
@@ -85,10 +87,17 @@ class _Finder:
         self.modules = dict(model.named_modules())
         self.blocks: list[_Block] = []
         self.num_windows = 0
+        self.is_explaining = False
 
     def take(self, window: Window) -> None:
         """Explain one window while its autograd graph is alive."""
         self.num_windows += 1
+        self.is_explaining = True
+        self.explain(window)
+        self.is_explaining = False
+
+    def explain(self, window: Window) -> None:
+        """Find a window's additions, their kinds and their linear maps."""
         explanation = explain(window, self.is_norm)
         if explanation is None or not explanation.additions:
             return
