@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from inlay.adapters.attach import detach as detach
     from inlay.adapters.bank import Adapters as Adapters
     from inlay.compose.nodes import Stack as Stack
+    from inlay.evaluation.compare import compare as compare
+    from inlay.evaluation.predictor import Predictor as Predictor
+    from inlay.evaluation.predictor import load_predictor as load_predictor
+    from inlay.evaluation.report import evaluate as evaluate
     from inlay.methods.bottleneck import Bottleneck as Bottleneck
     from inlay.methods.comparators import Full as Full
     from inlay.methods.comparators import Head as Head
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
     from inlay.sites.sitemap import SiteMap as SiteMap
     from inlay.store.load import load as load
     from inlay.store.save import save as save
+    from inlay.training.train import Run as Run
+    from inlay.training.train import resume as resume
+    from inlay.training.train import train as train
 
 _HOMES = {
     "Adapters": "inlay.adapters.bank",
@@ -35,15 +42,22 @@ _HOMES = {
     "Head": "inlay.methods.comparators",
     "LoRA": "inlay.methods.lora",
     "OutputAdapter": "inlay.methods.ends",
+    "Predictor": "inlay.evaluation.predictor",
+    "Run": "inlay.training.train",
     "Site": "inlay.sites.sitemap",
     "SiteMap": "inlay.sites.sitemap",
     "Stack": "inlay.compose.nodes",
     "Top": "inlay.methods.comparators",
     "attach": "inlay.adapters.attach",
+    "compare": "inlay.evaluation.compare",
     "detach": "inlay.adapters.attach",
+    "evaluate": "inlay.evaluation.report",
     "load": "inlay.store.load",
+    "load_predictor": "inlay.evaluation.predictor",
     "probe": "inlay.sites.probe",
+    "resume": "inlay.training.train",
     "save": "inlay.store.save",
+    "train": "inlay.training.train",
 }
 
 __all__ = sorted(_HOMES)

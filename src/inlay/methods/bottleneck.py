@@ -66,12 +66,12 @@ class Bottleneck(AbstractSiteMethod):
     """
 
     name: ClassVar[str] = "bottleneck"
-    default_at: ClassVar[str] = "ffn"
+    default_at: ClassVar[str] = "attention, ffn"
     kinds: ClassVar[frozenset[str]] = frozenset(
         {"attention", "cross_attention", "ffn", "conv", "mixer", "block"}
     )
 
-    reduction: float | Mapping[str, float] = 16
+    reduction: float | Mapping[str, float] = 4
     inner_width: int | None = None
     activation: str = "relu"
     input: Input = "norm(x+r)"
@@ -93,7 +93,7 @@ class Bottleneck(AbstractSiteMethod):
             check_choice("Bottleneck", "scaling", self.scaling, get_args(Scaling))
         if self.inner_width is not None:
             check_at_least("Bottleneck", "inner_width", self.inner_width, 1)
-            if self.reduction != 16:
+            if self.reduction != 4:
                 raise ConfigError(
                     f"Bottleneck(reduction={self.reduction!r}, inner_width={self.inner_width}): "
                     "give one of the two."

@@ -19,10 +19,13 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     # Houlsby et al. 2019: after both sublayers, before the residual addition.
     "houlsby": Preset(
-        method=Bottleneck(input="x", activation="gelu", init="houlsby"), at="attention, ffn"
+        method=Bottleneck(reduction=16, input="x", activation="gelu", init="houlsby"),
+        at="attention, ffn",
     ),
     # Pfeiffer et al. 2020: one adapter for each block, on the normed sum behind the feed-forward.
-    "pfeiffer": Preset(method=Bottleneck(input="norm(x+r)", activation="relu"), at="ffn"),
+    "pfeiffer": Preset(
+        method=Bottleneck(reduction=16, input="norm(x+r)", activation="relu"), at="ffn"
+    ),
     # He et al. 2022: beside the feed-forward, scaled by 4, inner width 512 of 1024.
     "parallel": Preset(
         method=Bottleneck(input="r", activation="relu", reduction=2, scaling=4.0), at="ffn"

@@ -47,6 +47,7 @@ class _ThreadLocal(threading.local):
 
     def __init__(self) -> None:
         self.streams: dict[str, Tensor] = {}
+        self.shapes: dict[str, torch.Size] = {}
 
     def __reduce__(self) -> tuple[type["_ThreadLocal"], tuple[()]]:
         return _ThreadLocal, ()
@@ -86,6 +87,10 @@ class SiteHooks:
             places.setdefault((site.module, site.point), []).append(site)
             if site.name in streams:
                 self._watch_stream(site, modules)
+            if site.shape_module is not None:
+                module = _module(modules, site.shape_module, site)
+                shape = _ShapeHook(self, site.name)
+                self.handles.append(module.register_forward_pre_hook(shape, with_kwargs=True))
         for (path, point), own in places.items():
             module = _module(modules, path, own[0])
             if point == "in":
@@ -139,12 +144,30 @@ def _forget_compiled() -> None:
         torch.compiler.reset()
 
 
-def _channels_last(tensor: Tensor, site: Site) -> Tensor:
-    return tensor if site.channel_dim == -1 else tensor.movedim(site.channel_dim, -1)
+@final
+class _Form:
+    """The shape in which methods see a site's tensors: batch first, channels last.
 
+    Args:
+        site: The site.
+        base: The shape of `x` in the base.
+        outer: Batch and positions, where the base has flattened them into one.
+    """
 
-def _as_base(tensor: Tensor, site: Site) -> Tensor:
-    return tensor if site.channel_dim == -1 else tensor.movedim(-1, site.channel_dim)
+    def __init__(self, site: Site, base: torch.Size, outer: torch.Size | None = None) -> None:
+        self.channel_dim, self.base, self.outer = site.channel_dim, base, outer
+
+    def given(self, tensor: Tensor) -> Tensor:
+        """Turn a tensor of the base (`x`, or the stream in any view) into the methods' form."""
+        if self.outer is not None:
+            return tensor.reshape(*self.outer, tensor.shape[-1])
+        return tensor.reshape(self.base).movedim(self.channel_dim, -1)
+
+    def back(self, tensor: Tensor) -> Tensor:
+        """Turn a method's tensor into the form that the base uses for `x`."""
+        if self.outer is not None:
+            return tensor.reshape(self.base)
+        return tensor.movedim(-1, self.channel_dim)
 
 
 @final
@@ -155,29 +178,30 @@ class _Reader:
         self,
         site: Site,
         x: Tensor,
+        form: _Form,
         *,
         stream: Tensor | None = None,
         norm: nn.Module | None = None,
         linear_input: Tensor | None = None,
     ) -> None:
-        self.site, self.x, self.norm = site, x, norm
+        self.site, self.x, self.form, self.norm = site, x, form, norm
         self.stream, self.linear_input = stream, linear_input
 
     def __call__(self, name: str, changed: Tensor | None = None) -> Tensor:
-        x = self.x if changed is None else _as_base(changed, self.site)
+        x = self.x if changed is None else self.form.back(changed)
         if name == "x":
-            return _channels_last(x, self.site)
+            return self.form.given(x)
         if name == "in" and self.linear_input is not None:
             return self.linear_input
         if self.stream is None:
             raise SiteError(f"{name!r} cannot be read at site {self.site.name!r}.")
         stream = self.stream.reshape(x.shape)
         if name == "r":
-            return _channels_last(stream, self.site)
+            return self.form.given(stream)
         total = stream + x * self.site.scale
         if name == "norm(x+r)" and self.norm is not None:
             total = self.norm.forward(total)  # `forward`: the norm's own hooks are not meant
-        return _channels_last(total, self.site)
+        return self.form.given(total)
 
 
 @final
@@ -193,19 +217,18 @@ class _OutputHook:
         x = first_float(output)
         if x is None:
             return None
-        new = x
+        local, new = self.hooks.local, x
         for site in self.sites:
+            form = _Form(site, x.shape, local.shapes.pop(site.name, None))
             reader = _Reader(
                 site,
                 new,
-                stream=self.hooks.local.streams.pop(site.name, None),
+                form,
+                stream=local.streams.pop(site.name, None),
                 norm=self.norms.get(site.name),
                 linear_input=first_float_argument(args, kwargs) if site.is_linear else None,
             )
-            before = _channels_last(new, site)
-            after = self.hooks.actor.act(site.name, before, reader)
-            if after is not before:
-                new = _as_base(after, site)
+            new = _acted(self.hooks.actor, site, new, form, reader)
         return None if new is x else replace_first_float(output, new)
 
 
@@ -222,11 +245,29 @@ class _InputHook:
             return None
         new = x
         for site in self.sites:
-            before = _channels_last(new, site)
-            after = self.hooks.actor.act(site.name, before, _Reader(site, new))
-            if after is not before:
-                new = _as_base(after, site)
+            form = _Form(site, x.shape)
+            new = _acted(self.hooks.actor, site, new, form, _Reader(site, new, form))
         return None if new is x else replace_first_argument(args, kwargs, new)
+
+
+def _acted(actor: Actor, site: Site, x: Tensor, form: _Form, reader: _Reader) -> Tensor:
+    """Return the base's `x` as the actor changes it; the same object if it does not."""
+    before = form.given(x)
+    after = actor.act(site.name, before, reader)
+    return x if after is before else form.back(after)
+
+
+@final
+class _ShapeHook:
+    """Keeps the batch and position dimensions that the base flattens further on."""
+
+    def __init__(self, hooks: SiteHooks, site: str) -> None:
+        self.hooks, self.site = hooks, site
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tensor = first_float_argument(args, kwargs)
+        if tensor is not None:
+            self.hooks.local.shapes[self.site] = tensor.shape[:-1]
 
 
 @final

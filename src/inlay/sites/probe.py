@@ -184,8 +184,10 @@ class _Finder:
             norm, norm_module = _norm_placement(addition, block.explanation)
             stream_point, stream_module = _stream(addition, block.window)
             sublayer = name(kind)
+            is_flat = _update(addition).tensor.ndim < len(block.explanation.shape)
             sites.append(
                 Site(
+                    shape_module=block.window.block if is_flat else None,
                     name=sublayer, kind=kind, sublayer=kind, width=width, channel_dim=channel_dim,
                     module=_hookable(addition, block.window), scale=addition.scale, norm=norm,
                     norm_module=norm_module, stream_module=stream_module,

@@ -57,6 +57,9 @@ class Site:
     """Path of the module at which the residual stream `r` can be read."""
     stream_point: Literal["out", "in"] = "in"
     """Whether `r` is that module's input or its output."""
+    shape_module: str | None = None
+    """Where `x` comes without a batch dimension, all positions in one: path of the module whose
+    input still has its shape."""
     channel_dim: int = -1
     """Dimension of the channels: -1, or 1 where the stream is channels-first."""
     in_width: int | None = None

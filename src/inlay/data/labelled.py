@@ -1,0 +1,48 @@
+"""Read labelled rows to be measured on, without making splits of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from inlay.data.columns import find_columns
+from inlay.data.finding import find_tables
+from inlay.data.rows import Example
+from inlay.data.sources import read_examples, refuse_many_rejected, settle_labels
+from inlay.errors import DataError
+
+
+def read_labelled(
+    source: str | Path,
+    *,
+    split: str = "test",
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+    max_rejected: float = 0.01,
+) -> list[Example]:
+    """Return the rows of one split, or all rows of a source that has no splits.
+
+    Args:
+        source: What `inlay.data.sources.read_dataset` reads.
+        split: `train`, `validation` or `test`.
+        text_column: Where the texts are; guessed if `None`.
+        pair_column: Where the second texts of pairs are; guessed if `None`.
+        label_column: Where the labels are; guessed if `None`.
+        label_map: Labels to rename.
+        max_rejected: The fraction of rows, in [0, 1], that may be unusable.
+
+    Raises:
+        DataError: If the rows cannot be used, or there is no such split.
+    """
+    found = find_tables(source)
+    roles = find_columns(
+        found.first, text_column=text_column, pair_column=pair_column, label_column=label_column
+    )
+    splits, rejected, files = read_examples(found, roles)
+    refuse_many_rejected(found.title, rejected, files, max_rejected=max_rejected)
+    splits, _ = settle_labels(found, roles, splits, label_map or {})
+    if list(splits) == ["train"]:
+        return splits["train"]
+    if split not in splits:
+        raise DataError(f"{source} has no split {split!r}; it has {', '.join(splits)}.")
+    return splits[split]

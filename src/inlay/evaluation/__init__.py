@@ -1,0 +1,1 @@
+"""Running a task over rows: predictions, reports, comparisons."""

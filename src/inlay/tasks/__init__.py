@@ -1,0 +1,1 @@
+"""One file per task: its head, loss, metric, collation and decoding."""

@@ -1,0 +1,1 @@
+"""Fitting adapters: one readable loop, with checkpoints that survive anything."""

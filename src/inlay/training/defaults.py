@@ -1,0 +1,50 @@
+"""Settings that depend on the method, each chosen on validation data (see docs/design.md)."""
+
+from inlay.methods.base import AbstractSiteMethod, AbstractWeightMethod
+from inlay.methods.parse import parse_method
+from inlay.methods.presets import Preset
+from inlay.training.config import ResolvedConfig
+
+LEARNING_RATES = {
+    "bottleneck": 2e-3,
+    "conv": 2e-3,
+    "embedding": 1e-3,
+    "output": 2e-3,
+    "lora": 2e-3,
+    "full": 1e-4,
+    "top": 2e-4,
+    "head": 1e-2,
+}
+"""Method -> peak learning rate for AdamW with a linear decay."""
+
+BLOCK_LAYERS = "upper"
+"""Blocks that get adapters: the upper half trains twice as fast and is as accurate."""
+
+
+def with_defaults(resolved: ResolvedConfig) -> tuple[ResolvedConfig, Preset]:
+    """Fill in what depends on the method, and say so in the origins.
+
+    Raises:
+        ConfigError: If the method is not known, or a placement was given to a comparator.
+    """
+    config, origins = resolved.config, dict(resolved.origins)
+    preset = parse_method(config.method)
+    chosen: dict[str, object] = {}
+    if config.learning_rate is None:
+        chosen["learning_rate"] = LEARNING_RATES[preset.method.name]
+    if isinstance(preset.method, AbstractSiteMethod):
+        if config.at is None:
+            chosen["at"] = preset.at
+        if config.layers is None:
+            at_ends = preset.method.kinds <= {"embedding", "output"}
+            chosen["layers"] = "all" if at_ends else BLOCK_LAYERS
+    origin = f"default of {preset.method.name}"
+    origins |= dict.fromkeys(chosen, origin)
+    config = config.model_copy(update=chosen)
+    return ResolvedConfig(config, origins, resolved.notes), preset
+
+
+def trains_base(preset: Preset) -> bool:
+    """Tell whether a method trains weights of the base, so that it runs in training mode."""
+    method = preset.method
+    return isinstance(method, AbstractWeightMethod) and method.first_block(1) in (None, 0)

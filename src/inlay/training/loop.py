@@ -1,0 +1,297 @@
+"""The training loop, readable from top to bottom."""
+
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from inlay.adapters.entry import Entry
+from inlay.errors import ResourceError, TrainingError
+from inlay.evaluation.scoring import score_rows
+from inlay.tasks.base import AbstractTask, Encoded
+from inlay.training.batches import batch_order
+from inlay.training.checkpoint import (
+    Checkpoints,
+    Snapshot,
+    flatten_optimizer,
+    random_state,
+    restore_random_state,
+    unflatten_optimizer,
+)
+from inlay.training.config import TrainConfig
+from inlay.training.interrupt import Interrupted, StopRequest
+from inlay.training.reporter import Evaluation, Reporter
+
+_CHECKPOINT_SHARE = 0.05
+"""Share of the time that writing checkpoints may take, at most."""
+
+
+@final
+@dataclass(kw_only=True, slots=True)
+class Progress:
+    """How far a training is; plain data, part of every checkpoint."""
+
+    epoch: int = 0
+    group: int = 0
+    """Groups of batches done in this epoch."""
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    best_score: float = -math.inf
+    best_step: int = 0
+    best_epoch: int = 0
+    without_gain: int = 0
+    is_done: bool = False
+    seconds: float = 0.0
+    micro_batch: int = 0
+    """Rows that go through the model at once; smaller than the batch if memory ran out."""
+    recent: list[list[int]] = field(default_factory=list)
+    """Row numbers of the last three steps, to be named if the loss is not a number."""
+
+
+@final
+@dataclass(kw_only=True)
+class Training:
+    """All that the loop works on."""
+
+    config: TrainConfig
+    task: AbstractTask
+    model: nn.Module
+    entry: Entry
+    head: nn.Module
+    tokenizer: Any
+    train: Sequence[Encoded]
+    validation: Sequence[Encoded]
+    validation_targets: Tensor
+    row_name: Callable[[int], str]
+    optimizer: Optimizer
+    schedule: LambdaLR
+    accelerator: Accelerator
+    trains_base: bool
+    autocast: bool
+    checkpoints: Checkpoints
+    reporter: Reporter
+    stop: StopRequest
+    run: str
+
+
+def fit(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dict[str, Tensor]]:
+    """Train until the epochs are over or validation has not gained for long enough.
+
+    Args:
+        training: Model, rows and settings.
+        snapshot: Where to go on from, or `None` to begin.
+
+    Returns:
+        How it went, and the adapter's tensors at the best evaluation.
+
+    Raises:
+        Interrupted: If a signal asked to stop; a checkpoint was written.
+        TrainingError: If the loss is not a number.
+        ResourceError: If memory does not suffice for a single row, or the disk is full.
+    """
+    config = training.config
+    progress, best = _begin(training, snapshot)
+    lengths = [row.length for row in training.train]
+    num_steps = steps_of(config, len(lengths))
+    last_saved, save_seconds = time.monotonic(), 0.0
+    while not progress.is_done:
+        batches = batch_order(
+            lengths, batch_size=config.batch_size, seed=config.seed, epoch=progress.epoch
+        )
+        size = config.gradient_accumulation
+        groups = [
+            list(itertools.chain(*batches[i : i + size])) for i in range(0, len(batches), size)
+        ]
+        _set_modes(training)
+        for group in groups[progress.group :]:
+            started = time.monotonic()
+            loss = _step(training, progress, group)
+            progress.step += 1
+            progress.group += 1
+            progress.loss_sum += loss
+            progress.loss_count += 1
+            progress.seconds += time.monotonic() - started
+            training.reporter.on_step(progress.step, num_steps, loss)
+            if training.stop.signal_number is not None:
+                _save(training, progress, best)
+                raise _interrupted(training, progress.step)
+            wait = max(config.checkpoint_seconds, save_seconds / _CHECKPOINT_SHARE)
+            if time.monotonic() - last_saved >= wait:
+                save_seconds = _save(training, progress, best)
+                last_saved = time.monotonic()
+        progress.epoch, progress.group = progress.epoch + 1, 0
+        best = _evaluate(training, progress, best)
+        save_seconds = _save(training, progress, best)
+        last_saved = time.monotonic()
+    return progress, best
+
+
+def steps_of(config: TrainConfig, num_rows: int) -> int:
+    """Count the optimiser's steps of a whole training."""
+    batches = math.ceil(num_rows / config.batch_size)
+    return math.ceil(batches / config.gradient_accumulation) * config.epochs
+
+
+def _set_modes(training: Training) -> None:
+    """Train what is trained; a frozen trunk runs as it will be used, without dropout."""
+    training.model.train(training.trains_base)
+    training.entry.train()
+
+
+def _begin(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dict[str, Tensor]]:
+    if snapshot is None:
+        return Progress(micro_batch=training.config.batch_size), {}
+    state = snapshot.state
+    own = training.entry.tensors()
+    with torch.no_grad():
+        for key, value in snapshot.weights.items():
+            own[key].copy_(value)
+    training.optimizer.load_state_dict(unflatten_optimizer(snapshot.optimizer, state["optimizer"]))
+    training.schedule.load_state_dict(state["schedule"])
+    restore_random_state(state["random"])
+    return Progress(**state["progress"]), snapshot.best
+
+
+def _save(training: Training, progress: Progress, best: dict[str, Tensor]) -> float:
+    """Write a checkpoint; return how long it took, in seconds."""
+    started = time.monotonic()
+    if training.accelerator.is_main_process:
+        tensors, plain = flatten_optimizer(training.optimizer.state_dict())
+        schedule = training.schedule.state_dict()
+        schedule.pop("lr_lambdas", None)
+        state = {
+            "progress": dataclasses.asdict(progress),
+            "optimizer": plain,
+            "schedule": schedule | {"lr_lambdas": [None] * len(training.optimizer.param_groups)},
+            "random": random_state(),
+        }
+        weights = training.entry.tensors()
+        training.checkpoints.save(
+            Snapshot(weights=weights, best=best, optimizer=tensors, state=state), progress.step
+        )
+    return time.monotonic() - started
+
+
+def _interrupted(training: Training, step: int) -> Interrupted:
+    number = training.stop.signal_number or 0
+    return Interrupted(f"saved at step {step}; continue with: inlay resume {training.run}", number)
+
+
+def _step(training: Training, progress: Progress, rows: list[int]) -> float:
+    """Run forward and backward over the rows and update once; return the mean loss."""
+    progress.recent = [*progress.recent, rows][-3:]
+    while True:
+        try:
+            loss = forward_backward(training, rows, progress.micro_batch)
+            break
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            _halve(training, progress, rows)
+    if not math.isfinite(loss):
+        raise TrainingError(_not_a_number(training, progress, loss))
+    parameters = [p for group in training.optimizer.param_groups for p in group["params"]]
+    training.accelerator.clip_grad_norm_(parameters, training.config.max_grad_norm)
+    training.optimizer.step()
+    training.schedule.step()
+    training.optimizer.zero_grad()
+    return loss
+
+
+def forward_backward(training: Training, rows: list[int], micro_batch: int) -> float:
+    """Sum the gradients of parts of a batch, weighted so that they equal those of the whole."""
+    accelerator = training.accelerator
+    own = rows[accelerator.process_index :: accelerator.num_processes]
+    training.optimizer.zero_grad()
+    total = 0.0
+    for start in range(0, len(own), micro_batch):
+        chosen = [training.train[i] for i in own[start : start + micro_batch]]
+        batch = training.task.collate(chosen, training.tokenizer).to(accelerator.device)
+        # Entered anew at every step: autocast keeps casts of weights for as long as it is open.
+        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=training.autocast):
+            scores = training.task.scores(training.model, training.head, batch)
+        loss = training.task.loss(
+            scores.float(), batch, label_smoothing=training.config.label_smoothing
+        )
+        share = loss * (len(chosen) / len(rows))
+        accelerator.backward(share)
+        total += float(share.detach())
+    if accelerator.num_processes > 1:
+        for group in training.optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad = accelerator.reduce(parameter.grad, "sum")
+    return total
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "not enough memory" in str(error) or "can't allocate memory" in str(error)
+
+
+def _halve(training: Training, progress: Progress, rows: list[int]) -> None:
+    training.optimizer.zero_grad()
+    longest = max(training.train[row].length for row in rows)
+    if progress.micro_batch == 1:
+        raise ResourceError(
+            f"memory does not suffice for one row of {longest} tokens. Lower --max-length, use "
+            "fewer --layers, or take a smaller --base."
+        )
+    progress.micro_batch = math.ceil(progress.micro_batch / 2)
+    training.reporter.on_note(
+        f"out of memory at {longest} tokens: {progress.micro_batch} rows at a time from here on, "
+        "summed up to the same batch"
+    )
+
+
+def _not_a_number(training: Training, progress: Progress, loss: float) -> str:
+    names = [training.row_name(row) for rows in progress.recent for row in rows]
+    saved = training.checkpoints.paths()
+    kept = f" The last good checkpoint is {saved[-1].name}." if saved else ""
+    return (
+        f"the loss is {loss} at step {progress.step + 1}. Rows of the last "
+        f"{len(progress.recent)} batches: {', '.join(names[:12])}"
+        f"{' ...' if len(names) > 12 else ''}. Lower the learning rate "
+        f"({training.config.learning_rate:g}) or use --precision float32.{kept}"
+    )
+
+
+def _evaluate(training: Training, progress: Progress, best: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Measure on validation, keep the best state, and decide whether to go on."""
+    scores = score_rows(
+        training.task, training.model, training.head, training.validation, training.tokenizer,
+        autocast=training.autocast,
+    )  # fmt: skip
+    metrics = training.task.metrics(scores, training.validation_targets)
+    is_best = metrics[training.task.better] > progress.best_score
+    if is_best:
+        progress.best_score = metrics[training.task.better]
+        progress.best_step, progress.best_epoch = progress.step, progress.epoch
+        progress.without_gain = 0
+        best = {key: value.detach().clone() for key, value in training.entry.tensors().items()}
+    else:
+        progress.without_gain += 1
+    train_loss = progress.loss_sum / max(1, progress.loss_count)
+    progress.loss_sum, progress.loss_count = 0.0, 0
+    patient = progress.without_gain < training.config.patience
+    progress.is_done = progress.epoch >= training.config.epochs or not patient
+    training.reporter.on_evaluation(
+        Evaluation(
+            epoch=progress.epoch, step=progress.step, train_loss=train_loss, metrics=metrics,
+            is_best=is_best,
+        )
+    )  # fmt: skip
+    if not patient and progress.epoch < training.config.epochs:
+        training.reporter.on_note(f"stopping: no gain for {progress.without_gain} evaluations")
+    return best

@@ -1,0 +1,185 @@
+"""Build what a training needs: rows as token ids, the base with its adapter, the optimiser."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from accelerate import Accelerator
+
+from inlay.adapters.attach import attach
+from inlay.adapters.bank import Adapters
+from inlay.data.rows import Dataset, Example
+from inlay.errors import BaseError
+from inlay.evaluation.predictor import output_width
+from inlay.methods.base import AbstractSiteMethod
+from inlay.methods.presets import Preset
+from inlay.store.bases import Base, load_base, resolve_base
+from inlay.tasks.base import AbstractTask, Encoded
+from inlay.tasks.registry import task_for
+from inlay.training.checkpoint import Checkpoints, random_state, restore_random_state
+from inlay.training.config import TrainConfig
+from inlay.training.defaults import trains_base
+from inlay.training.interrupt import StopRequest
+from inlay.training.loop import Training, forward_backward, steps_of
+from inlay.training.optim import build_optimizer, build_schedule
+from inlay.training.precision import Numerics, choose_numerics
+from inlay.training.reporter import Reporter
+
+_LONGEST = 256
+"""Tokens of a text that are read if nothing is said; attention costs grow with the square."""
+
+
+@final
+@dataclass(kw_only=True, slots=True)
+class Prepared:
+    """A training that is ready to start, and what belongs to it."""
+
+    training: Training
+    adapters: Adapters
+    name: str
+    base: Base
+    task: AbstractTask
+    numerics: Numerics
+    max_length: int
+    encoded: dict[str, list[Encoded]]
+    notes: list[str]
+
+
+def prepare(
+    config: TrainConfig,
+    preset: Preset,
+    dataset: Dataset,
+    *,
+    run: str,
+    checkpoints: Checkpoints,
+    reporter: Reporter,
+    stop: StopRequest,
+) -> Prepared:
+    """Load the base, place the adapter and encode all rows, once.
+
+    Raises:
+        BaseError: If the base cannot be loaded, or has no tokenizer.
+        SiteError: If the placement matches nothing.
+        ConfigError: If a setting cannot be used.
+    """
+    base = resolve_base(config.base)
+    accelerator = Accelerator()
+    updates_base = trains_base(preset)
+    numerics = choose_numerics(
+        config.precision, trains_base=updates_base, device=accelerator.device
+    )
+    model, tokenizer = load_base(
+        base, dtype=numerics.stored, attn_implementation=numerics.attention
+    )
+    if tokenizer is None:
+        raise BaseError(f"{base.id!r} has no tokenizer, so it cannot read text.")
+    model.to(accelerator.device)
+    torch.manual_seed(config.seed)
+    task = task_for(config.task, dataset)
+    adapters = attach(model)
+    head = task.build_head(output_width(adapters.sites)).to(accelerator.device)
+    has_places = isinstance(preset.method, AbstractSiteMethod)
+    entry = adapters.add(
+        dataset.name,
+        preset.method,
+        at=config.at if has_places else None,
+        layers=(config.layers or "all") if has_places else "all",
+        submodel=config.submodel,
+        head=head,
+    )
+    adapters.train(dataset.name)
+    max_length = _max_length(config, tokenizer, model)
+    encoded = {
+        split: task.encode(rows, tokenizer, max_length=max_length)
+        for split, rows in dataset.splits.items()
+    }
+    parameters = [p for p in entry.parameters() if p.requires_grad]
+    optimizer = build_optimizer(
+        config.optimizer, parameters,
+        learning_rate=config.learning_rate or 1e-3, weight_decay=config.weight_decay,
+    )  # fmt: skip
+    train = dataset.splits["train"]
+    targets = torch.tensor([row.target for row in encoded["validation"]])
+    training = Training(
+        config=config, task=task, model=model, entry=entry, head=head, tokenizer=tokenizer,
+        train=encoded["train"], validation=encoded["validation"], validation_targets=targets,
+        row_name=lambda row: f"{train[row].file}:{train[row].line}",
+        optimizer=optimizer,
+        schedule=build_schedule(
+            optimizer, config.schedule, warmup=config.warmup,
+            num_steps=steps_of(config, len(train)),
+        ),
+        accelerator=accelerator, trains_base=updates_base, autocast=numerics.autocast,
+        checkpoints=checkpoints, reporter=reporter, stop=stop, run=run,
+    )  # fmt: skip
+    return Prepared(
+        training=training, adapters=adapters, name=dataset.name, base=base, task=task,
+        numerics=numerics, max_length=max_length, encoded=encoded,
+        notes=_truncation_notes(dataset, encoded, task, tokenizer, max_length),
+    )  # fmt: skip
+
+
+def estimate_seconds(training: Training) -> float:
+    """Measure one step on rows of usual length and multiply; nothing is changed by it."""
+    by_length = sorted(range(len(training.train)), key=lambda i: training.train[i].length)
+    middle, half = len(by_length) // 2, training.config.batch_size // 2
+    rows = by_length[max(0, middle - half) : middle + half + 1][: training.config.batch_size]
+    state = random_state()
+    training.model.train(training.trains_base)
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        forward_backward(training, rows, training.config.batch_size)
+        times.append(time.monotonic() - started)
+    training.optimizer.zero_grad()
+    restore_random_state(state)
+    steps = steps_of(training.config, len(training.train))
+    # Evaluation is a forward pass over validation after each epoch: a third of a step's cost.
+    evaluations = training.config.epochs * len(training.validation) / training.config.batch_size
+    return min(times) * (steps * training.config.gradient_accumulation + evaluations / 3)
+
+
+def _max_length(config: TrainConfig, tokenizer: Any, model: Any) -> int:
+    """Return the tokens that are read: what was asked, within what the base can take."""
+    limits = [tokenizer.model_max_length]
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None:
+        limits.append(positions)
+    limit = int(min(limits))
+    return min(config.max_length or _LONGEST, limit)
+
+
+def _truncation_notes(
+    dataset: Dataset,
+    encoded: dict[str, list[Encoded]],
+    task: AbstractTask,
+    tokenizer: Any,
+    max_length: int,
+) -> list[str]:
+    """Say how much text is cut off; only rows that fill the length can have been cut."""
+    full: list[Example] = []
+    total = rows = 0
+    for split, examples in dataset.splits.items():
+        rows += len(examples)
+        total += sum(row.length for row in encoded[split])
+        full += [
+            example
+            for example, row in zip(examples, encoded[split], strict=True)
+            if row.length >= max_length
+        ]
+    lengths = [row.length for row in _uncut(full, task, tokenizer)]
+    lost = [length - max_length for length in lengths if length > max_length]
+    if not lost:
+        return []
+    note = (
+        f"{len(lost) / rows:.1%} of rows exceed max_length {max_length} (longest "
+        f"{max(lengths):,} tokens): truncated, {sum(lost) / (total + sum(lost)):.1%} of all "
+        "tokens lost"
+    )
+    return [note]
+
+
+def _uncut(rows: Sequence[Example], task: AbstractTask, tokenizer: Any) -> list[Encoded]:
+    return task.encode(rows, tokenizer, max_length=10**6) if rows else []

@@ -1,0 +1,88 @@
+"""Check in a fresh process that a saved adapter answers as it did when it was trained.
+
+Run as `python -m inlay.training.reload_check`; reads one JSON object on standard input and
+writes one on standard output.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from inlay.data.rows import Example
+from inlay.errors import TrainingError
+
+ROWS = 500
+"""Rows that are compared, at most."""
+
+
+def check_reload(
+    adapter: Path, rows: Sequence[Example], scores: Tensor, labels: Sequence[str]
+) -> dict[str, Any]:
+    """Load an adapter in a fresh process and compare its answers.
+
+    Args:
+        adapter: The saved adapter's folder.
+        rows: What was answered.
+        scores: The scores in this process, computed over exactly these rows.
+        labels: The labels in this process.
+
+    Returns:
+        `rows`, `identical` (labels that agree) and `bitwise` (whether the scores do).
+
+    Raises:
+        TrainingError: If a label differs, or the fresh process fails.
+    """
+    import torch
+
+    request = {
+        "adapter": str(adapter),
+        "rows": [list(row) for row in rows],
+        "threads": torch.get_num_threads(),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "inlay.training.reload_check"],
+        input=json.dumps(request), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise TrainingError(
+            f"the saved adapter {adapter} could not be loaded in a fresh process: {last[0]}"
+        )
+    answer = json.loads(done.stdout)
+    identical = sum(a == b for a, b in zip(answer["labels"], labels, strict=True))
+    if identical < len(labels):
+        raise TrainingError(
+            f"the saved adapter {adapter} answers differently in a fresh process: only "
+            f"{identical} of {len(labels)} labels agree. Do not use it."
+        )
+    bitwise = answer["digest"] == _digest(scores)
+    return {"rows": len(labels), "identical": identical, "bitwise": bitwise}
+
+
+def _digest(scores: Tensor) -> str:
+    return hashlib.sha256(scores.contiguous().numpy().tobytes()).hexdigest()
+
+
+def main() -> None:
+    """Answer the request on standard input."""
+    request = json.loads(sys.stdin.read())
+    import torch
+
+    from inlay.evaluation.predictor import load_predictor
+
+    torch.set_num_threads(request["threads"])
+    predictor = load_predictor(request["adapter"])
+    rows = [Example(*row) for row in request["rows"]]
+    scores = predictor.scores(rows)
+    labels = [prediction.label for prediction in predictor.task.decode(scores)]
+    sys.stdout.write(json.dumps({"labels": labels, "digest": _digest(scores)}))
+
+
+if __name__ == "__main__":
+    main()

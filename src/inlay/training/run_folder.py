@@ -1,0 +1,186 @@
+"""The folder of a run: what lies in it, and which unfinished one a command goes on with."""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, final
+
+import yaml
+
+from inlay.data.rows import Dataset
+from inlay.errors import RunError
+from inlay.store.atomic import write_atomically
+from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
+
+CONFIG_FILE = "config.yaml"
+DATA_FILE = "data.json"
+METRICS_FILE = "metrics.json"
+LOG_FILE = "log.jsonl"
+ENVIRONMENT_FILE = "environment.json"
+ADAPTER_FOLDER = "adapter"
+CHECKPOINT_FOLDER = "checkpoints"
+
+_NO_PART_OF_A_RUN = {"out", "checkpoint_seconds"}
+"""Settings that do not change what comes out."""
+
+
+@final
+class RunFolder:
+    """Paths and files of one run.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the metrics, which are written last, are there."""
+        return (self.path / METRICS_FILE).is_file()
+
+    def write_json(self, name: str, content: object) -> None:
+        """Write a file of plain data, whole or not at all."""
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        write_atomically(self.path / name, text + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read a file of plain data.
+
+        Raises:
+            RunError: If it is missing or damaged.
+        """
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunError(f"{self.path} has no {name}: no run's folder, or not finished.") from (
+                error
+            )
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}.") from error
+
+    def append_log(self, **event: Any) -> None:
+        """Add one line to the log."""
+        line = {"time": datetime.now().astimezone().isoformat(timespec="seconds"), **event}
+        with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def write_config(self, resolved: ResolvedConfig, digest: str) -> None:
+        """Write the settings, each with where its value came from."""
+        lines = [
+            "# Every setting of this run. Run it again with: inlay train --config config.yaml",
+            f"# run: {digest}",
+        ]
+        for key, value in resolved.config.model_dump().items():
+            text = yaml.safe_dump(
+                {key: value}, default_flow_style=True, width=10_000, allow_unicode=True
+            ).strip()
+            lines.append(f"{text[1:-1]}  # {resolved.origins[key]}")
+        write_atomically(self.path / CONFIG_FILE, "\n".join(lines) + "\n")
+
+    def read_config(self) -> ResolvedConfig:
+        """Read the settings back.
+
+        Raises:
+            RunError: If the folder holds no run.
+        """
+        if not (self.path / CONFIG_FILE).is_file():
+            raise RunError(
+                f"{self.path} is no run's folder: it has no {CONFIG_FILE}. "
+                "`inlay list` shows the runs there are."
+            )
+        return resolve_config({}, file=self.path / CONFIG_FILE)
+
+    def digest(self) -> str | None:
+        """Return what `run_digest` gave when the run was started."""
+        path = self.path / CONFIG_FILE
+        if not path.is_file():
+            return None
+        match = re.search(r"^# run: (\w+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        return match[1] if match else None
+
+
+def run_digest(config: TrainConfig, dataset: Dataset) -> str:
+    """Hash what decides a run's result: its settings and the contents of its data."""
+    settings = config.model_dump(exclude=_NO_PART_OF_A_RUN)
+    files = sorted(record.sha256 for record in dataset.files)
+    text = json.dumps([settings, files], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def choose_folder(config: TrainConfig, dataset: Dataset, *, force: bool) -> tuple[RunFolder, bool]:
+    """Find the folder for a run.
+
+    Returns:
+        The folder, and whether it holds the same run unfinished, which then goes on.
+
+    Raises:
+        RunError: If `out` names a folder that holds something else or a finished run.
+    """
+    digest = run_digest(config, dataset)
+    if config.out is None:
+        for path in sorted(Path("runs").glob("*"), reverse=True):
+            folder = RunFolder(path)
+            if not folder.is_finished and folder.digest() == digest:
+                return folder, True
+        return _new_folder(dataset.name), False
+    folder = RunFolder(Path(config.out))
+    if not folder.path.exists() or (folder.path.is_dir() and not any(folder.path.iterdir())):
+        return folder, False
+    if not folder.is_finished and folder.digest() == digest:
+        return folder, True
+    if force and folder.digest() is not None:
+        _empty(folder.path)
+        return folder, False
+    if folder.digest() is None:
+        raise RunError(f"{folder.path} exists and holds no run; choose another --out.")
+    if folder.is_finished:
+        raise RunError(
+            f"{folder.path} holds a finished run; choose another --out, or use --force to "
+            "replace it."
+        )
+    raise RunError(
+        f"{folder.path} holds an unfinished run with other settings or data. Go on with it: "
+        f"inlay resume {folder.path}; or use --force to replace it."
+    )
+
+
+def _new_folder(name: str) -> RunFolder:
+    safe = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
+    stem = f"{safe}-{datetime.now().astimezone():%m%d-%H%M}"
+    path, number = Path("runs") / stem, 1
+    while path.exists():
+        number += 1
+        path = Path("runs") / f"{stem}-{number}"
+    return RunFolder(path)
+
+
+def _empty(path: Path) -> None:
+    """Remove a run's own files; anything else in the folder stays."""
+    import shutil
+
+    for name in (ADAPTER_FOLDER, CHECKPOINT_FOLDER):
+        shutil.rmtree(path / name, ignore_errors=True)
+    names = (CONFIG_FILE, DATA_FILE, METRICS_FILE, LOG_FILE, ENVIRONMENT_FILE, "predictions.jsonl")
+    for name in names:
+        (path / name).unlink(missing_ok=True)
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Return the versions and the machine a run was made with."""
+    packages = ("inlay", "torch", "transformers", "accelerate", "tokenizers", "numpy")
+    return {
+        "python": sys.version.split()[0],
+        **{name: version(name) for name in packages},
+        "platform": platform.platform(),
+        "device": device,
+        "cores": os.cpu_count(),
+    }

@@ -1,0 +1,352 @@
+"""`train` and `resume`: from data to a trained, measured, reloadable adapter."""
+
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from inlay.adapters.entry import Entry
+from inlay.data.rows import Dataset
+from inlay.data.sources import read_dataset
+from inlay.errors import RunError
+from inlay.evaluation.predictor import Predictor, Text, load_predictor
+from inlay.evaluation.records import PREDICTIONS_FILE, Record, mistakes, to_jsonl
+from inlay.evaluation.report import report_on, report_on_baselines
+from inlay.evaluation.scoring import score_rows
+from inlay.methods.presets import Preset
+from inlay.store.atomic import write_atomically
+from inlay.store.save import save
+from inlay.tasks.base import Prediction
+from inlay.training.checkpoint import Checkpoints
+from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
+from inlay.training.defaults import with_defaults
+from inlay.training.interrupt import StopRequest, stop_on_signals
+from inlay.training.loop import Progress, fit, steps_of
+from inlay.training.prepare import Prepared, estimate_seconds, prepare
+from inlay.training.reload_check import ROWS, check_reload
+from inlay.training.reporter import Evaluation, Plan, Reporter, SilentReporter
+from inlay.training.run_folder import (
+    ADAPTER_FOLDER,
+    CHECKPOINT_FOLDER,
+    DATA_FILE,
+    ENVIRONMENT_FILE,
+    METRICS_FILE,
+    RunFolder,
+    choose_folder,
+    environment,
+    run_digest,
+)
+
+
+@final
+class Run:
+    """A finished training: its folder, its numbers, its answers.
+
+    Args:
+        folder: The run's folder.
+
+    Raises:
+        RunError: If the run has not finished.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.metrics: dict[str, Any] = RunFolder(self.folder).read_json(METRICS_FILE)
+        self._predictor: Predictor | None = None
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings, all resolved."""
+        return RunFolder(self.folder).read_config().config
+
+    def predict(self, texts: list[Text]) -> list[Prediction]:
+        """Answer texts or pairs; the base is loaded at the first call."""
+        if self._predictor is None:
+            self._predictor = load_predictor(self.folder)
+        return self._predictor.predict(texts)
+
+    def errors(self, number: int = 20) -> list[Record]:
+        """Return the most confidently wrong test rows."""
+        return mistakes(self.folder, number)
+
+    def __repr__(self) -> str:
+        """Write it so that it can be pasted back."""
+        return f"Run({str(self.folder)!r})"
+
+
+def train(
+    data: str | Path | None = None,
+    *,
+    config: str | Path | None = None,
+    reporter: Reporter | None = None,
+    force: bool = False,
+    given_as: str = "argument",
+    **settings: Any,
+) -> Run:
+    """Train an adapter on labelled texts, measure it, and save it in a run's folder.
+
+    The same command again goes on with a run that was interrupted.
+
+    Args:
+        data: File, folder, built-in or Hub name; may stand in the config file instead.
+        config: A YAML file of settings.
+        reporter: Is told what happens; nothing is printed without one.
+        force: Replace a run that is in the folder already.
+        given_as: What the origin of `settings` is called in the run's record.
+        settings: Any field of `TrainConfig`.
+
+    Raises:
+        ConfigError: If a setting is not known or not allowed.
+        DataError: If the data cannot be used.
+        BaseError: If the base is not to be found.
+        RunError: If the folder holds something else.
+        Interrupted: If a signal asked to stop; a checkpoint was written.
+        TrainingError: If the loss is not a number or the saved adapter does not reload.
+    """
+    given = {**settings, "data": None if data is None else str(data)}
+    resolved = resolve_config(given, file=config, given_as=given_as)
+    return _run(resolved, reporter or SilentReporter(), force=force, folder=None)
+
+
+def resume(run: str | Path, *, reporter: Reporter | None = None) -> Run:
+    """Go on with a run that was interrupted; a finished one is returned as it is.
+
+    Args:
+        run: The run's folder.
+        reporter: Is told what happens.
+
+    Raises:
+        RunError: If the folder holds no run, or its data have changed since.
+    """
+    folder = RunFolder(Path(run))
+    resolved = folder.read_config()
+    if folder.is_finished:
+        return Run(folder.path)
+    return _run(resolved, reporter or SilentReporter(), force=False, folder=folder)
+
+
+def read_data(config: TrainConfig) -> Dataset:
+    """Read the data set that a configuration names."""
+    return read_dataset(config.data, **data_options(config))
+
+
+def data_options(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that say how the data are read."""
+    names = (
+        "text_column", "pair_column", "label_column", "label_map", "max_rejected", "split_seed",
+        "drop_unseen_labels",
+    )  # fmt: skip
+    return {name: getattr(config, name) for name in names}
+
+
+def _run(
+    resolved: ResolvedConfig, reporter: Reporter, *, force: bool, folder: RunFolder | None
+) -> Run:
+    resolved, preset = with_defaults(resolved)
+    config = resolved.config
+    for note in resolved.notes:
+        reporter.on_note(note)
+    dataset = read_data(config)
+    digest = run_digest(config, dataset)
+    goes_on = True
+    if folder is None:
+        folder, goes_on = choose_folder(config, dataset, force=force)
+    elif folder.digest() != digest:
+        raise RunError(
+            f"{folder.path}: the settings or the data have changed since this run was started, "
+            "so it cannot go on. Start a new one with `inlay train`."
+        )
+    checkpoints = Checkpoints(folder.path / CHECKPOINT_FOLDER)
+    with stop_on_signals() as stop:
+        prepared = prepare(
+            config, preset, dataset, run=str(folder.path), checkpoints=checkpoints,
+            reporter=_Logged(reporter, folder), stop=stop,
+        )  # fmt: skip
+        if prepared.training.accelerator.is_main_process:
+            folder.write_config(resolved, digest)
+            folder.write_json(DATA_FILE, dataset.to_record())
+            device = str(prepared.training.accelerator.device)
+            folder.write_json(ENVIRONMENT_FILE, environment(device))
+        prepared.training.reporter.on_plan(_plan(prepared, preset, dataset, folder))
+        progress = _fit(prepared, checkpoints, goes_on=goes_on)
+    _finish(prepared, preset, dataset, folder, progress, stop)
+    run = Run(folder.path)
+    reporter.on_end(run.metrics)
+    return run
+
+
+def _fit(prepared: Prepared, checkpoints: Checkpoints, *, goes_on: bool) -> Progress:
+    """Train, from a checkpoint if there is one, and put the best state in place."""
+    snapshot, notes = checkpoints.newest() if goes_on else (None, [])
+    reporter = prepared.training.reporter
+    for note in notes:
+        reporter.on_note(note)
+    if snapshot is not None:
+        reporter.on_note(f"going on at step {snapshot.state['progress']['step']}")
+    progress, best = fit(prepared.training, snapshot)
+    own = prepared.training.entry.tensors()
+    with torch.no_grad():
+        for key, value in best.items():
+            own[key].copy_(value)
+    return progress
+
+
+def _plan(prepared: Prepared, preset: Preset, dataset: Dataset, folder: RunFolder) -> Plan:
+    training, config = prepared.training, prepared.training.config
+    entry = training.entry
+    where = ""
+    if entry.placement is not None:
+        where = f"at {entry.placement.at}, layers {entry.placement.layers}"
+        where += f" ({len(entry.layers)} sites)"
+    settings = (
+        f"{config.optimizer}, learning rate {config.learning_rate:g} {config.schedule}, batch "
+        f"{config.batch_size}, up to {config.epochs} epochs, seed {config.seed}, "
+        f"{prepared.numerics.precision}, at most {prepared.max_length} tokens"
+    )
+    return Plan(
+        run=str(folder.path), task=prepared.task.name,
+        base=f"{prepared.base.id} ({prepared.base.origin})",
+        method=config.method, where=where,
+        num_adapter_parameters=entry.num_adapter_parameters,
+        num_head_parameters=entry.num_head_parameters,
+        num_base_parameters=_base_size(prepared, entry),
+        rows={split: len(rows) for split, rows in dataset.splits.items()},
+        num_labels=len(dataset.labels), num_steps=steps_of(config, len(training.train)),
+        seconds=estimate_seconds(training), settings=settings,
+        notes=[*dataset.notes, *prepared.notes],
+    )  # fmt: skip
+
+
+def _base_size(prepared: Prepared, entry: Entry) -> int:
+    with prepared.adapters.original_weights():
+        own = {id(parameter) for parameter in entry.parameters()}
+        parameters = prepared.training.model.parameters()
+        return sum(p.numel() for p in parameters if id(p) not in own)
+
+
+def _finish(
+    prepared: Prepared,
+    preset: Preset,
+    dataset: Dataset,
+    folder: RunFolder,
+    progress: Progress,
+    stop: StopRequest,
+) -> None:
+    """Calibrate, measure on test, save, check, and write the metrics last of all."""
+    training, config = prepared.training, prepared.training.config
+    if not training.accelerator.is_main_process:
+        return
+    test = dataset.splits["test"]
+    validation = _scores(prepared, "validation")
+    task = prepared.task.calibrated(validation, training.validation_targets)
+    predictions = task.decode(_scores(prepared, "test"))
+    report = report_on(test, predictions)
+    card = {
+        "task": task.settings(),
+        "base": _lasting_name(prepared),
+        "max_length": prepared.max_length,
+        "numerics": {
+            "stored": prepared.numerics.stored,
+            "autocast": prepared.numerics.autocast,
+            "attention": prepared.numerics.attention,
+        },
+        "data": {
+            "name": dataset.name,
+            "source": _lasting_source(config.data),
+            "options": data_options(config),
+        },
+        "metrics": {"test": report},
+    }
+    save(training.model, prepared.name, folder.path / ADAPTER_FOLDER, card=card)
+    few = prepared.encoded["test"][:ROWS]
+    scores = score_rows(
+        task, training.model, training.head, few, training.tokenizer, autocast=training.autocast
+    )
+    labels = [prediction.label for prediction in task.decode(scores)]
+    checked = check_reload(folder.path / ADAPTER_FOLDER, test[:ROWS], scores, labels)
+    write_atomically(folder.path / PREDICTIONS_FILE, to_jsonl(test, predictions))
+    entry = training.entry
+    metrics = {
+        "task": task.name,
+        "data": dataset.name,
+        "base": prepared.base.id,
+        "method": config.method,
+        "at": config.at,
+        "layers": config.layers,
+        "seed": config.seed,
+        "learning_rate": config.learning_rate,
+        "batch_size": config.batch_size,
+        "precision": prepared.numerics.precision,
+        "trainable_parameters": entry.num_adapter_parameters + entry.num_head_parameters,
+        "adapter_parameters": entry.num_adapter_parameters,
+        "head_parameters": entry.num_head_parameters,
+        "total_parameters": _base_size(prepared, entry),
+        "train_seconds": round(progress.seconds, 2),
+        "epochs_run": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "best_step": progress.best_step,
+        "validation": report_on(dataset.splits["validation"], task.decode(validation)),
+        "test": report,
+        "baselines": report_on_baselines(dataset.splits["train"], test, predictions),
+        "reload_check": checked,
+        "run": str(folder.path),
+    }
+    training.checkpoints.clear()
+    folder.write_json(METRICS_FILE, metrics)
+
+
+def _scores(prepared: Prepared, split: str) -> torch.Tensor:
+    training = prepared.training
+    return score_rows(
+        prepared.task, training.model, training.head, prepared.encoded[split],
+        training.tokenizer, autocast=training.autocast,
+    )  # fmt: skip
+
+
+def _lasting_name(prepared: Prepared) -> str:
+    """Name the base so that it is found from any folder."""
+    base = prepared.base
+    return str(Path(base.source).resolve()) if base.origin == "on disk" else base.id
+
+
+def _lasting_source(data: str) -> str:
+    path = Path(data)
+    return str(path.resolve()) if path.exists() else data
+
+
+@final
+class _Logged:
+    """Passes events on and writes them to the run's log."""
+
+    def __init__(self, reporter: Reporter, folder: RunFolder) -> None:
+        self.reporter = reporter
+        self.folder = folder
+
+    def on_note(self, text: str) -> None:
+        self.log(event="note", text=text)
+        self.reporter.on_note(text)
+
+    def on_plan(self, plan: Plan) -> None:
+        import dataclasses
+
+        self.log(event="plan", **dataclasses.asdict(plan))
+        self.reporter.on_plan(plan)
+
+    def on_step(self, step: int, num_steps: int, loss: float) -> None:
+        if step % 10 == 0 or step == num_steps:
+            self.log(event="step", step=step, loss=round(loss, 5))
+        self.reporter.on_step(step, num_steps, loss)
+
+    def on_evaluation(self, evaluation: Evaluation) -> None:
+        import dataclasses
+
+        self.log(event="evaluation", **dataclasses.asdict(evaluation))
+        self.reporter.on_evaluation(evaluation)
+
+    def on_end(self, metrics: dict[str, Any]) -> None:
+        self.log(event="end")
+        self.reporter.on_end(metrics)
+
+    def log(self, **event: Any) -> None:
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        self.folder.append_log(**event)
