@@ -1,0 +1,61 @@
+"""`inlay evaluate`: measure a saved adapter on labelled data."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from inlay.cli import console
+from inlay.cli.options import (
+    Json,
+    LabelColumn,
+    LabelMap,
+    MaxRejected,
+    PairColumn,
+    Run,
+    TextColumn,
+    parse_label_map,
+)
+
+
+def evaluate(
+    *,
+    run: Run,
+    data: Annotated[
+        str | None,
+        typer.Argument(metavar="[DATA]", help="Labelled data; the run's own if not given."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which split, where the data have several.")] = "test",
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    label_map: LabelMap = None,
+    max_rejected: MaxRejected = None,
+    as_json: Json = False,
+) -> int:
+    """Measure a saved adapter on labelled data."""
+    from inlay.data.sources import parse_fraction
+
+    given: dict[str, Any] = {
+        "text_column": text_column,
+        "pair_column": pair_column,
+        "label_column": label_column,
+        "label_map": parse_label_map(label_map) or None,
+        "max_rejected": None if max_rejected is None else parse_fraction(max_rejected),
+    }
+    console.be_calm()
+    from inlay.cli.results import report_lines
+    from inlay.evaluation.report import evaluate as run_evaluation
+
+    report = run_evaluation(
+        run, data, split=split, **{key: value for key, value in given.items() if value is not None}
+    )
+    if as_json:
+        console.put(json.dumps(report, indent=2, ensure_ascii=False))
+        return 0
+    console.put(f"run    {report['run']}")
+    own = f" ({report['split']} rows of the run's own data)" if data is None else ""
+    console.put(f"data   {report['data']}{own}")
+    for line in report_lines(report, ""):
+        console.put(line)
+    return 0

@@ -1,0 +1,44 @@
+"""`inlay inspect`: what is in the data, without a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inlay.cli.options import (
+    LabelColumn,
+    LabelMap,
+    MaxRejected,
+    PairColumn,
+    TextColumn,
+    parse_label_map,
+)
+from inlay.data.sources import parse_fraction
+
+
+def inspect_data(
+    *,
+    data: Annotated[str, typer.Argument(help="File, folder, built-in or Hub name.")],
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    label_map: LabelMap = None,
+    max_rejected: MaxRejected = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report and the rejected rows.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> int:
+    """Look at data before training: rows, labels, faults."""
+    from inlay.cli.inspection import run_inspect
+
+    return run_inspect(
+        data,
+        text_column=text_column,
+        pair_column=pair_column,
+        label_column=label_column,
+        label_map=parse_label_map(label_map),
+        max_rejected=parse_fraction(max_rejected or "1%"),
+        json_output=as_json,
+        out=out,
+    )

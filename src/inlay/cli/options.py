@@ -1,0 +1,48 @@
+"""Options that several commands share, each with its one help text."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from inlay.errors import ConfigError
+
+TextColumn = Annotated[
+    str | None, typer.Option(help="Column of the text.", show_default="guessed", metavar="NAME")
+]
+PairColumn = Annotated[str | None, typer.Option(help="Column of a second text.", metavar="NAME")]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Column of the label.", show_default="guessed", metavar="NAME")
+]
+LabelMap = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map-label",
+        "--label-map",
+        metavar="OLD=NEW",
+        help="Read the label OLD as NEW; may be given often.",
+    ),
+]
+MaxRejected = Annotated[
+    str | None,
+    typer.Option(metavar="SHARE", help="Rows that may be unusable.", show_default="1%"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or a saved adapter's.")]
+
+
+def parse_label_map(given: Sequence[str] | None) -> dict[str, str]:
+    """Return `{"Good": "good"}` from `["Good=good"]`.
+
+    Raises:
+        ConfigError: If a part has no `=`, or one label is renamed to two.
+    """
+    result: dict[str, str] = {}
+    for part in given or ():
+        old, has_new, new = part.partition("=")
+        if not has_new or not old or not new:
+            raise ConfigError(f"--map-label {part!r}: write OLD=NEW, like --map-label Good=good.")
+        if result.get(old, new) != new:
+            raise ConfigError(f"--map-label: {old!r} cannot be both {result[old]!r} and {new!r}.")
+        result[old] = new
+    return result

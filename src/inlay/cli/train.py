@@ -1,0 +1,123 @@
+"""`inlay train`: from data to a trained, measured, reloadable adapter."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from inlay.cli import console
+from inlay.cli.options import (
+    Json,
+    LabelColumn,
+    LabelMap,
+    MaxRejected,
+    PairColumn,
+    TextColumn,
+    parse_label_map,
+)
+from inlay.cli.train_options import (
+    At,
+    Base,
+    BatchSize,
+    Config,
+    Data,
+    DropUnseenLabels,
+    Epochs,
+    Force,
+    Layers,
+    LearningRate,
+    MaxLength,
+    Method,
+    Out,
+    Patience,
+    Precision,
+    Seed,
+    Settings,
+    Task,
+)
+from inlay.data.sources import parse_fraction
+from inlay.errors import ConfigError
+
+if TYPE_CHECKING:
+    from inlay.training.train import Run
+
+
+def train(
+    *,
+    data: Data = None,
+    base: Base = None,
+    task: Task = None,
+    method: Method = None,
+    at: At = None,
+    layers: Layers = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    seed: Seed = None,
+    out: Out = None,
+    config: Config = None,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    label_map: LabelMap = None,
+    max_rejected: MaxRejected = None,
+    drop_unseen_labels: DropUnseenLabels = False,
+    max_length: MaxLength = None,
+    precision: Precision = None,
+    patience: Patience = None,
+    settings: Settings = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> int:
+    """Train an adapter on labelled texts, measure it, save it.
+
+    The same command again goes on with a run that was interrupted.
+    """
+    given: dict[str, Any] = {
+        "base": base, "task": task, "method": method, "at": at, "layers": layers,
+        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
+        "seed": seed, "out": None if out is None else str(out), "text_column": text_column,
+        "pair_column": pair_column, "label_column": label_column,
+        "label_map": parse_label_map(label_map) or None,
+        "max_rejected": None if max_rejected is None else parse_fraction(max_rejected),
+        "drop_unseen_labels": drop_unseen_labels or None, "max_length": max_length,
+        "precision": precision, "patience": patience,
+    }  # fmt: skip
+    given = {key: value for key, value in given.items() if value is not None}
+    add_settings(given, settings or ())
+    console.be_calm()
+    from inlay.cli.progress import reporting
+    from inlay.training.train import train as run_training
+
+    with reporting() as reporter:
+        run = run_training(
+            data, config=config, reporter=reporter, force=force, given_as="flag", **given
+        )
+    show_end(run, as_json=as_json)
+    return 0
+
+
+def show_end(run: "Run", *, as_json: bool) -> None:
+    """Print what a training came to on stdout."""
+    from inlay.cli.results import finished_text
+
+    if as_json:
+        console.put(json.dumps(run.metrics, indent=2, ensure_ascii=False))
+    else:
+        console.tell()
+        console.put(finished_text(run.metrics, str(run.folder)))
+
+
+def add_settings(given: dict[str, Any], settings: Sequence[str]) -> None:
+    """Add what `--set` gave to what the other options gave.
+
+    Raises:
+        ConfigError: If a part has no `=`, or names what another option gave already.
+    """
+    for part in settings:
+        key, has_value, value = part.partition("=")
+        key = key.strip().replace("-", "_")
+        if not has_value or not key:
+            raise ConfigError(f"--set {part!r}: write KEY=VALUE, like --set weight_decay=0.1.")
+        if key in given:
+            raise ConfigError(f"--set {part!r}: {key} is given twice.")
+        given[key] = value.strip()

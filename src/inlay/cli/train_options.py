@@ -1,0 +1,58 @@
+"""The options of `inlay train`, each with its help text; their names are those of `TrainConfig`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[
+    str | None, typer.Argument(metavar="DATA", help="File, folder, built-in or Hub name.")
+]
+Base = Annotated[
+    str | None, typer.Option(help="Base: alias, folder or Hub name.", show_default="minilm")
+]
+Task = Annotated[
+    str | None, typer.Option(help="What it is trained for.", show_default="told from the data")
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help="bottleneck, lora, pfeiffer, houlsby, full, top:2, head, or with settings: "
+        "lora[rank=4].",
+        show_default="bottleneck",
+    ),
+]
+At = Annotated[
+    str | None, typer.Option(help='Sites, like "attention, ffn".', show_default="by method")
+]
+Layers = Annotated[
+    str | None, typer.Option(help="Blocks: all, upper, 3-5.", show_default="by method")
+]
+Epochs = Annotated[
+    int | None, typer.Option(help="Passes over the data, at most.", show_default="5")
+]
+BatchSize = Annotated[int | None, typer.Option(help="Rows of a step.", show_default="32")]
+LearningRate = Annotated[
+    float | None, typer.Option(help="Peak learning rate.", show_default="by method")
+]
+Seed = Annotated[int | None, typer.Option(help="Of weights, order and dropout.", show_default="1")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="new, in runs/")]
+Config = Annotated[Path | None, typer.Option(help="YAML file of settings; options win over it.")]
+DropUnseenLabels = Annotated[
+    bool, typer.Option("--drop-unseen-labels", help="Leave out rows with labels not in train.")
+]
+MaxLength = Annotated[
+    int | None, typer.Option(help="Tokens of a text that are read.", show_default="256")
+]
+Precision = Annotated[
+    str | None, typer.Option(help="auto, float32 or bfloat16.", show_default="auto")
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(help="Evaluations without gain before it stops.", show_default="3"),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; may be given often."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace a run that is in --out already.")]
