@@ -15,6 +15,7 @@ from inlay.cli.options import (
     Run,
     TextColumn,
     parse_label_map,
+    parse_share,
 )
 
 
@@ -34,14 +35,12 @@ def evaluate(
     as_json: Json = False,
 ) -> int:
     """Measure a saved adapter on labelled data."""
-    from inlay.data.sources import parse_fraction
-
     given: dict[str, Any] = {
         "text_column": text_column,
         "pair_column": pair_column,
         "label_column": label_column,
         "label_map": parse_label_map(label_map) or None,
-        "max_rejected": None if max_rejected is None else parse_fraction(max_rejected),
+        "max_rejected": parse_share(max_rejected),
     }
     console.be_calm()
     from inlay.cli.results import report_lines

@@ -12,8 +12,8 @@ from inlay.cli.options import (
     PairColumn,
     TextColumn,
     parse_label_map,
+    parse_share,
 )
-from inlay.data.sources import parse_fraction
 
 
 def inspect_data(
@@ -38,7 +38,7 @@ def inspect_data(
         pair_column=pair_column,
         label_column=label_column,
         label_map=parse_label_map(label_map),
-        max_rejected=parse_fraction(max_rejected or "1%"),
+        max_rejected=parse_share(max_rejected or "1%"),
         json_output=as_json,
         out=out,
     )

@@ -8,7 +8,7 @@ import typer
 
 from inlay.cli import console, wording
 from inlay.cli.options import Json
-from inlay.cli.table import table
+from inlay.cli.table import shorten
 
 
 def errors(
@@ -33,18 +33,15 @@ def errors(
     if not wrong:
         console.put(f"none of {wording.plural(len(records), 'test row')} is wrong")
         return 0
-    cells = [
-        [
-            f"{record.confidence:.2f}",
-            record.predicted,
-            record.label,
-            record.row,
-            record.text if record.pair is None else f"{record.text} | {record.pair}",
-        ]
-        for record in wrong
-    ]
-    header = ("sure", "predicted", "label in the data", "row", "text")
-    console.put(table(header, cells, right=("sure",), limit=console.stdout_width()))
+    wide = console.stdout_width()
+    for record in wrong:
+        text = record.text if record.pair is None else f"{record.text} | {record.pair}"
+        text = " ".join(text.split())
+        console.put(
+            f"{record.confidence:.2f}  predicted {record.predicted}, labelled {record.label}   "
+            f"{record.row}"
+        )
+        console.put(f"      {text if wide is None else shorten(text, wide - 6)}")
     console.tell(
         f"{len(wrong)} of {wording.plural(total, 'wrong row')}, of "
         f"{wording.count(len(records))} in test; many such rows are errors in the labels"

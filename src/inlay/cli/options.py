@@ -31,6 +31,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and not
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or a saved adapter's.")]
 
 
+def parse_share(text: str | None) -> float | None:
+    """Return a fraction written as `5%` or `0.05`; `None` stays `None`.
+
+    Raises:
+        DataError: If it is neither.
+    """
+    from inlay.data.sources import parse_fraction
+
+    return None if text is None else parse_fraction(text)
+
+
 def parse_label_map(given: Sequence[str] | None) -> dict[str, str]:
     """Return `{"Good": "good"}` from `["Good=good"]`.
 

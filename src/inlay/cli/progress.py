@@ -31,6 +31,7 @@ class TerminalReporter:
         self._bar: Progress | None = None
         self._bar_task: TaskID | None = None
         self._pace = Pace()
+        self._star = console.sign("★", "*")  # now, as the bar puts something else before stderr
         self._last_line = 0.0
         self._has_header = False
 
@@ -71,7 +72,7 @@ class TerminalReporter:
             f"{evaluation.epoch:>5g}", f"{evaluation.step:>6}", f"{evaluation.train_loss:>10.3f}"
         ]  # fmt: skip
         cells += [f"{_metric(name, evaluation.metrics[name]):>{_wide(name)}}" for name in names]
-        star = console.sign("★", "*") if evaluation.is_best else " "
+        star = self._star if evaluation.is_best else " "
         self._print("  ".join(cells) + f" {star} {self._pace.left():>8}")
 
     def on_end(self, metrics: dict[str, Any]) -> None:

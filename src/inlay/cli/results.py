@@ -35,8 +35,10 @@ def baseline_lines(baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return one line for each baseline: how far it is beaten, and whether that is noise."""
     lines = []
     for name, scores in sorted(baselines.items(), key=lambda item: -item[1]["accuracy"]):
+        gain = 100 * scores["gain"]
+        side = f"{abs(gain):.1f} points {'above' if gain >= 0 else 'below'}"
         lines.append(
-            f"       {points(scores['gain'])} over {_BASELINES.get(name, name)} "
+            f"       {side} {_BASELINES.get(name, name)} "
             f"({wording.percent(scores['accuracy'])}): "
             f"{verdict(scores['beyond_noise'], scores['p_value'])}"
         )

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,10 +118,10 @@ def _adapter_lines(adapter: dict[str, Any]) -> list[str]:
     sizes = adapter["parameters"]
     method = dict(adapter["method"])
     words = [str(method.pop("method", method.pop("name", "?")))]
-    words += [f"{key}={value}" for key, value in method.items()]
+    words += [f"{key}={value}" for key, value in method.items() if value not in (None, False)]
     lines = [
         "",
-        f"adapter  {adapter['name']!r}: {' '.join(words)}",
+        *_wrapped("adapter", f"{adapter['name']!r}: {' '.join(words)}"),
         (
             f"         {wording.count(sizes['adapter'])} weights, and "
             f"{wording.count(sizes['head'])} in the head"
@@ -129,10 +130,8 @@ def _adapter_lines(adapter: dict[str, Any]) -> list[str]:
     if adapter["sites"]:
         sites = adapter["sites"]
         few = ", ".join(sites[:6]) + (", ..." if len(sites) > 6 else "")
-        lines.append(
-            f"         at {adapter['at']}, layers {adapter['layers']}: "
-            f"{wording.plural(len(sites), 'site')} ({few})"
-        )
+        where = f"at {adapter['at']}, layers {adapter['layers']}: "
+        lines += _wrapped("", f"{where}{wording.plural(len(sites), 'site')} ({few})")
     base = adapter["base"]
     lines.append(
         f"base     {base['id']}   {base['model_class']}, weights {base['fingerprint'][:12]}"
@@ -140,8 +139,15 @@ def _adapter_lines(adapter: dict[str, Any]) -> list[str]:
     labels = adapter["labels"]
     if labels:
         few = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
-        lines.append(f"labels   {len(labels)}: {few}")
+        lines += _wrapped("labels", f"{len(labels)}: {few}")
     return lines
+
+
+def _wrapped(title: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, console.width(), initial_indent=f"{title:<9}", subsequent_indent=" " * 9,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _result_lines(described: dict[str, Any]) -> list[str]:

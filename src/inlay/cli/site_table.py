@@ -34,9 +34,8 @@ def sites(
         console.put(json.dumps(found.to_json(), indent=2))
         return 0
     rows = [_row(site) for site in found]
-    console.put(
-        table(_HEADER, rows, right=("block", "width", "scale"), limit=console.stdout_width())
-    )
+    right, limit = ("block", "width", "scale"), console.stdout_width()
+    console.put(table(_HEADER, rows, right=right, tail=("module",), limit=limit))
     if found.unexplained:
         console.tell(
             "note: sites may be missing in blocks that were not understood: "

@@ -10,6 +10,7 @@ def table(
     rows: Sequence[Sequence[str]],
     *,
     right: Sequence[str] = (),
+    tail: Sequence[str] = (),
     limit: int | None = None,
 ) -> str:
     """Lay out rows below a header.
@@ -18,6 +19,7 @@ def table(
         header: Names of the columns.
         rows: Cells, as many in each row as there are columns.
         right: Names of the columns that are set to the right: numbers.
+        tail: Names of the columns of which the end is kept if they are cut: paths.
         limit: Columns of the terminal that a line may take; a line that is longer has its widest
             cells cut. `None` for no limit.
 
@@ -32,7 +34,7 @@ def table(
     for row in cells:
         shown = []
         for name, cell, wide in zip(header, row, widths, strict=True):
-            cut = shorten(cell, wide)
+            cut = shorten(cell[::-1], wide)[::-1] if name in tail else shorten(cell, wide)
             shown.append(cut.rjust(wide) if name in right else cut.ljust(wide))
         lines.append(_GAP.join(shown).rstrip())
     return "\n".join(lines)

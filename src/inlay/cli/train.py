@@ -13,6 +13,7 @@ from inlay.cli.options import (
     PairColumn,
     TextColumn,
     parse_label_map,
+    parse_share,
 )
 from inlay.cli.train_options import (
     At,
@@ -34,7 +35,6 @@ from inlay.cli.train_options import (
     Settings,
     Task,
 )
-from inlay.data.sources import parse_fraction
 from inlay.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def train(
         "seed": seed, "out": None if out is None else str(out), "text_column": text_column,
         "pair_column": pair_column, "label_column": label_column,
         "label_map": parse_label_map(label_map) or None,
-        "max_rejected": None if max_rejected is None else parse_fraction(max_rejected),
+        "max_rejected": parse_share(max_rejected),
         "drop_unseen_labels": drop_unseen_labels or None, "max_length": max_length,
         "precision": precision, "patience": patience,
     }  # fmt: skip

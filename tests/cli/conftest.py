@@ -1,0 +1,40 @@
+"""One small training that the tests of commands share, made through the command line."""
+
+import pytest
+
+from inlay.cli.main import main
+from tests.cli import tiny
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """A folder with a tiny base."""
+    return tiny.write_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def topics(tmp_path_factory):
+    """A CSV file of 120 rows and three labels."""
+    path = tmp_path_factory.mktemp("data") / "topics.csv"
+    return tiny.write_csv(path, tiny.rows(120), ("text", "label"))
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory, base, topics):
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "topics"
+    assert main([*tiny.TRAIN, str(topics), "--base", str(base), "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command line in this process; gives exit code, stdout and stderr."""
+
+    def run_main(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_main
