@@ -1,9 +1,9 @@
 import errno
-import os
 import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +13,8 @@ from inlay.errors import ConfigError, DataError, ResourceError, TrainingError
 from inlay.training.interrupt import Interrupted
 from tests.cli import tiny
 
+COMMANDS = ("inspect", "train", "resume", "predict", "evaluate", "errors", "compare", "list")
+COMMANDS += ("show", "sites", "doctor")
 HEAVY = {"torch", "transformers", "numpy", "sklearn", "pandas", "accelerate"}
 
 
@@ -51,13 +53,13 @@ def test_version(call):
 def test_help_is_shown_when_nothing_is_asked(call):
     code, out, err = call()
     assert (code, err) == (0, "")
-    for command in "inspect train predict evaluate errors compare list show resume sites".split():
+    for command in COMMANDS:
         assert re.search(rf"^  {command} ", out, re.MULTILINE), command
     assert max(map(len, out.splitlines())) <= 80
 
 
 def test_every_command_has_help_that_says_what_it_is_for(call):
-    for command in "inspect train predict evaluate errors compare list show resume sites".split():
+    for command in COMMANDS:
         code, out, _ = call(command, "--help")
         assert code == 0
         assert out.startswith("Usage: inlay "), command
@@ -122,10 +124,9 @@ def test_a_fault_of_ours_leaves_its_traceback_in_a_file(failing):
     assert (code, out) == (1, "")
     assert "Traceback" not in err
     assert "ZeroDivisionError: division by zero" in err
-    path = re.search(r"The details are in (\S+);", err)[1]
-    with open(path) as file:
-        assert "Traceback (most recent call last)" in file.read()
-    os.unlink(path)
+    path = Path(re.search(r"The details are in (\S+);", err)[1])
+    assert "Traceback (most recent call last)" in path.read_text()
+    path.unlink()
 
 
 def test_what_the_machine_lacks_is_no_fault_of_ours(failing):

@@ -11,11 +11,11 @@ TRAIN = ["train", "--epochs", "3", "--batch-size", "8", "--learning-rate", "5e-2
 TRAIN += ["float32"]
 
 TOPICS = {
-    "card": "card plastic chip pin visa expired".split(),
-    "loan": "loan mortgage interest debt rate borrow".split(),
-    "travel": "flight hotel abroad trip ticket passport".split(),
+    "card": ["card", "plastic", "chip", "pin", "visa", "expired"],
+    "loan": ["loan", "mortgage", "interest", "debt", "rate", "borrow"],
+    "travel": ["flight", "hotel", "abroad", "trip", "ticket", "passport"],
 }
-FILLERS = "my the is was a about question please help where when today again".split()
+FILLERS = ["my", "the", "is", "was", "a", "about", "question", "please", "help", "where", "when"]
 
 
 def write_base(folder: Path) -> Path:

@@ -1,0 +1,54 @@
+from inlay.cli.results import baseline_lines, finished_text, points, report_lines, verdict
+
+REPORT = {
+    "accuracy": 0.792, "accuracy_ci": [0.754, 0.826], "macro_f1": 0.748, "n": 500,
+    "calibration_error": 0.031, "weakest_label": "mixed", "weakest_f1": 0.58,
+    "weakest_taken_for": "bad",
+}  # fmt: skip
+BASELINES = {
+    "majority": {"accuracy": 0.462, "gain": 0.33, "p_value": 1e-9, "beyond_noise": True},
+    "tfidf_logreg": {"accuracy": 0.796, "gain": -0.004, "p_value": 0.81, "beyond_noise": False},
+}
+METRICS = {
+    "test": REPORT, "baselines": BASELINES, "reload_check": {"rows": 500, "identical": 500},
+    "train_seconds": 110.2, "best_epoch": 2, "epochs_run": 3,
+}  # fmt: skip
+
+
+def test_report():
+    assert report_lines(REPORT) == [
+        "test   accuracy 79.2 % (95 %: 75.4 to 82.6)   macro-F1 74.8   500 rows",
+        "       calibration error 3.1 %",
+        "       weakest label 'mixed' (F1 58), mostly taken for 'bad'",
+    ]
+
+
+def test_a_label_without_fault_is_not_called_weakest():
+    assert len(report_lines(REPORT | {"weakest_f1": 1.0})) == 2
+    assert len(report_lines(REPORT | {"weakest_label": None, "weakest_f1": None})) == 2
+
+
+def test_the_strongest_baseline_comes_first_and_a_loss_is_said():
+    assert baseline_lines(BASELINES) == [
+        "       0.4 points below words + logistic regression (79.6 %): within noise (p = 0.81)",
+        (
+            "       33.0 points above always the most frequent label (46.2 %): "
+            "beyond noise (p < 0.0001)"
+        ),
+    ]
+
+
+def test_points_and_verdict():
+    assert points(0.078) == "+7.8 points"
+    assert points(-0.01) == "-1.0 points"
+    assert verdict(True, 0.00041) == "beyond noise (p = 0.00041)"
+
+
+def test_the_end_says_what_to_do_next_with_names_that_a_shell_takes():
+    lines = finished_text(METRICS, "runs/my reviews").split("\n")
+    assert "check  reloaded in a fresh process: 500 of 500 predictions identical" in lines
+    assert "time   1 min 50 s of training, best after epoch 2 of 3" in lines
+    assert lines[-2:] == [
+        "next   inlay predict 'runs/my reviews' \"a text of yours\"",
+        "       inlay errors 'runs/my reviews'",
+    ]
