@@ -207,7 +207,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "wav2vec2": Family(config=hf.Wav2Vec2Config(**_SOUND), blocks={"": TWO}, norm="post"),
     "wav2vec2-conformer": Family(
-        config=hf.Wav2Vec2ConformerConfig(**_SOUND), blocks={"": ("ffn", "attention", "conv", "ffn")},
+        config=hf.Wav2Vec2ConformerConfig(**_SOUND),
+        blocks={"": ("ffn", "attention", "conv", "ffn")},
         scale={"ffn": 0.5},
         maps=("up", "down", "q", "k", "v", "other", "o", "up", "down"),
     ),

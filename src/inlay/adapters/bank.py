@@ -53,7 +53,7 @@ class Adapters(nn.Module):
         self._merged = Merged(model)
         self._running = Running(self.entry, self._merged.current)
         self._hooks = SiteHooks(model, self._running)
-        self._own_heads = own_heads(model)
+        self.own_heads = own_heads(model)
 
     @property
     def model(self) -> nn.Module:
@@ -93,6 +93,7 @@ class Adapters(nn.Module):
         layers: Layers = "all",
         submodel: str | None = None,
         head: nn.Module | None = None,
+        copy_heads: bool = True,
     ) -> Entry:
         """Add a new, inactive adapter with fresh weights; nothing runs or learns differently yet.
 
@@ -103,8 +104,8 @@ class Adapters(nn.Module):
             at: Where: kinds of site, see `Placement`; by default the method's own place.
             layers: Which blocks.
             submodel: Which of several submodels; all by default.
-            head: A head of the caller's own, kept and trained with the adapter. A Hugging Face
-                task class's head is copied in any case.
+            head: A head of the caller's own, kept and trained with the adapter.
+            copy_heads: Whether the adapter gets its own copy of a Hugging Face task class's head.
 
         Raises:
             AdapterError: If the name is taken or empty.
@@ -143,7 +144,9 @@ class Adapters(nn.Module):
         entry = Entry(
             name=name, method=method, placement=placement, layers=layers_by_site,
             weights=weights, head=head,
-            own_heads={path: copy.deepcopy(modules[path]) for path in self._own_heads},
+            own_heads={
+                path: copy.deepcopy(modules[path]) for path in self.own_heads if copy_heads
+            },
         ).requires_grad_(False)  # fmt: skip
         entry.train(self.model.training)
         key = str(self._counter)
@@ -329,7 +332,7 @@ class Adapters(nn.Module):
     def _base_parameters(self) -> dict[str, nn.Parameter]:
         """The base's own parameters by path, without adapters and own heads."""
         own = {id(p) for p in self.parameters()}
-        heads = tuple(f"{path}." for path in self._own_heads)
+        heads = tuple(f"{path}." for path in self.own_heads)
         return {
             path: parameter
             for path, parameter in self.model.named_parameters(remove_duplicate=False)

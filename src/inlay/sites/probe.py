@@ -184,10 +184,11 @@ class _Finder:
             norm, norm_module = _norm_placement(addition, block.explanation)
             stream_point, stream_module = _stream(addition, block.window)
             sublayer = name(kind)
-            is_flat = _update(addition).tensor.ndim < len(block.explanation.shape)
+            shape = block.explanation.shape
+            is_flat = _update(addition).tensor.ndim < len(shape)
             sites.append(
                 Site(
-                    shape_module=block.window.block if is_flat else None,
+                    shape_module=_keeps_shape(block.window, shape) if is_flat else None,
                     name=sublayer, kind=kind, sublayer=kind, width=width, channel_dim=channel_dim,
                     module=_hookable(addition, block.window), scale=addition.scale, norm=norm,
                     norm_module=norm_module, stream_module=stream_module,
@@ -254,9 +255,18 @@ def _stream(addition: Addition, window: Window) -> tuple[Literal["in", "out"], s
     end = _update(addition).order
     calls = Counter((event.module, event.point) for event in window.events)
     events = [event for event in addition.stream.events if event.order < end]
-    once = [event for event in events if calls[event.module, event.point] == 1]
-    chosen = (once or events)[0]
-    return chosen.point, chosen.module
+    once = [event for event in events if calls[event.module, event.point] == 1] or events
+    # Checkpointing may run a block's `forward` again without the block's own hooks.
+    inside = [event for event in once if event.module != window.block] or once
+    return inside[0].point, inside[0].module
+
+
+def _keeps_shape(window: Window, shape: torch.Size) -> str:
+    """Return the first module inside the block that is given the stream in its full shape."""
+    for event in window.events:
+        if event.point == "in" and event.module != window.block and event.tensor.shape == shape:
+            return event.module
+    return window.block
 
 
 def _norm_placement(

@@ -21,6 +21,7 @@ def load(
     *,
     name: str | None = None,
     head: nn.Module | None = None,
+    without_head: bool = False,
     other_base: bool = False,
 ) -> str:
     """Load a saved adapter onto a model, strictly; it is not made active.
@@ -34,6 +35,7 @@ def load(
         folder: What `save` wrote.
         name: A name other than the saved one.
         head: A module for the head that the adapter was saved with, of the same shapes.
+        without_head: Leave the saved heads aside, to use the adapter under another task.
         other_base: Load although the base's weights differ.
 
     Returns:
@@ -47,7 +49,9 @@ def load(
     manifest = read_manifest(folder)
     tensors = read_tensors(folder, manifest)
     name = manifest.name if name is None else name
-    if manifest.has_head and head is None:
+    if without_head:
+        tensors = {k: v for k, v in tensors.items() if not k.startswith(("head/", "own_head/"))}
+    elif manifest.has_head and head is None:
         raise AdapterError(
             f"{folder}: the adapter has a head for task {manifest.card.get('task')!r}. Use "
             "`inlay.load_predictor(folder)`, or pass the module for it: load(..., head=module)."
@@ -56,7 +60,9 @@ def load(
     adapters = attach(model) if fresh else adapters_of(model)
     try:
         _check_base(folder, manifest, model, adapters, other_base=other_base)
-        _add(folder, manifest, adapters, name, head, tensors)
+        heads = () if without_head else tuple(manifest.own_heads)
+        _check_heads(folder, heads, adapters)
+        _add(folder, manifest, adapters, name, tensors, head=head, copy_heads=bool(heads))
     except Exception:
         if fresh:
             adapters.close()
@@ -118,20 +124,32 @@ def _check_base(
     )
 
 
+def _check_heads(folder: Path, saved: tuple[str, ...], adapters: Adapters) -> None:
+    for path in saved:
+        if path not in adapters.own_heads:
+            raise FormatError(
+                f"{folder}: the adapter was saved with the head {path!r}, which "
+                f"{type(adapters.model).__name__} does not have. Load it on the task class it "
+                "was saved from, or pass without_head=True."
+            )
+
+
 def _add(
     folder: Path,
     manifest: Manifest,
     adapters: Adapters,
     name: str,
-    head: nn.Module | None,
     tensors: dict[str, Tensor],
+    *,
+    head: nn.Module | None,
+    copy_heads: bool,
 ) -> None:
     placement = manifest.placement
     method = method_from_settings(manifest.method)
     try:
         # The sites are named one by one, so that the file decides and not today's query.
         where = placement.sites if placement else None
-        entry = adapters.add(name, method, at=where, head=head)
+        entry = adapters.add(name, method, at=where, head=head, copy_heads=copy_heads)
     except SiteError as error:
         raise FormatError(f"{folder}: the adapter does not fit this model: {error}") from error
     try:

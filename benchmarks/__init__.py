@@ -1,0 +1,1 @@
+"""Measurements; each writes its results with command, versions and spread."""

@@ -1,0 +1,35 @@
+"""Every method that the contracts run over; a new method adds one line."""
+
+import inlay
+from inlay.methods.base import AbstractMethod
+from inlay.methods.presets import PRESETS
+
+SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
+    "bottleneck": (inlay.Bottleneck(inner_width=5, activation="gelu"), "attention, ffn"),
+    "bottleneck-x": (inlay.Bottleneck(inner_width=5, activation="tanh", input="x"), "ffn"),
+    "bottleneck-parallel": (
+        inlay.Bottleneck(inner_width=5, activation="swish", input="r", scaling=3.0), "ffn"
+    ),
+    "bottleneck-all": (
+        inlay.Bottleneck(
+            reduction={"0": 4, "default": 7}, activation="gelu", input="x+r", scaling="channel",
+            norm_before=True, norm_after=True, hidden_layers=2,
+        ),
+        "attention",
+    ),
+    "conv": (inlay.ConvAdapter(reduction=6, kernel=3), "attention, ffn"),
+    "embedding": (inlay.EmbeddingAdapter(rank=3), "embedding"),
+    "output": (inlay.OutputAdapter(layers=2, inner_width=9), "output"),
+    "lora": (inlay.LoRA(rank=3, alpha=7.0), "linear"),
+}  # fmt: skip
+"""Name -> a method with settings that no default hides, and where it is put."""
+
+WEIGHT_METHODS: dict[str, AbstractMethod] = {
+    "full": inlay.Full(),
+    "top": inlay.Top(blocks=1),
+    "head": inlay.Head(),
+}
+"""The comparators."""
+
+INEXACT_PRESETS = {name for name, preset in PRESETS.items() if preset.method.init != "zero"}
+"""Presets whose paper starts near the base, not at it."""
