@@ -17,6 +17,7 @@ from inlay.errors import ResourceError
 from inlay.store.atomic import folder_atomically
 
 MANIFEST_FILE = "manifest.json"
+_FILES = {"weights.safetensors", "best.safetensors", "optimizer.safetensors", "state.json"}
 _DISK_FULL = 28
 
 
@@ -88,7 +89,8 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """List the checkpoints, oldest first."""
-        return sorted(self.folder.glob("step-*")) if self.folder.is_dir() else []
+        found = self.folder.glob("step-*") if self.folder.is_dir() else []
+        return sorted(found, key=lambda path: (len(path.name), path.name))
 
     def newest(self) -> tuple[Snapshot | None, list[str]]:
         """Read the newest checkpoint that is whole.
@@ -117,6 +119,8 @@ def _problem(path: Path) -> str | None:
     """Say what is wrong with a checkpoint, or `None`."""
     try:
         manifest = json.loads((path / MANIFEST_FILE).read_text())
+        if set(manifest) != _FILES:
+            return f"{MANIFEST_FILE} lists other files"
         for name, entry in manifest.items():
             data = (path / name).read_bytes()
             if len(data) != entry["bytes"]:
