@@ -12,43 +12,45 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src" / "inlay").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 MAY_HAVE_TWO_BASES = {"ABC", "Protocol", "NamedTuple", "Module"}
-FAMILIES = [
-    "bert",
-    "roberta",
-    "gpt",
-    "llama",
-    "mistral",
-    "mixtral",
-    "qwen",
-    "gemma",
-    "phi",
-    "granite",
-    "olmo",
-    "t5",
-    "bart",
-    "marian",
-    "mamba",
-    "vit",
-    "dino",
-    "dinov2",
-    "swin",
-    "convnext",
-    "clip",
-    "whisper",
-    "wav2vec",
-    "wav2vec2",
-    "yolos",
-    "falcon",
-    "bloom",
-    "opt",
-    "albert",
-    "electra",
-    "deberta",
-    "neox",
-    "distilbert",
-    "conformer",
-    "modernbert",
-]
+FAMILIES = set(
+    [
+        "bert",
+        "roberta",
+        "gpt",
+        "llama",
+        "mistral",
+        "mixtral",
+        "qwen",
+        "gemma",
+        "phi",
+        "granite",
+        "olmo",
+        "t5",
+        "bart",
+        "marian",
+        "mamba",
+        "vit",
+        "dino",
+        "dinov2",
+        "swin",
+        "convnext",
+        "clip",
+        "whisper",
+        "wav2vec",
+        "wav2vec2",
+        "yolos",
+        "falcon",
+        "bloom",
+        "opt",
+        "albert",
+        "electra",
+        "deberta",
+        "neox",
+        "distilbert",
+        "conformer",
+        "modernbert",
+    ]
+)
 
 
 def relative(path: Path) -> str:
@@ -110,8 +112,9 @@ def test_no_family_is_named_where_sites_are_found(path):
             name = getattr(node, "id", None) or getattr(node, "attr", None)
             name = name or getattr(node, "arg", None) or getattr(node, "name", "")
             words |= set(re.split(r"[^a-z0-9]+", name.lower()))
-    named = words & set(FAMILIES) - {"bert"} if "bottleneck" in path.name else words & set(FAMILIES)
-    assert not named
+    # `bert` is also the published name of an initialisation.
+    allowed = {"bert"} if path.name == "bottleneck.py" else set()
+    assert not words & FAMILIES - allowed
 
 
 @pytest.mark.parametrize("path", TESTS, ids=relative)

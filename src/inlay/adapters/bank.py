@@ -1,9 +1,9 @@
 """`Adapters`: the thin object at `model.adapters` that holds, activates and trains adapters."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self, cast, final
+from typing import Self, cast, final
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from inlay.adapters.swap import WeightSwap
 from inlay.compose.nodes import Composition, Stack, names_in
 from inlay.errors import AdapterError, CompositionError, did_you_mean
 from inlay.methods.base import (
+    AbstractAdapterLayer,
     AbstractMethod,
     AbstractSiteMethod,
     AbstractWeightMethod,
@@ -118,36 +119,23 @@ class Adapters(nn.Module):
             raise AdapterError(
                 f"there is an adapter {name!r} already; remove it first or choose another name."
             )
-        default_at = None
+        default_at = ""
         if isinstance(method, str):
             preset = parse_method(method)
             method, default_at = preset.method, preset.at
-        placement: Placement | None = None
-        layers_by_site: dict[str, Any] = {}
-        weights: dict[str, nn.Parameter] = {}
         if isinstance(method, AbstractSiteMethod):
             placement = make_placement(at or default_at or method.default_at, layers, submodel)
-            chosen = placement.select(self.sites)
-            layers_by_site = build_layers(method, chosen)
-            self._match_base(layers_by_site, chosen)
+            entry = self._placed(name, method, placement, head, copy_heads=copy_heads)
         elif isinstance(method, AbstractWeightMethod):
             if at is not None or layers != "all" or submodel:
                 raise AdapterError(
                     f"method {method.name!r} trains weights of the base, so at, layers and "
                     "submodel have no effect; leave them out."
                 )
-            with self._swap.originals():
-                weights = copy_weights(method, self._base_parameters(), self.sites)
+            entry = self._comparator(name, method, head, copy_heads=copy_heads)
         else:
             raise AdapterError(f"{method!r} is no method; see `inlay.methods.parse.METHODS`.")
-        modules = dict(self.model.named_modules())
-        entry = Entry(
-            name=name, method=method, placement=placement, layers=layers_by_site,
-            weights=weights, head=head,
-            own_heads={
-                path: copy.deepcopy(modules[path]) for path in self.own_heads if copy_heads
-            },
-        ).requires_grad_(False)  # fmt: skip
+        entry.requires_grad_(requires_grad=False)
         entry.train(self.model.training)
         key = str(self._counter)
         self._counter += 1
@@ -285,6 +273,44 @@ class Adapters(nn.Module):
         self._hooks.remove()
         self._thaw()
 
+    def _placed(
+        self,
+        name: str,
+        method: AbstractSiteMethod,
+        placement: Placement,
+        head: nn.Module | None,
+        *,
+        copy_heads: bool,
+    ) -> Entry:
+        """Build an adapter that acts at sites."""
+        chosen = placement.select(self.sites)
+        layers = build_layers(method, chosen)
+        self._match_base(layers, chosen)
+        return Entry(
+            name=name, method=method, placement=placement, layers=layers, weights={}, head=head,
+            own_heads=self._copied_heads() if copy_heads else {},
+        )  # fmt: skip
+
+    def _comparator(
+        self,
+        name: str,
+        method: AbstractWeightMethod,
+        head: nn.Module | None,
+        *,
+        copy_heads: bool,
+    ) -> Entry:
+        """Build an adapter that is a copy of weights of the base."""
+        with self.original_weights():
+            weights = copy_weights(method, self._base_parameters(), self.sites)
+        return Entry(
+            name=name, method=method, placement=None, layers={}, weights=weights, head=head,
+            own_heads=self._copied_heads() if copy_heads else {},
+        )  # fmt: skip
+
+    def _copied_heads(self) -> dict[str, nn.Module]:
+        modules = dict(self.model.named_modules())
+        return {path: copy.deepcopy(modules[path]) for path in self.own_heads}
+
     def _check(self, composition: Composition) -> None:
         names = names_in(composition)
         comparators = [n for n in names if isinstance(self.entry(n).method, AbstractWeightMethod)]
@@ -320,7 +346,9 @@ class Adapters(nn.Module):
             calls=any(layer.sees_neighbours for _, layer in acting),
         )
 
-    def _match_base(self, layers: dict[str, Any], sites: tuple[Site, ...]) -> None:
+    def _match_base(
+        self, layers: Mapping[str, AbstractAdapterLayer], sites: tuple[Site, ...]
+    ) -> None:
         """Move new layers to their site's device, in at least float32."""
         modules = dict(self.model.named_modules())
         fallback = next(self.model.parameters(), torch.empty(0))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -105,6 +105,12 @@ ALIASES = {
 }
 """Names that other tools use -> ours."""
 
+_NUMBERS = {
+    name
+    for name, field in TrainConfig.model_fields.items()
+    if {int, float} & {field.annotation, *get_args(field.annotation)}
+}
+
 
 @final
 class ResolvedConfig:
@@ -143,6 +149,9 @@ def resolve_config(
     if file is not None:
         for key, (value, place) in _read_yaml(Path(file)).items():
             name = _known(key, place + " ", notes)
+            if name in places:
+                raise ConfigError(f'{place} key "{name}" is given twice.')
+            value = _number(value) if name in _NUMBERS else value
             values[name], origins[name], places[name] = value, str(file), place
     for key, value in given.items():
         if value is not None:
@@ -195,12 +204,14 @@ def _read_yaml(path: Path) -> dict[str, tuple[Any, str]]:
     for key_node, value_node in node.value:
         mark = key_node.start_mark
         place = f"{path}:{mark.line + 1}:{mark.column + 1}"
-        loader = yaml.SafeLoader("")
-        value = loader.construct_object(value_node, deep=True)
+        try:
+            value = yaml.SafeLoader("").construct_object(value_node, deep=True)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
         key = str(key_node.value)
         if key in found:
             raise ConfigError(f'{place} key "{key}" is given twice.')
-        found[key] = (_number(value), place)
+        found[key] = (value, place)
     return found
 
 

@@ -1,5 +1,6 @@
 """Settings that depend on the method, each chosen on validation data (see docs/design.md)."""
 
+from inlay.errors import ConfigError
 from inlay.methods.base import AbstractSiteMethod, AbstractWeightMethod
 from inlay.methods.parse import parse_method
 from inlay.methods.presets import Preset
@@ -38,6 +39,13 @@ def with_defaults(resolved: ResolvedConfig) -> tuple[ResolvedConfig, Preset]:
         if config.layers is None:
             at_ends = preset.method.kinds <= {"embedding", "output"}
             chosen["layers"] = "all" if at_ends else BLOCK_LAYERS
+    else:
+        for key in ("at", "layers"):
+            if getattr(config, key) is not None:
+                raise ConfigError(
+                    f"{key}={getattr(config, key)!r}: method {config.method!r} has no sites to "
+                    f"place; leave out {key}, or take an adapter such as bottleneck or lora."
+                )
     origin = f"default of {preset.method.name}"
     origins |= dict.fromkeys(chosen, origin)
     config = config.model_copy(update=chosen)

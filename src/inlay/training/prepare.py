@@ -7,13 +7,16 @@ from typing import Any, final
 
 import torch
 from accelerate import Accelerator
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from inlay.adapters.attach import attach
 from inlay.adapters.bank import Adapters
+from inlay.adapters.entry import Entry
 from inlay.data.rows import Dataset, Example
 from inlay.errors import BaseError
 from inlay.evaluation.predictor import output_width
-from inlay.methods.base import AbstractSiteMethod
 from inlay.methods.presets import Preset
 from inlay.store.bases import Base, load_base, resolve_base
 from inlay.tasks.base import AbstractTask, Encoded
@@ -64,61 +67,72 @@ def prepare(
         SiteError: If the placement matches nothing.
         ConfigError: If a setting cannot be used.
     """
-    base = resolve_base(config.base)
     accelerator = Accelerator()
     updates_base = trains_base(preset)
     numerics = choose_numerics(
         config.precision, trains_base=updates_base, device=accelerator.device
     )
-    model, tokenizer = load_base(
-        base, dtype=numerics.stored, attn_implementation=numerics.attention
-    )
-    if tokenizer is None:
-        raise BaseError(f"{base.id!r} has no tokenizer, so it cannot read text.")
+    base = resolve_base(config.base)
+    model, tokenizer = _load(base, numerics)
     model.to(accelerator.device)
     torch.manual_seed(config.seed)
     task = task_for(config.task, dataset)
     adapters = attach(model)
     head = task.build_head(output_width(adapters.sites)).to(accelerator.device)
-    has_places = isinstance(preset.method, AbstractSiteMethod)
-    entry = adapters.add(
-        dataset.name,
-        preset.method,
-        at=config.at if has_places else None,
-        layers=(config.layers or "all") if has_places else "all",
-        submodel=config.submodel,
-        head=head,
-    )
-    adapters.train(dataset.name)
+    entry = _add(adapters, config, preset, dataset.name, head)
     max_length = _max_length(config, tokenizer, model)
     encoded = {
         split: task.encode(rows, tokenizer, max_length=max_length)
         for split, rows in dataset.splits.items()
     }
-    parameters = [p for p in entry.parameters() if p.requires_grad]
-    optimizer = build_optimizer(
-        config.optimizer, parameters,
-        learning_rate=config.learning_rate or 1e-3, weight_decay=config.weight_decay,
-    )  # fmt: skip
+    optimizer, schedule = _optimizer(config, entry, num_rows=len(encoded["train"]))
     train = dataset.splits["train"]
-    targets = torch.tensor([row.target for row in encoded["validation"]])
     training = Training(
         config=config, task=task, model=model, entry=entry, head=head, tokenizer=tokenizer,
-        train=encoded["train"], validation=encoded["validation"], validation_targets=targets,
+        train=encoded["train"], validation=encoded["validation"],
+        validation_targets=torch.tensor([row.target for row in encoded["validation"]]),
         row_name=lambda row: f"{train[row].file}:{train[row].line}",
-        optimizer=optimizer,
-        schedule=build_schedule(
-            optimizer, config.schedule, warmup=config.warmup,
-            num_steps=steps_of(config, len(train)),
-        ),
-        accelerator=accelerator, trains_base=updates_base, autocast=numerics.autocast,
-        checkpoints=checkpoints, reporter=reporter, stop=stop, run=run,
+        optimizer=optimizer, schedule=schedule, accelerator=accelerator,
+        trains_base=updates_base, autocast=numerics.autocast, checkpoints=checkpoints,
+        reporter=reporter, stop=stop, run=run,
     )  # fmt: skip
     return Prepared(
         training=training, adapters=adapters, name=dataset.name, base=base, task=task,
         numerics=numerics, max_length=max_length, encoded=encoded,
         notes=_truncation_notes(dataset, encoded, task, tokenizer, max_length),
     )  # fmt: skip
+
+
+def _load(base: Base, numerics: Numerics) -> tuple[Any, Any]:
+    model, tokenizer = load_base(
+        base, dtype=numerics.stored, attn_implementation=numerics.attention
+    )
+    if tokenizer is None:
+        raise BaseError(f"{base.id!r} has no tokenizer, so it cannot read text.")
+    return model, tokenizer
+
+
+def _add(
+    adapters: Adapters, config: TrainConfig, preset: Preset, name: str, head: nn.Module
+) -> Entry:
+    """Place a fresh adapter and make it the only thing that is trained."""
+    entry = adapters.add(
+        name, preset.method, at=config.at, layers=config.layers or "all",
+        submodel=config.submodel, head=head,
+    )  # fmt: skip
+    adapters.train(name)
+    return entry
+
+
+def _optimizer(config: TrainConfig, entry: Entry, *, num_rows: int) -> tuple[Optimizer, LambdaLR]:
+    optimizer = build_optimizer(
+        config.optimizer, [p for p in entry.parameters() if p.requires_grad],
+        learning_rate=config.learning_rate or 1e-3, weight_decay=config.weight_decay,
+    )  # fmt: skip
+    schedule = build_schedule(
+        optimizer, config.schedule, warmup=config.warmup, num_steps=steps_of(config, num_rows)
+    )
+    return optimizer, schedule
 
 
 def estimate_seconds(training: Training) -> float:

@@ -1,5 +1,6 @@
 """`train` and `resume`: from data to a trained, measured, reloadable adapter."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, final
 
@@ -13,14 +14,13 @@ from inlay.evaluation.predictor import Predictor, Text, load_predictor
 from inlay.evaluation.records import PREDICTIONS_FILE, Record, mistakes, to_jsonl
 from inlay.evaluation.report import report_on, report_on_baselines
 from inlay.evaluation.scoring import score_rows
-from inlay.methods.presets import Preset
 from inlay.store.atomic import write_atomically
 from inlay.store.save import save
-from inlay.tasks.base import Prediction
+from inlay.tasks.base import AbstractTask, Prediction
 from inlay.training.checkpoint import Checkpoints
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
 from inlay.training.defaults import with_defaults
-from inlay.training.interrupt import StopRequest, stop_on_signals
+from inlay.training.interrupt import stop_on_signals
 from inlay.training.loop import Progress, fit, steps_of
 from inlay.training.prepare import Prepared, estimate_seconds, prepare
 from inlay.training.reload_check import ROWS, check_reload
@@ -167,9 +167,9 @@ def _run(
             folder.write_json(DATA_FILE, dataset.to_record())
             device = str(prepared.training.accelerator.device)
             folder.write_json(ENVIRONMENT_FILE, environment(device))
-        prepared.training.reporter.on_plan(_plan(prepared, preset, dataset, folder))
+        prepared.training.reporter.on_plan(_plan(prepared, dataset, folder))
         progress = _fit(prepared, checkpoints, goes_on=goes_on)
-    _finish(prepared, preset, dataset, folder, progress, stop)
+    _finish(prepared, dataset, folder, progress)
     run = Run(folder.path)
     reporter.on_end(run.metrics)
     return run
@@ -191,7 +191,7 @@ def _fit(prepared: Prepared, checkpoints: Checkpoints, *, goes_on: bool) -> Prog
     return progress
 
 
-def _plan(prepared: Prepared, preset: Preset, dataset: Dataset, folder: RunFolder) -> Plan:
+def _plan(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
     training, config = prepared.training, prepared.training.config
     entry = training.entry
     where = ""
@@ -224,16 +224,9 @@ def _base_size(prepared: Prepared, entry: Entry) -> int:
         return sum(p.numel() for p in parameters if id(p) not in own)
 
 
-def _finish(
-    prepared: Prepared,
-    preset: Preset,
-    dataset: Dataset,
-    folder: RunFolder,
-    progress: Progress,
-    stop: StopRequest,
-) -> None:
+def _finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Progress) -> None:
     """Calibrate, measure on test, save, check, and write the metrics last of all."""
-    training, config = prepared.training, prepared.training.config
+    training = prepared.training
     if not training.accelerator.is_main_process:
         return
     test = dataset.splits["test"]
@@ -241,15 +234,36 @@ def _finish(
     task = prepared.task.calibrated(validation, training.validation_targets)
     predictions = task.decode(_scores(prepared, "test"))
     report = report_on(test, predictions)
-    card = {
+    card = _card(prepared, dataset, task, report)
+    adapter = folder.path / ADAPTER_FOLDER
+    save(training.model, prepared.name, adapter, card=card)
+    few = prepared.encoded["test"][:ROWS]
+    scores = score_rows(
+        task, training.model, training.head, few, training.tokenizer, autocast=training.autocast
+    )
+    labels = [prediction.label for prediction in task.decode(scores)]
+    results = {
+        "validation": report_on(dataset.splits["validation"], task.decode(validation)),
+        "test": report,
+        "baselines": report_on_baselines(dataset.splits["train"], test, predictions),
+        "reload_check": check_reload(adapter, test[:ROWS], scores, labels),
+    }
+    write_atomically(folder.path / PREDICTIONS_FILE, to_jsonl(test, predictions))
+    training.checkpoints.clear()
+    metrics = _facts(prepared, dataset, progress) | results | {"run": str(folder.path)}
+    folder.write_json(METRICS_FILE, metrics)
+
+
+def _card(
+    prepared: Prepared, dataset: Dataset, task: AbstractTask, report: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what is kept beside the weights, so that the adapter's folder suffices to predict."""
+    config = prepared.training.config
+    return {
         "task": task.settings(),
         "base": _lasting_name(prepared),
         "max_length": prepared.max_length,
-        "numerics": {
-            "stored": prepared.numerics.stored,
-            "autocast": prepared.numerics.autocast,
-            "attention": prepared.numerics.attention,
-        },
+        "numerics": dataclasses.asdict(prepared.numerics),
         "data": {
             "name": dataset.name,
             "source": _lasting_source(config.data),
@@ -257,17 +271,13 @@ def _finish(
         },
         "metrics": {"test": report},
     }
-    save(training.model, prepared.name, folder.path / ADAPTER_FOLDER, card=card)
-    few = prepared.encoded["test"][:ROWS]
-    scores = score_rows(
-        task, training.model, training.head, few, training.tokenizer, autocast=training.autocast
-    )
-    labels = [prediction.label for prediction in task.decode(scores)]
-    checked = check_reload(folder.path / ADAPTER_FOLDER, test[:ROWS], scores, labels)
-    write_atomically(folder.path / PREDICTIONS_FILE, to_jsonl(test, predictions))
-    entry = training.entry
-    metrics = {
-        "task": task.name,
+
+
+def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str, Any]:
+    """Return what was trained, on what, and how long it took."""
+    config, entry = prepared.training.config, prepared.training.entry
+    return {
+        "task": prepared.task.name,
         "data": dataset.name,
         "base": prepared.base.id,
         "method": config.method,
@@ -285,14 +295,7 @@ def _finish(
         "epochs_run": progress.epoch,
         "best_epoch": progress.best_epoch,
         "best_step": progress.best_step,
-        "validation": report_on(dataset.splits["validation"], task.decode(validation)),
-        "test": report,
-        "baselines": report_on_baselines(dataset.splits["train"], test, predictions),
-        "reload_check": checked,
-        "run": str(folder.path),
     }
-    training.checkpoints.clear()
-    folder.write_json(METRICS_FILE, metrics)
 
 
 def _scores(prepared: Prepared, split: str) -> torch.Tensor:
@@ -327,8 +330,6 @@ class _Logged:
         self.reporter.on_note(text)
 
     def on_plan(self, plan: Plan) -> None:
-        import dataclasses
-
         self.log(event="plan", **dataclasses.asdict(plan))
         self.reporter.on_plan(plan)
 
@@ -338,8 +339,6 @@ class _Logged:
         self.reporter.on_step(step, num_steps, loss)
 
     def on_evaluation(self, evaluation: Evaluation) -> None:
-        import dataclasses
-
         self.log(event="evaluation", **dataclasses.asdict(evaluation))
         self.reporter.on_evaluation(evaluation)
 
