@@ -122,25 +122,24 @@ def write_csv(
 
 
 @functools.cache
-def shared_base(factory) -> Path:
-    """Return the one base of a test session."""
-    return write_base(factory.mktemp("base"))
+def shared_base(root: Path) -> Path:
+    """Return the one base of a test session, given `tmp_path_factory.getbasetemp()`."""
+    return write_base(root / "tiny-base")
 
 
 @functools.cache
-def shared_data(factory) -> Path:
+def shared_data(root: Path) -> Path:
     """Return the one data set of a test session: 300 rows, a tenth of them labelled wrongly."""
-    path = factory.mktemp("data") / "topics.csv"
-    return write_csv(path, rows(300, seed=1, noise=0.1))
+    return write_csv(root / "topics.csv", rows(300, seed=1, noise=0.1))
 
 
 @functools.cache
-def shared_run(factory) -> tuple["inlay.Run", "Listener"]:
+def shared_run(root: Path) -> tuple["inlay.Run", "Listener"]:
     """Return the one finished run of a test session, and what it told."""
     listener = Listener()
     run = inlay.train(
-        shared_data(factory), base=str(shared_base(factory)), reporter=listener,
-        out=str(factory.mktemp("runs") / "topics"), **SETTINGS,
+        shared_data(root), base=str(shared_base(root)), reporter=listener,
+        out=str(root / "tiny-run"), **SETTINGS,
     )  # fmt: skip
     return run, listener
 

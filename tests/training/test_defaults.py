@@ -1,0 +1,60 @@
+"""Settings that depend on the method."""
+
+import pytest
+
+from inlay.errors import ConfigError
+from inlay.methods.parse import parse_method
+from inlay.training.config import resolve_config
+from inlay.training.defaults import LEARNING_RATES, trains_base, with_defaults
+
+CASES = {
+    # method -> learning rate, at, layers, whether base weights are trained
+    "bottleneck": (2e-3, "attention, ffn", "upper", False),
+    "houlsby": (2e-3, "attention, ffn", "upper", False),
+    "pfeiffer": (2e-3, "ffn", "upper", False),
+    "lora[rank=4]": (2e-3, "linear", "upper", False),
+    "embedding": (1e-3, "embedding", "all", False),
+    "output": (2e-3, "output", "all", False),
+    "full": (1e-4, None, None, True),
+    "top:1": (2e-4, None, None, True),
+    "head": (1e-2, None, None, False),
+}
+
+
+@pytest.mark.parametrize("method", CASES)
+def test_what_is_not_given_comes_from_the_method(method):
+    rate, at, layers, trains = CASES[method]
+    resolved, preset = with_defaults(resolve_config({"data": "a.csv", "method": method}))
+    config = resolved.config
+    assert (config.learning_rate, config.at, config.layers) == (rate, at, layers)
+    assert trains_base(preset) is trains
+    changed = {"learning_rate"} | ({"at", "layers"} if at else set())
+    assert {k for k, v in resolved.origins.items() if v.startswith("default of")} == changed
+    assert resolved.origins["learning_rate"] == f"default of {preset.method.name}"
+
+
+def test_what_is_given_stays():
+    given = {"data": "a", "learning_rate": 0.5, "at": "ffn", "layers": "all"}
+    resolved, _ = with_defaults(resolve_config(given))
+    config = resolved.config
+    assert (config.learning_rate, config.at, config.layers) == (0.5, "ffn", "all")
+    assert {resolved.origins[key] for key in given} == {"flag"}
+
+
+def test_every_method_has_a_learning_rate():
+    for method in ("bottleneck", "conv", "embedding", "output", "lora", "full", "top:3", "head"):
+        name = parse_method(method).method.name
+        assert LEARNING_RATES[name] > 0
+
+
+def test_unknown_method():
+    with pytest.raises(ConfigError, match="'botleneck'.*Did you mean 'bottleneck'"):
+        with_defaults(resolve_config({"data": "a", "method": "botleneck"}))
+
+
+@pytest.mark.parametrize("given", [{"at": "ffn"}, {"layers": "all"}])
+def test_a_comparator_has_no_place(given):
+    with pytest.raises(
+        ConfigError, match=r"^(at='ffn'|layers='all'): method 'full' has no sites to pl"
+    ):
+        with_defaults(resolve_config({"data": "a", "method": "full", **given}))
