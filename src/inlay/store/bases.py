@@ -23,6 +23,16 @@ _PUBLISHED_SHA256 = {
 """The hash of `model.safetensors` as published, for what does not come from the Hub itself."""
 
 
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+    "vocab.json",
+)
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Base:
@@ -105,6 +115,7 @@ def load_base(base: Base, *, dtype: str = "float32", **options: Any) -> tuple[An
         BaseError: If it cannot be loaded.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -112,7 +123,7 @@ def load_base(base: Base, *, dtype: str = "float32", **options: Any) -> tuple[An
     logging.disable_progress_bar()
     try:
         model = AutoModel.from_pretrained(base.source, dtype=getattr(torch, dtype), **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         if base.origin == "from the Hub":
             raise BaseError(
                 f"{base.id!r} could not be loaded from the Hub: {error}. {_on_disk_sentence()}"
@@ -128,9 +139,15 @@ def load_base(base: Base, *, dtype: str = "float32", **options: Any) -> tuple[An
 
 
 def load_tokenizer(base: Base) -> Any:
-    """Load a base's tokenizer, or return `None` if it has none."""
+    """Load a base's tokenizer, or return `None` if it has none.
+
+    A folder without a tokenizer's files has none; transformers would make up an empty one.
+    """
     from transformers import AutoTokenizer
 
+    folder = Path(base.source)
+    if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        return None
     try:
         return AutoTokenizer.from_pretrained(base.source)
     except (OSError, ValueError, KeyError):

@@ -1,0 +1,60 @@
+"""What an adapter consists of."""
+
+import pytest
+import torch
+
+import inlay
+from inlay.adapters.entry import build_layers, copy_weights, reads_stream
+from inlay.errors import SiteError
+from inlay.sites.sitemap import Site
+from tests.contracts import tiny
+
+
+def test_tensor_names_do_not_hold_the_adapters_name():
+    model = tiny.classifier()
+    inlay.attach(model)
+    entry = model.adapters.add(
+        "x.y/z", inlay.Bottleneck(reduction=3), at="1.ffn", head=torch.nn.Linear(2, 2)
+    )
+    assert sorted(entry.tensors()) == [
+        "head/bias", "head/weight", "own_head/classifier/bias", "own_head/classifier/weight",
+        "site/1.ffn/down.0.bias", "site/1.ffn/down.0.weight", "site/1.ffn/up.bias",
+        "site/1.ffn/up.weight",
+    ]  # fmt: skip
+    assert entry.num_adapter_parameters == 2 * 24 * 8 + 24 + 8
+    assert entry.num_head_parameters == 2 * 2 + 2 + 24 * 3 + 3
+    assert entry.layer_at("0.ffn") is None
+
+
+def test_a_site_without_a_stream():
+    site = Site(name="0.ffn", kind="ffn", module="m", width=8, block=0)
+    assert build_layers(inlay.Bottleneck(input="x"), (site,))
+    with pytest.raises(SiteError, match=r"Bottleneck reads 'r', which '0.ffn' does not offer"):
+        build_layers(inlay.Bottleneck(input="r"), (site,))
+
+
+def test_which_inputs_need_the_stream():
+    site = Site(name="0.ffn", kind="ffn", module="m", width=8, block=0, stream_module="n")
+    needs = {
+        name: reads_stream(build_layers(inlay.Bottleneck(input=name), (site,))["0.ffn"])
+        for name in ("x", "r", "x+r", "norm(x+r)")
+    }
+    assert needs == {"x": False, "r": True, "x+r": True, "norm(x+r)": True}
+
+
+def test_top_takes_the_last_blocks_and_the_norm_behind_them():
+    model = tiny.decoder("llama")
+    sites = inlay.probe(model)
+    parameters = dict(model.named_parameters())
+    chosen = set(copy_weights(inlay.Top(blocks=1), parameters, sites))
+    expected = {p for p in parameters if p.startswith(("model.layers.2.", "model.norm."))}
+    assert chosen == expected
+    assert set(copy_weights(inlay.Full(), parameters, sites)) == set(parameters)
+    assert copy_weights(inlay.Head(), parameters, sites) == {}
+
+
+def test_copies_of_a_low_precision_base_are_float32():
+    model = tiny.encoder().to(torch.bfloat16)
+    sites = inlay.probe(model)
+    copies = copy_weights(inlay.Top(blocks=1), dict(model.named_parameters()), sites)
+    assert {copy.dtype for copy in copies.values()} == {torch.float32}
