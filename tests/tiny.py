@@ -170,3 +170,24 @@ class Listener:
 
     def on_end(self, metrics):
         self.ends.append(metrics)
+
+
+def prepared(root: Path, folder: Path, listener: Listener | None = None, **settings):
+    """Make a training that is ready to start, on 120 rows of the shared data."""
+    from inlay.training.checkpoint import Checkpoints
+    from inlay.training.config import resolve_config
+    from inlay.training.defaults import with_defaults
+    from inlay.training.interrupt import StopRequest
+    from inlay.training.prepare import prepare
+    from inlay.training.train import read_data
+
+    data = folder / "few.csv"
+    if not data.exists():
+        write_csv(data, rows(120, seed=2))
+    given = {"data": str(data), "base": str(shared_base(root)), **SETTINGS, **settings}
+    resolved, preset = with_defaults(resolve_config(given))
+    return prepare(
+        resolved.config, preset, read_data(resolved.config), run=str(folder),
+        checkpoints=Checkpoints(folder / "checkpoints"), reporter=listener or Listener(),
+        stop=StopRequest(),
+    )  # fmt: skip

@@ -82,7 +82,7 @@ def test_dashes_stand_for_underscores(tmp_path):
 def test_an_unknown_key_in_a_file_is_named_with_its_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "# mine\n\n{\n  data: a.csv,\n  epochs: 3,\n\n  lerning_rate: 1e-3\n}\n")
-    with pytest.raises(ConfigError) as caught:  # noqa: PT011 - compared whole below
+    with pytest.raises(ConfigError) as caught:
         resolve_config({}, file="train.yaml")
     message = 'train.yaml:7:3 unknown key "lerning_rate". Did you mean "learning_rate"?'
     assert str(caught.value) == message
@@ -135,7 +135,7 @@ def test_values_that_are_not_allowed(tmp_path, key, value, message):
 
 def test_a_given_value_is_not_blamed_on_the_file(tmp_path):
     path = write(tmp_path, "data: a.csv\nepochs: 3\n")
-    with pytest.raises(ConfigError, match="^epochs=0: "):
+    with pytest.raises(ConfigError, match=r"^epochs=0: "):
         resolve_config({"epochs": 0}, file=path)
 
 

@@ -48,7 +48,7 @@ def test_every_method_has_a_learning_rate():
 
 
 def test_unknown_method():
-    with pytest.raises(ConfigError, match="'botleneck'.*Did you mean 'bottleneck'"):
+    with pytest.raises(ConfigError, match=r"'botleneck'.*Did you mean 'bottleneck'"):
         with_defaults(resolve_config({"data": "a", "method": "botleneck"}))
 
 

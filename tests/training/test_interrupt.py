@@ -19,7 +19,7 @@ def test_a_signal_is_remembered_and_stops_nothing(number):
 
 def test_a_second_ctrl_c_stops_at_once():
     with (
-        pytest.raises(KeyboardInterrupt, match="^$"),
+        pytest.raises(KeyboardInterrupt, match=r"^$"),
         stop_on_signals() as stop,
     ):
         os.kill(os.getpid(), signal.SIGINT)

@@ -151,8 +151,8 @@ def resolve_config(
             name = _known(key, place + " ", notes)
             if name in places:
                 raise ConfigError(f'{place} key "{name}" is given twice.')
-            value = _number(value) if name in _NUMBERS else value
-            values[name], origins[name], places[name] = value, str(file), place
+            values[name] = _number(value) if name in _NUMBERS else value
+            origins[name], places[name] = str(file), place
     for key, value in given.items():
         if value is not None:
             name = _known(key, "", notes)

@@ -195,7 +195,7 @@ def _step(training: Training, progress: Progress, rows: list[int]) -> float:
             loss = forward_backward(training, rows, progress.micro_batch)
             break
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             _halve(training, progress, rows)
     if not math.isfinite(loss):
@@ -234,7 +234,8 @@ def forward_backward(training: Training, rows: list[int], micro_batch: int) -> f
     return total
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, on whatever device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return "not enough memory" in str(error) or "can't allocate memory" in str(error)
@@ -243,16 +244,29 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def _halve(training: Training, progress: Progress, rows: list[int]) -> None:
     training.optimizer.zero_grad()
     longest = max(training.train[row].length for row in rows)
-    if progress.micro_batch == 1:
-        raise ResourceError(
-            f"memory does not suffice for one row of {longest} tokens. Lower --max-length, use "
-            "fewer --layers, or take a smaller --base."
-        )
-    progress.micro_batch = math.ceil(progress.micro_batch / 2)
+    progress.micro_batch = half_of(progress.micro_batch, longest)
     training.reporter.on_note(
         f"out of memory at {longest} tokens: {progress.micro_batch} rows at a time from here on, "
         "summed up to the same batch"
     )
+
+
+def half_of(micro_batch: int, longest: int) -> int:
+    """Return how many rows to try next after memory ran out.
+
+    Args:
+        micro_batch: Rows that were too many.
+        longest: Tokens of the longest of them, for the message.
+
+    Raises:
+        ResourceError: If it was a single row.
+    """
+    if micro_batch == 1:
+        raise ResourceError(
+            f"memory does not suffice for one row of {longest} tokens. Lower --max-length, use "
+            "fewer --layers, or take a smaller --base."
+        )
+    return math.ceil(micro_batch / 2)
 
 
 def _not_a_number(training: Training, progress: Progress, loss: float) -> str:

@@ -25,7 +25,13 @@ from inlay.training.checkpoint import Checkpoints, random_state, restore_random_
 from inlay.training.config import TrainConfig
 from inlay.training.defaults import trains_base
 from inlay.training.interrupt import StopRequest
-from inlay.training.loop import Training, forward_backward, steps_of
+from inlay.training.loop import (
+    Training,
+    forward_backward,
+    half_of,
+    is_out_of_memory,
+    steps_of,
+)
 from inlay.training.optim import build_optimizer, build_schedule
 from inlay.training.precision import Numerics, choose_numerics
 from inlay.training.reporter import Reporter
@@ -142,10 +148,17 @@ def estimate_seconds(training: Training) -> float:
     rows = by_length[max(0, middle - half) : middle + half + 1][: training.config.batch_size]
     state = random_state()
     training.model.train(training.trains_base)
-    times = []
-    for _ in range(3):
+    times: list[float] = []
+    micro_batch = training.config.batch_size
+    while len(times) < 3:
         started = time.monotonic()
-        forward_backward(training, rows, training.config.batch_size)
+        try:
+            forward_backward(training, rows, micro_batch)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            micro_batch = half_of(micro_batch, training.train[rows[-1]].length)
+            continue
         times.append(time.monotonic() - started)
     training.optimizer.zero_grad()
     restore_random_state(state)

@@ -1,0 +1,294 @@
+"""The loop: what is trained, when it stops, what it does when memory or numbers run out."""
+
+import re
+
+import pytest
+import torch
+
+from inlay.errors import ResourceError, TrainingError
+from inlay.training.interrupt import Interrupted
+from inlay.training.loop import Progress, fit, forward_backward, steps_of
+from inlay.training.prepare import estimate_seconds
+from tests import tiny
+
+
+class Wrapped:
+    """A task with some of its methods exchanged."""
+
+    def __init__(self, task, **methods):
+        self.task = task
+        self.methods = methods
+
+    def __getattr__(self, name):
+        return self.methods.get(name) or getattr(self.task, name)
+
+
+def hungry(task, limit):
+    """Make a task that runs out of memory above so many rows."""
+
+    def scores(model, head, batch):
+        if torch.is_grad_enabled() and len(batch.inputs["input_ids"]) > limit:
+            raise torch.OutOfMemoryError("out of memory")
+        return task.scores(model, head, batch)
+
+    return Wrapped(task, scores=scores)
+
+
+def copy(training):
+    return {key: value.detach().clone() for key, value in training.entry.tensors().items()}
+
+
+def assert_equal(a, b):
+    assert set(a) == set(b)
+    for key in a:
+        assert torch.equal(a[key], b[key]), key
+
+
+def gradients(training, rows, micro_batch):
+    training.entry.eval()  # no dropout, so that the parts can be compared
+    loss = forward_backward(training, rows, micro_batch)
+    return loss, [p.grad.clone() for p in training.entry.parameters()]
+
+
+@pytest.mark.parametrize("method", ["bottleneck", "lora", "full", "top:1", "head"])
+def test_only_what_is_trained_changes(ready, method):
+    found = ready(method=method, epochs=1)
+    training = found.training
+    before = copy(training)
+    with found.adapters.original_weights():
+        own = {id(p) for p in training.entry.parameters()}
+        base = {
+            k: p.detach().clone() for k, p in training.model.named_parameters() if id(p) not in own
+        }
+    fit(training, None)
+    after = training.entry.tensors()
+    assert all(torch.isfinite(value).all() for value in after.values())
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert {"head/out.weight", "head/out.bias"} <= changed
+    assert (len(changed) > 2) is (method != "head")
+    with found.adapters.original_weights():
+        now = dict(training.model.named_parameters())
+        for key, value in base.items():
+            assert torch.equal(now[key], value), key
+
+
+def test_loss_falls(ready):
+    listener = tiny.Listener()
+    fit(ready(listener, epochs=6).training, None)
+    assert len(listener.losses) == 36
+    assert sum(listener.losses[-6:]) < 0.8 * sum(listener.losses[:6])
+    assert listener.evaluations[-1].train_loss == pytest.approx(sum(listener.losses[-6:]) / 6)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 5, 16, 99])
+def test_parts_sum_to_the_gradient_of_the_whole(ready, micro_batch):
+    training = ready(label_smoothing=0.1).training
+    rows = list(range(3, 20))
+    loss, whole = gradients(training, rows, len(rows))
+    part_loss, parts = gradients(training, rows, micro_batch)
+    assert part_loss == pytest.approx(loss, rel=1e-5)
+    for a, b in zip(parts, whole, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    assert max(float(value.abs().max()) for value in whole) > 1e-3
+
+
+def test_accumulation_takes_the_steps_of_a_big_batch(ready):
+    listener = tiny.Listener()
+    training = ready(listener, batch_size=8, gradient_accumulation=2, epochs=1).training
+    sizes = []
+
+    def collate(rows, tokenizer, inner=training.task):
+        if torch.is_grad_enabled():
+            sizes.append(len(rows))
+        return inner.collate(rows, tokenizer)
+
+    training.task = Wrapped(training.task, collate=collate)
+    progress, _ = fit(training, None)
+    assert listener.steps == [1, 2, 3, 4, 5, 6]
+    assert [len(rows) for rows in progress.recent] == [16, 16, 16]
+    assert sizes == [8] * 12
+
+
+def test_steps_are_counted_before_training(ready):
+    def count(rows, **settings):
+        return steps_of(ready(**settings).training.config, rows)
+
+    assert count(97, batch_size=16, epochs=3) == 21
+    assert count(97, batch_size=16, epochs=3, gradient_accumulation=4) == 6
+    assert count(1, epochs=2) == 2
+
+
+def test_out_of_memory_halves_the_rows_and_not_the_result(ready):
+    listener = tiny.Listener()
+    training, plain = ready(listener).training, ready().training
+    rows = list(range(16))
+    _, whole = gradients(plain, rows, 16)
+    training.task = hungry(training.task, 5)
+    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
+        gradients(training, rows, 16)
+    _, parts = gradients(training, rows, 4)
+    for a, b in zip(parts, whole, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    progress, _ = fit(training, None)
+    assert progress.micro_batch == 4
+    longest = r"out of memory at \d+ tokens"
+    tail = "rows at a time from here on, summed up to the same batch"
+    assert len(listener.notes) == 2
+    assert re.fullmatch(f"{longest}: 8 {tail}", listener.notes[0])
+    assert re.fullmatch(f"{longest}: 4 {tail}", listener.notes[1])
+    assert listener.steps == list(range(1, 19))
+
+
+def test_estimate_survives_out_of_memory(ready):
+    training = ready().training
+    training.task = hungry(training.task, 3)
+    assert estimate_seconds(training) > 0
+    training.task = hungry(training.task, 0)
+    with pytest.raises(ResourceError, match=r"^memory does not suffice for one row of"):
+        estimate_seconds(training)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: 9 bytes")])
+def test_no_memory_for_a_single_row(ready, error):
+    training = ready().training
+
+    def scores(model, head, batch):
+        raise error
+
+    training.task = Wrapped(training.task, scores=scores)
+    message = r"^memory does not suffice for one row of \d+ tokens\. Lower --max-length, use fewer"
+    with pytest.raises(ResourceError, match=message) as caught:
+        fit(training, None)
+    assert caught.value.exit_code == 5
+
+
+def test_another_error_of_the_model_is_not_taken_for_memory(ready):
+    training = ready().training
+
+    def scores(model, head, batch):
+        raise RuntimeError("size mismatch")
+
+    training.task = Wrapped(training.task, scores=scores)
+    with pytest.raises(RuntimeError, match=r"^size mismatch$"):
+        fit(training, None)
+
+
+def test_a_loss_that_is_no_number_names_the_rows(ready):
+    training = ready(batch_size=4).training
+    inner, calls, names = training.task, [], []
+
+    def loss(scores, batch, *, label_smoothing):
+        calls.append(len(scores))
+        value = inner.loss(scores, batch, label_smoothing=label_smoothing)
+        return value * float("nan") if len(calls) == 5 else value
+
+    training.task = Wrapped(inner, loss=loss)
+    before = copy(training)
+    weights = []
+    training.reporter.on_step = lambda *given: weights.append(copy(training))
+    row_name = training.row_name
+    training.row_name = lambda row: names.append(row_name(row)) or names[-1]
+    with pytest.raises(TrainingError, match=r"^the loss is nan at step 5\. Rows of") as caught:
+        fit(training, None)
+    text = str(caught.value)
+    assert f"Rows of the last 3 batches: {', '.join(names[:12])}. Lower the learning rate" in text
+    assert len(set(names)) == 12
+    assert "(0.02) or use --precision float32." in text
+    assert caught.value.exit_code == 1
+    assert_equal(copy(training), weights[-1])  # the bad step was not taken
+    assert not torch.equal(before["head/out.bias"], weights[-1]["head/out.bias"])
+    kept = training.checkpoints.paths()
+    assert bool(kept) is ("The last good checkpoint is" in text)
+
+
+def test_best_state_is_kept_and_training_stops_without_gain(ready):
+    listener = tiny.Listener()
+    training = ready(listener, epochs=9, patience=2).training
+    script, states = iter([0.5, 0.8, 0.7, 0.8, 0.9]), []
+
+    def metrics(scores, targets):
+        states.append(copy(training))
+        return {"accuracy": next(script), "loss": 0.0}
+
+    training.task = Wrapped(training.task, metrics=metrics)
+    progress, best = fit(training, None)
+    assert [row.is_best for row in listener.evaluations] == [True, True, False, False]
+    assert (progress.epoch, progress.best_epoch, progress.best_step) == (4, 2, 12)
+    assert_equal(best, states[1])
+    assert not torch.equal(states[1]["head/out.bias"], states[3]["head/out.bias"])
+    assert listener.notes == ["stopping: no gain for 2 evaluations"]
+
+
+def interrupt_at(training, step):
+    def on_step(now, num_steps, loss):
+        if now == step:
+            training.stop.signal_number = 15
+
+    training.reporter.on_step = on_step
+
+
+CASES = [
+    {"optimizer": "adamw", "schedule": "cosine"},
+    {"optimizer": "adafactor"},
+    {"optimizer": "sgd", "schedule": "constant", "gradient_accumulation": 2},
+    {"optimizer": "adagrad"},
+    {"optimizer": "adam", "method": "full", "learning_rate": 1e-3},
+]
+
+
+@pytest.mark.parametrize("settings", CASES, ids=str)
+def test_an_interrupted_training_ends_bitwise_as_one_that_was_not(ready, settings):
+    plain = ready(epochs=2, **settings).training
+    expected, expected_best = fit(plain, None)
+    plain.checkpoints.clear()
+    seconds = "seconds"
+    for step in (1, 4, 5):
+        training = ready(epochs=2, **settings).training
+        interrupt_at(training, step)
+        snapshot, _ = training.checkpoints.newest()
+        message = rf"^saved at step {step}; continue with: inlay resume {training.run}$"
+        with pytest.raises(Interrupted, match=message) as caught:
+            fit(training, snapshot)
+        assert caught.value.exit_code == 143
+        torch.manual_seed(step)  # what a new process has is of no importance
+    training = ready(epochs=2, **settings).training
+    snapshot, _ = training.checkpoints.newest()
+    progress, best = fit(training, snapshot)
+    assert_equal(copy(training), copy(plain))
+    assert_equal(best, expected_best)
+    ours, theirs = vars_of(progress), vars_of(expected)
+    assert {k: v for k, v in ours.items() if k != seconds} == {
+        k: v for k, v in theirs.items() if k != seconds
+    }
+
+
+def vars_of(progress: Progress) -> dict:
+    return {name: getattr(progress, name) for name in Progress.__dataclass_fields__}
+
+
+def test_a_training_that_was_done_is_not_trained_again(ready):
+    training = ready(epochs=1).training
+    fit(training, None)
+    weights = copy(training)
+    listener = tiny.Listener()
+    again = ready(listener, epochs=1).training
+    snapshot, _ = again.checkpoints.newest()
+    progress, _ = fit(again, snapshot)
+    assert progress.is_done
+    assert listener.steps == []
+    assert_equal(copy(again), weights)
+
+
+def test_gradients_are_shortened(ready):
+    def moved(limit):
+        training = ready(
+            optimizer="sgd", schedule="constant", warmup=0, learning_rate=1.0, weight_decay=0.0,
+            max_grad_norm=limit, epochs=1, batch_size=200,
+        ).training  # fmt: skip
+        before = copy(training)
+        fit(training, None)
+        after = copy(training)
+        return sum(float((after[key] - before[key]).square().sum()) for key in before) ** 0.5
+
+    assert moved(0.01) == pytest.approx(0.01, rel=1e-3)
+    assert moved(1e9) > 0.02
