@@ -3,7 +3,8 @@
 import pytest
 
 from inlay.cli.main import main
-from tests.cli import tiny
+from tests import tiny
+from tests.cli.program import TRAIN
 
 
 @pytest.fixture(scope="session")
@@ -16,14 +17,14 @@ def base(tmp_path_factory):
 def topics(tmp_path_factory):
     """A CSV file of 120 rows and three labels."""
     path = tmp_path_factory.mktemp("data") / "topics.csv"
-    return tiny.write_csv(path, tiny.rows(120), ("text", "label"))
+    return tiny.write_csv(path, tiny.rows(120))
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory, base, topics):
     """A finished run."""
     folder = tmp_path_factory.mktemp("runs") / "topics"
-    assert main([*tiny.TRAIN, str(topics), "--base", str(base), "--out", str(folder)]) == 0
+    assert main([*TRAIN, str(topics), "--base", str(base), "--out", str(folder)]) == 0
     return folder
 
 

@@ -1,6 +1,6 @@
 import json
 
-from tests.cli import tiny
+from tests import tiny
 
 
 def test_the_runs_own_test_rows_give_the_same_numbers_again(call, run):
@@ -24,7 +24,7 @@ def test_other_data_and_a_screen(call, run, tmp_path):
 
 def test_a_label_the_adapter_does_not_know(call, run, tmp_path):
     content = [*tiny.rows(30, seed=9), ("money back", "refund"), ("cash back", "refund")]
-    path = tiny.write_csv(tmp_path / "new.csv", content, ("text", "label"))
+    path = tiny.write_csv(tmp_path / "new.csv", content)
     code, out, err = call("evaluate", run, path)
     assert (code, out) == (3, "")
     assert "label 'refund' occurs in" in err

@@ -11,7 +11,7 @@ import inlay
 from inlay.cli import main as program
 from inlay.errors import ConfigError, DataError, ResourceError, TrainingError
 from inlay.training.interrupt import Interrupted
-from tests.cli import tiny
+from tests.cli.program import PROGRAM
 
 COMMANDS = ("inspect", "train", "resume", "predict", "evaluate", "errors", "compare", "list")
 COMMANDS += ("show", "sites", "doctor")
@@ -146,7 +146,7 @@ def test_help_imports_only_the_parser(tmp_path):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
-    command = f"{sys.executable} -c '{tiny.PROGRAM}' train --help | true"
+    command = f"{sys.executable} -c '{PROGRAM}' train --help | true"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=tmp_path
     )

@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-from tests.cli import tiny
+from inlay.data import inputs as readers
+from inlay.data.inputs import InputRow, Inputs
+from inlay.data.rows import Rejected
+from tests import tiny
 
 TEXTS = ["my card is expired", "flight and hotel"]
 
@@ -90,30 +93,50 @@ def test_a_folder_that_does_not_exist(call, tmp_path):
     assert err.endswith("nowhere does not exist. `inlay list` shows the runs there are.\n")
 
 
-def test_a_file_keeps_its_columns_and_gets_answers(call, run, tmp_path):
-    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
-    content = [(str(n), text, label) for n, (text, label) in enumerate(tiny.rows(9, seed=8))]
-    tiny.write_csv(source, [*content, ("x", "", "card")], ("id", "text", "label"))
+@pytest.fixture
+def file_of(monkeypatch, tmp_path):
+    """Put rows in the place of what is read from a file; reading has tests of its own."""
+
+    def write(texts, rejected=()):
+        records = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
+        content = Inputs(
+            path="in.csv", layout="csv", separator=",", encoding="utf-8", columns=["id", "text"],
+            text_column="text", pair_column=None, notes=["text is column \"text\""],
+            rows=[InputRow(r["text"], None, n, r) for n, r in enumerate(records, start=2)],
+            rejected=[Rejected("in.csv", line, "text is empty", "") for line in rejected],
+        )  # fmt: skip
+        monkeypatch.setattr(readers, "read_inputs", lambda source, **options: content)
+        return tmp_path / "in.csv"
+
+    return write
+
+
+def test_a_file_keeps_its_columns_and_gets_answers(call, run, tmp_path, file_of):
+    texts = [text for text, _ in tiny.rows(9, seed=8)]
+    source, target = file_of(texts, rejected=range(11, 19)), tmp_path / "out.csv"
     code, out, err = call("predict", run, "--input", source, "--output", target)
-    assert code == 0
-    assert out == f"{target}   9 rows\n"
-    assert "line 11" in err
-    rows = list(csv.reader(target.open(encoding="utf-8", newline="")))
-    assert rows[0] == ["id", "text", "label", "predicted_label", "probability"]
-    assert [tuple(row[:3]) for row in rows[1:]] == content
-    assert {row[3] for row in rows[1:]} <= set(tiny.TOPICS)
+    assert (code, out) == (0, f"{target}   9 rows\n")
+    said = err.splitlines()
+    assert said[0] == 'note: text is column "text"'
+    assert said[1] == f"left out: {source} line 11: text is empty"
+    assert said[-1] == "left out: 3 more"
+    header, *rows = csv.reader(io.StringIO(target.read_text(encoding="utf-8")))
+    assert header == ["id", "text", "predicted_label", "probability"]
+    assert [row[1] for row in rows] == texts
+    assert {row[2] for row in rows} <= set(tiny.TOPICS)
 
 
-def test_a_file_is_replaced_only_when_forced(call, run, tmp_path):
-    source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
-    source.write_text("\n".join(TEXTS) + "\n")
+def test_a_file_is_replaced_only_when_forced(call, run, tmp_path, file_of):
+    source, target = file_of(TEXTS), tmp_path / "out.jsonl"
     target.write_text("old")
-    assert call("predict", run, "--input", source, "--output", target, "--force")[0] == 0
+    assert call("predict", run, "--input", source, "--output", target)[0] == 2
+    assert target.read_text() == "old"
+    arguments = ["--input", source, "--output", target, "--force", "--top", "2"]
+    assert call("predict", run, *arguments)[0] == 0
     rows = [json.loads(line) for line in target.read_text().splitlines()]
     assert [row["text"] for row in rows] == TEXTS
+    assert all(row["probability"] >= row["probability_2"] for row in rows)
 
 
-def test_a_file_without_output_is_printed(call, run, tmp_path):
-    source = tmp_path / "in.txt"
-    source.write_text("\n".join(TEXTS))
-    assert call("predict", run, "--input", source)[1] == call("predict", run, *TEXTS)[1]
+def test_a_file_without_output_is_printed(call, run, file_of):
+    assert call("predict", run, "--input", file_of(TEXTS))[1] == call("predict", run, *TEXTS)[1]

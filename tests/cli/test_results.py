@@ -30,12 +30,16 @@ def test_a_label_without_fault_is_not_called_weakest():
 
 def test_the_strongest_baseline_comes_first_and_a_loss_is_said():
     assert baseline_lines(BASELINES) == [
-        "       0.4 points below words + logistic regression (79.6 %): within noise (p = 0.81)",
-        (
-            "       33.0 points above always the most frequent label (46.2 %): "
-            "beyond noise (p < 0.0001)"
-        ),
+        "       0.4 points below words + regression (79.6 %): within noise (p = 0.81)",
+        ("       33.0 points above the commonest label (46.2 %): beyond noise (p < 0.0001)"),
     ]
+
+
+def test_long_names_are_wrapped_at_80_columns():
+    report = REPORT | {"weakest_label": "a" * 40, "weakest_taken_for": "b" * 40}
+    lines = report_lines(report)
+    assert len(lines) == 4
+    assert max(map(len, lines)) <= 80
 
 
 def test_points_and_verdict():

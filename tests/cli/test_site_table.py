@@ -11,9 +11,9 @@ def test_a_table(call, base):
     header, *rows = out.splitlines()
     assert header.split() == ["site", "block", "kind", "module", "width", "scale", "norm"]
     ffn = next(row for row in rows if row.startswith("1.ffn "))
-    assert ffn.split() == ["1.ffn", "1", "ffn", "encoder.layer.1.output.dropout", "24", "1", "post"]
+    assert ffn.split() == ["1.ffn", "1", "ffn", "encoder.layer.1.output.dropout", "32", "1", "post"]
     up = next(row for row in rows if row.startswith("1.ffn.up "))
-    assert up.split()[-3:] == ["24", "->", "40"]
+    assert up.split()[-3:] == ["32", "->", "48"]
 
 
 def test_json_is_the_map(call, base):

@@ -5,15 +5,16 @@ import pytest
 
 from inlay.cli.train import add_settings
 from inlay.errors import ConfigError
-from tests.cli import tiny
+from tests import tiny
+from tests.cli.program import TRAIN
 
 
 def test_results_go_to_stdout_and_all_else_to_stderr(call, base, topics, tmp_path):
     folder = tmp_path / "run"
-    code, out, err = call(*tiny.TRAIN, topics, "--base", base, "--out", folder, "--lr", "5e-2")
+    code, out, err = call(*TRAIN, topics, "--base", base, "--out", folder, "--lr", "5e-2")
     assert code == 0
     assert out.startswith("test   accuracy ")
-    assert re.search(r"points (above|below) words \+ logistic regression", out)
+    assert re.search(r"points (above|below) words \+ regression", out)
     assert "12 of 12 predictions identical" in out
     assert out.rstrip().endswith(f"inlay errors {folder}")
     assert err.startswith("note: --lr is called --learning-rate here\nplan   text-classification")
@@ -24,7 +25,7 @@ def test_results_go_to_stdout_and_all_else_to_stderr(call, base, topics, tmp_pat
 def test_json_is_the_metrics_and_nothing_else(call, base, topics, tmp_path):
     folder = tmp_path / "run"
     code, out, _ = call(
-        *tiny.TRAIN, topics, "--base", base, "--out", folder, "--method", "head", "--json"
+        *TRAIN, topics, "--base", base, "--out", folder, "--method", "head", "--json"
     )
     metrics = json.loads(out)
     assert code == 0
@@ -34,7 +35,7 @@ def test_json_is_the_metrics_and_nothing_else(call, base, topics, tmp_path):
 
 
 def test_a_finished_run_is_not_overwritten_unless_forced(call, base, topics, run):
-    code, out, err = call(*tiny.TRAIN, topics, "--base", base, "--out", run)
+    code, out, err = call(*TRAIN, topics, "--base", base, "--out", run)
     assert (code, out) == (2, "")
     assert err.endswith(
         f"inlay: {run} holds a finished run; choose another --out, or use --force to replace it.\n"
@@ -94,7 +95,7 @@ def test_no_data(call):
 def test_data_that_cannot_be_used(call, tmp_path, monkeypatch, content, message):
     monkeypatch.chdir(tmp_path)
     content = [(f"{text} {n}" if text else "", label) for n, (text, label) in enumerate(content)]
-    tiny.write_csv(tmp_path / "reviews.csv", content, ("text", "label"))
+    tiny.write_csv(tmp_path / "reviews.csv", content)
     code, out, err = call("train", "reviews.csv")
     assert (code, out) == (3, "")
     assert message in err
@@ -119,9 +120,9 @@ def test_a_label_that_is_in_test_only(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "split"
     folder.mkdir()
-    tiny.write_csv(folder / "train.csv", tiny.rows(60), ("text", "label"))
+    tiny.write_csv(folder / "train.csv", tiny.rows(60))
     unseen = [(f"money back {n}", "refund") for n in range(4)]
-    tiny.write_csv(folder / "test.csv", [*tiny.rows(9, seed=3), *unseen], ("text", "label"))
+    tiny.write_csv(folder / "test.csv", [*tiny.rows(9, seed=3), *unseen])
     code, _, err = call("train", folder)
     assert code == 3
     assert (

@@ -1,14 +1,15 @@
 """A run's numbers in words: what was measured, and whether it is more than noise."""
 
 import shlex
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from inlay.cli import wording
 
 _BASELINES = {
-    "majority": "always the most frequent label",
-    "tfidf_logreg": "words + logistic regression",
+    "majority": "the commonest label",
+    "tfidf_logreg": "words + regression",
 }
 
 
@@ -26,8 +27,8 @@ def report_lines(report: Mapping[str, Any], title: str = "test") -> list[str]:
     if report.get("weakest_label") is not None and report["weakest_f1"] < 0.995:
         taken = report.get("weakest_taken_for")
         mostly = f", mostly taken for {taken!r}" if taken is not None else ""
-        weakest = f"weakest label {report['weakest_label']!r} (F1 {100 * report['weakest_f1']:.0f})"
-        lines.append(f"       {weakest}{mostly}")
+        text = f"weakest label {report['weakest_label']!r} (F1 {100 * report['weakest_f1']:.0f})"
+        lines += textwrap.wrap(text + mostly, 80, initial_indent=" " * 7, subsequent_indent=" " * 7)
     return lines
 
 
