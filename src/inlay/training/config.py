@@ -156,7 +156,8 @@ def resolve_config(
     for key, value in given.items():
         if value is not None:
             name = _known(key, "", notes)
-            values[name], origins[name] = value, given_as
+            values[name] = str(value) if isinstance(value, Path) else value
+            origins[name] = given_as
             places.pop(name, None)
     if "data" not in values:
         raise ConfigError("no data: give a file, a folder or a name: `inlay train reviews.csv`.")

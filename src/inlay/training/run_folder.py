@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 from datetime import datetime
 from importlib.metadata import version
@@ -26,6 +27,12 @@ ENVIRONMENT_FILE = "environment.json"
 ADAPTER_FOLDER = "adapter"
 CHECKPOINT_FOLDER = "checkpoints"
 
+_OWN_FILES = (CONFIG_FILE, DATA_FILE, METRICS_FILE, LOG_FILE, ENVIRONMENT_FILE, "predictions.jsonl")
+_LEFTOVER = re.compile(
+    rf"\.({'|'.join(map(re.escape, (*_OWN_FILES, ADAPTER_FOLDER)))})\.[a-z0-9_]{{8}}(\.old)?"
+)
+"""Names under which `inlay.store.atomic` writes; a process that is killed leaves them behind."""
+
 _NO_PART_OF_A_RUN = {"out", "checkpoint_seconds"}
 """Settings that do not change what comes out."""
 
@@ -45,6 +52,22 @@ class RunFolder:
     def is_finished(self) -> bool:
         """Whether the metrics, which are written last, are there."""
         return (self.path / METRICS_FILE).is_file()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing but what a killed process left behind, if even that."""
+        if not self.path.exists():
+            return True
+        return self.path.is_dir() and all(_LEFTOVER.fullmatch(p.name) for p in self.path.iterdir())
+
+    def remove_leftovers(self) -> None:
+        """Remove half-written files of a process that was killed."""
+        for path in self.path.glob(".*"):
+            if _LEFTOVER.fullmatch(path.name):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
 
     def write_json(self, name: str, content: object) -> None:
         """Write a file of plain data, whole or not at all."""
@@ -133,7 +156,7 @@ def choose_folder(config: TrainConfig, dataset: Dataset, *, force: bool) -> tupl
                 return folder, True
         return _new_folder(dataset.name), False
     folder = RunFolder(Path(config.out))
-    if not folder.path.exists() or (folder.path.is_dir() and not any(folder.path.iterdir())):
+    if folder.is_empty:
         return folder, False
     if not folder.is_finished and folder.digest() == digest:
         return folder, True
@@ -165,12 +188,9 @@ def _new_folder(name: str) -> RunFolder:
 
 def _empty(path: Path) -> None:
     """Remove a run's own files; anything else in the folder stays."""
-    import shutil
-
     for name in (ADAPTER_FOLDER, CHECKPOINT_FOLDER):
         shutil.rmtree(path / name, ignore_errors=True)
-    names = (CONFIG_FILE, DATA_FILE, METRICS_FILE, LOG_FILE, ENVIRONMENT_FILE, "predictions.jsonl")
-    for name in names:
+    for name in _OWN_FILES:
         (path / name).unlink(missing_ok=True)
 
 

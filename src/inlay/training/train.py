@@ -156,6 +156,7 @@ def _run(
             f"{folder.path}: the settings or the data have changed since this run was started, "
             "so it cannot go on. Start a new one with `inlay train`."
         )
+    folder.remove_leftovers()
     checkpoints = Checkpoints(folder.path / CHECKPOINT_FOLDER)
     with stop_on_signals() as stop:
         prepared = prepare(
@@ -230,6 +231,7 @@ def _finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: P
     if not training.accelerator.is_main_process:
         return
     test = dataset.splits["test"]
+    training.reporter.on_note("measuring on test, against two baselines and in a fresh process")
     validation = _scores(prepared, "validation")
     task = prepared.task.calibrated(validation, training.validation_targets)
     predictions = task.decode(_scores(prepared, "test"))
@@ -249,9 +251,9 @@ def _finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: P
         "reload_check": check_reload(adapter, test[:ROWS], scores, labels),
     }
     write_atomically(folder.path / PREDICTIONS_FILE, to_jsonl(test, predictions))
-    training.checkpoints.clear()
     metrics = _facts(prepared, dataset, progress) | results | {"run": str(folder.path)}
     folder.write_json(METRICS_FILE, metrics)
+    training.checkpoints.clear()
 
 
 def _card(

@@ -1,0 +1,320 @@
+"""Training from end to end: results, the same ones again, and whatever interrupts it."""
+
+import errno
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import inlay
+from inlay.errors import ResourceError, RunError, TrainingError
+from inlay.training import train as train_module
+from inlay.training.run_folder import RunFolder
+from tests import tiny
+
+ROOT = Path(__file__).parent.parent.parent
+WEIGHTS = Path("adapter") / "adapter.safetensors"
+
+
+def train(root, out, **settings):
+    given = {"base": str(tiny.shared_base(root)), **tiny.SETTINGS, **settings}
+    return inlay.train(tiny.shared_data(root), out=str(out), **given)
+
+
+@pytest.fixture
+def finished(root):
+    """The run that was never interrupted."""
+    return tiny.shared_run(root)[0]
+
+
+def test_metrics_hold_what_was_promised(finished):
+    metrics = json.loads((finished.folder / "metrics.json").read_text())
+    assert metrics == finished.metrics
+    assert metrics["task"] == "text-classification"
+    assert (metrics["method"], metrics["seed"]) == ("bottleneck", 1)
+    assert metrics["base"].endswith("tiny-base")
+    # Two sites of width 32 with a bottleneck of 8 and its scale, and a head for three labels.
+    assert metrics["adapter_parameters"] == sum(
+        value.numel()
+        for key, value in load_file(finished.folder / WEIGHTS).items()
+        if key.startswith("site/")
+    )
+    assert metrics["head_parameters"] == 32 * 3 + 3
+    assert (
+        metrics["trainable_parameters"]
+        == metrics["adapter_parameters"] + metrics["head_parameters"]
+    )
+    base = load_file(Path(metrics["base"]) / "model.safetensors")
+    assert metrics["total_parameters"] == sum(value.numel() for value in base.values())
+    assert metrics["train_seconds"] > 0
+    assert metrics["test"]["n"] == 30
+    low, high = metrics["test"]["accuracy_ci"]
+    assert 0 <= low < metrics["test"]["accuracy"] < high <= 1
+    assert 0 < metrics["test"]["macro_f1"] < 1
+    assert set(metrics["baselines"]) == {"majority", "tfidf_logreg"}
+    assert metrics["reload_check"] == {"rows": 30, "identical": 30, "bitwise": True}
+    assert metrics["run"] == str(finished.folder)
+
+
+def test_the_adapter_beats_the_majority_beyond_noise(finished):
+    baseline = finished.metrics["baselines"]["majority"]
+    assert finished.metrics["test"]["accuracy"] >= baseline["accuracy"] + 0.2
+    assert baseline["gain"] == pytest.approx(
+        finished.metrics["test"]["accuracy"] - baseline["accuracy"]
+    )
+
+
+def read_lines(path):
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def test_the_folder_holds_the_run_and_no_leftovers(finished):
+    names = {path.name for path in finished.folder.iterdir()}
+    assert names == {
+        "adapter", "config.yaml", "data.json", "environment.json", "log.jsonl", "metrics.json",
+        "predictions.jsonl",
+    }  # fmt: skip
+    events = [json.loads(line) for line in read_lines(finished.folder / "log.jsonl")]
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "plan"
+    assert kinds.count("evaluation") == 3
+    assert [e["step"] for e in events if e["event"] == "step"] == [10, 20, 30, 40, 45]
+
+
+def test_the_run_answers(finished, root):
+    texts = ["my visa card expired", "please help with my mortgage", "where is my passport"]
+    answers = finished.predict(texts)
+    assert [set(answer.probabilities) for answer in answers] == [set(tiny.TOPICS)] * 3
+    again = inlay.Run(finished.folder).predict(texts)
+    assert again == answers
+    assert repr(finished) == f"Run({str(finished.folder)!r})"
+    assert finished.config.epochs == 3
+    wrong = finished.errors(2)
+    assert len(wrong) == 2
+    assert not any(record.is_correct for record in wrong)
+
+
+METHODS = ["lora", "full", "top:1", "head"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_from_data_to_answers(root, tmp_path, method, no_reload):
+    run = train(root, tmp_path / "run", method=method)
+    saved = load_file(run.folder / WEIGHTS)
+    assert run.metrics["method"] == method
+    assert run.metrics["trainable_parameters"] == sum(value.numel() for value in saved.values())
+    assert run.metrics["total_parameters"] == tiny_base_size(root)
+    assert inlay.evaluate(run.folder)["accuracy"] == run.metrics["test"]["accuracy"]
+
+
+def tiny_base_size(root):
+    base = load_file(tiny.shared_base(root) / "model.safetensors")
+    return sum(value.numel() for value in base.values())
+
+
+def test_a_trained_base_is_the_same_in_a_fresh_process(root, tmp_path):
+    run = train(root, tmp_path / "run", method="full", learning_rate=1e-3)
+    assert run.metrics["reload_check"] == {"rows": 30, "identical": 30, "bitwise": True}
+
+
+def test_config_of_a_run_makes_the_same_weights_again(finished, tmp_path, no_reload):
+    again = inlay.train(config=finished.folder / "config.yaml", out=str(tmp_path / "again"))
+    assert (again.folder / WEIGHTS).read_bytes() == (finished.folder / WEIGHTS).read_bytes()
+    ours, theirs = again.metrics, finished.metrics
+    assert {k for k in theirs if ours[k] != theirs[k]} <= {"run", "train_seconds", "reload_check"}
+    predictions = [run.folder / "predictions.jsonl" for run in (again, finished)]
+    assert predictions[0].read_bytes() == predictions[1].read_bytes()
+
+
+def test_another_seed_makes_other_weights(root, finished, tmp_path, no_reload):
+    other = train(root, tmp_path / "other", seed=2)
+    assert (other.folder / WEIGHTS).read_bytes() != (finished.folder / WEIGHTS).read_bytes()
+
+
+def test_the_base_on_disk_is_not_touched(root, finished):
+    fresh = tiny.write_base(root / "written-again")
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (fresh / name).read_bytes() == (tiny.shared_base(root) / name).read_bytes()
+
+
+def crash(root, out, moments):
+    request = {
+        "data": str(tiny.shared_data(root)), "base": str(tiny.shared_base(root)),
+        "out": str(out), "moments": moments,
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.crash"],
+        input=json.dumps(request), capture_output=True, text=True, check=False, cwd=ROOT,
+        timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+MOMENTS = [
+    "before renaming to: config.yaml",
+    "step: 3",
+    "half of: best.safetensors",
+    "step: 9",
+    "before renaming to: step-000011",
+    "removing: step-000017",
+    "evaluation: 2",
+    "half of: adapter.safetensors",
+    "before renaming to: predictions.jsonl",
+    "before renaming to: metrics.json",
+    "nothing: ",
+]
+"""Where the same command is killed, one time after the other, until it is let finish."""
+
+
+def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(root, finished, tmp_path):
+    out = tmp_path / "killed"
+    ends, errors = crash(root, out, MOMENTS)
+    assert ends == [-9] * (len(MOMENTS) - 1) + [0], errors
+    assert (out / WEIGHTS).read_bytes() == (finished.folder / WEIGHTS).read_bytes()
+    assert (out / "predictions.jsonl").read_bytes() == (
+        finished.folder / "predictions.jsonl"
+    ).read_bytes()
+    assert json.loads((out / "steps.txt").read_text()) == [], "all steps had been made before"
+    assert {path.name for path in out.iterdir()} == {
+        "steps.txt", *(path.name for path in finished.folder.iterdir()),
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_random_times_it_ends_as_if_it_had_not_been(root, finished, tmp_path, seed):
+    generator = random.Random(seed)
+    out = tmp_path / "killed"
+    moments = [f"after seconds: {generator.uniform(0.1, 2.0):.3f}" for _ in range(12)]
+    ends, errors = crash(root, out, [*moments, "nothing: "])
+    assert -9 in ends or ends[-1] == 2, errors
+    assert (out / WEIGHTS).read_bytes() == (finished.folder / WEIGHTS).read_bytes()
+
+
+def test_signals_save_first_and_exit_as_the_shell_says(root, finished, tmp_path):
+    out = tmp_path / "stopped"
+    ends, errors = crash(root, out, ["sigint: 5", "sigterm: 21"])
+    assert ends == [130, 143], errors
+    assert f"saved at step 5; continue with: inlay resume {out}" in errors
+    assert f"saved at step 21; continue with: inlay resume {out}" in errors
+    names = sorted(path.name for path in (out / "checkpoints").iterdir())
+    assert names == ["step-000020", "step-000021"]
+    with pytest.raises(RunError, match=r"has no metrics.json: no run's folder, or not finished"):
+        inlay.Run(out)
+    listener = tiny.Listener()
+    run = inlay.resume(out, reporter=listener)
+    assert listener.steps == list(range(22, 46))
+    assert listener.notes == ["going on at step 21"]
+    assert run.metrics["reload_check"]["bitwise"]
+    assert (out / WEIGHTS).read_bytes() == (finished.folder / WEIGHTS).read_bytes()
+    assert inlay.resume(out).metrics == run.metrics
+    with pytest.raises(RunError, match=r"holds a finished run; choose another --out, or use --fo"):
+        train(root, out)
+
+
+def test_a_full_disk_stops_with_what_was_saved(root, finished, tmp_path, monkeypatch, no_reload):
+    out = tmp_path / "full"
+    write, count = Path.write_bytes, []
+
+    def fills(self, data):
+        count.append(self.name)
+        if count.count("weights.safetensors") > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", fills)
+    message = rf"^the disk is full: a checkpoint of .* run `inlay resume {out}`\.$"
+    with pytest.raises(ResourceError, match=message) as caught:
+        train(root, out)
+    assert caught.value.exit_code == 5
+    monkeypatch.setattr(Path, "write_bytes", write)
+    listener = tiny.Listener()
+    inlay.resume(out, reporter=listener)
+    assert listener.notes[0].startswith("going on at step")
+    assert (out / WEIGHTS).read_bytes() == (finished.folder / WEIGHTS).read_bytes()
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_used(root, finished, tmp_path, no_reload):
+    out = tmp_path / "damaged"
+
+    class Stops(tiny.Listener):
+        def on_evaluation(self, evaluation):
+            if evaluation.epoch == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        train(root, out, reporter=Stops())
+    newest = sorted((out / "checkpoints").iterdir())[-1]
+    (newest / "weights.safetensors").write_bytes(b"")
+    listener = tiny.Listener()
+    train(root, out, reporter=listener)
+    assert listener.notes[0].startswith(f"checkpoint {newest.name} is damaged (weights.safetens")
+    assert (out / WEIGHTS).read_bytes() == (finished.folder / WEIGHTS).read_bytes()
+
+
+def test_an_adapter_that_does_not_reload_leaves_no_finished_run(root, tmp_path, monkeypatch):
+    def differs(*given):
+        raise TrainingError("the saved adapter answers differently")
+
+    monkeypatch.setattr(train_module, "check_reload", differs)
+    with pytest.raises(TrainingError, match=r"^the saved adapter answers differently$"):
+        train(root, tmp_path / "run", epochs=1)
+    assert not RunFolder(tmp_path / "run").is_finished
+
+
+def test_changed_data_cannot_be_resumed(root, tmp_path, no_reload):
+    class Stops(tiny.Listener):
+        def on_evaluation(self, evaluation):
+            raise KeyboardInterrupt
+
+    data = tiny.write_csv(tmp_path / "mine.csv", tiny.rows(90, seed=4))
+    settings = {"base": str(tiny.shared_base(root)), **tiny.SETTINGS, "out": str(tmp_path / "run")}
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        inlay.train(data, reporter=Stops(), **settings)
+    tiny.write_csv(data, tiny.rows(90, seed=5))
+    with pytest.raises(RunError, match="the settings or the data have changed since this run was"):
+        inlay.resume(tmp_path / "run")
+    with pytest.raises(RunError, match="holds an unfinished run with other settings or data"):
+        inlay.train(data, **settings)
+    run = inlay.train(data, force=True, **settings)
+    assert run.metrics["test"]["n"] == 9
+
+
+def test_out_of_memory_does_not_stop_a_training(root, tmp_path, monkeypatch, no_reload):
+    from inlay.tasks.classification import TextClassification
+
+    scores = TextClassification.scores
+
+    def hungry(self, model, head, batch):
+        if torch.is_grad_enabled() and len(batch.inputs["input_ids"]) > 6:
+            raise torch.OutOfMemoryError("out of memory")
+        return scores(self, model, head, batch)
+
+    monkeypatch.setattr(TextClassification, "scores", hungry)
+    listener = tiny.Listener()
+    run = train(root, tmp_path / "run", reporter=listener, epochs=1)
+    assert [note.split(": ")[1].split(" rows")[0] for note in listener.notes] == ["8", "4"]
+    assert run.metrics["epochs_run"] == 1
+
+
+def test_aliases_are_noted(root, tmp_path, no_reload):
+    listener = tiny.Listener()
+    given = {**tiny.SETTINGS, "base": str(tiny.shared_base(root))}
+    del given["epochs"]
+    run = inlay.train(
+        tiny.shared_data(root), reporter=listener, out=str(tmp_path / "run"),
+        num_train_epochs=1, **given,
+    )  # fmt: skip
+    assert listener.notes == ["num_train_epochs is called epochs here"]
+    assert run.config.epochs == 1
+
+
+def test_a_run_that_does_not_exist(tmp_path):
+    with pytest.raises(RunError, match=r"is no run's folder: it has no config.yaml\. `inlay list`"):
+        inlay.resume(tmp_path)
