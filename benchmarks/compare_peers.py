@@ -99,12 +99,12 @@ def write_table(runs: list[tuple[dict[str, Any], dict[str, Any]]], options: Any)
         "|---|---|---|---|---|---|",
     ]
     for number, pair in enumerate(runs, start=1):
-        for run in pair:
-            lines.append(
-                f"| {number} | {run['system']} | {run['train_seconds']:.1f} "
-                f"| {run['whole_seconds']:.1f} | {run['accuracy']:.4f} "
-                f"| {run['trainable_parameters']:,} |"
-            )
+        lines += [
+            f"| {number} | {run['system']} | {run['train_seconds']:.1f} "
+            f"| {run['whole_seconds']:.1f} | {run['accuracy']:.4f} "
+            f"| {run['trainable_parameters']:,} |"
+            for run in pair
+        ]
     for name, key in (("training", "train_seconds"), ("whole process", "whole_seconds")):
         ratios = [theirs[key] / ours[key] for theirs, ours in runs]
         lines += [

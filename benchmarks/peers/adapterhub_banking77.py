@@ -17,13 +17,14 @@ from pathlib import Path
 started = time.monotonic()
 
 import torch  # noqa: E402 - the imports count
-from adapters import AdapterTrainer, AutoAdapterModel  # noqa: E402
 from transformers import (  # noqa: E402
     AutoTokenizer,
     DataCollatorWithPadding,
     TrainingArguments,
     set_seed,
 )
+
+from adapters import AdapterTrainer, AutoAdapterModel  # noqa: E402
 
 
 def read(folder, split):
@@ -52,7 +53,7 @@ def main():
         encoded = tokenizer([row["text"] for row in rows], truncation=True)
         return [
             {"input_ids": ids, "labels": labels.index(row["label"])}
-            for ids, row in zip(encoded["input_ids"], rows)
+            for ids, row in zip(encoded["input_ids"], rows, strict=True)
         ]
 
     model = AutoAdapterModel.from_pretrained(base)
@@ -63,10 +64,17 @@ def main():
         trainer = AdapterTrainer(
             model=model,
             args=TrainingArguments(
-                output_dir=folder, num_train_epochs=options.epochs, max_steps=options.max_steps,
-                per_device_train_batch_size=options.batch_size, per_device_eval_batch_size=64,
-                learning_rate=options.learning_rate, seed=options.seed, save_strategy="no",
-                report_to="none", disable_tqdm=True, remove_unused_columns=False,
+                output_dir=folder,
+                num_train_epochs=options.epochs,
+                max_steps=options.max_steps,
+                per_device_train_batch_size=options.batch_size,
+                per_device_eval_batch_size=64,
+                learning_rate=options.learning_rate,
+                seed=options.seed,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                remove_unused_columns=False,
             ),
             train_dataset=encode(splits["train"]),
             data_collator=DataCollatorWithPadding(tokenizer),
@@ -76,14 +84,24 @@ def main():
         train_seconds = time.monotonic() - begun
         test = trainer.predict(encode(splits["test"]))
     accuracy = float((test.predictions.argmax(-1) == test.label_ids).mean())
-    print(json.dumps({
-        "system": "adapterhub seq_bn", "train_seconds": train_seconds,
-        "whole_seconds": time.monotonic() - started, "accuracy": accuracy,
-        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "learning_rate": options.learning_rate, "seed": options.seed, "epochs": options.epochs,
-        "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("adapters", "transformers", "torch")},
-    }))
+    print(
+        json.dumps(
+            {
+                "system": "adapterhub seq_bn",
+                "train_seconds": train_seconds,
+                "whole_seconds": time.monotonic() - started,
+                "accuracy": accuracy,
+                "trainable_parameters": sum(
+                    p.numel() for p in model.parameters() if p.requires_grad
+                ),
+                "learning_rate": options.learning_rate,
+                "seed": options.seed,
+                "epochs": options.epochs,
+                "threads": torch.get_num_threads(),
+                "versions": {name: version(name) for name in ("adapters", "transformers", "torch")},
+            }
+        )
+    )
 
 
 main()

@@ -32,13 +32,14 @@ def inspect_data(
     """Look at data before training: rows, labels, faults."""
     from inlay.cli.inspection import run_inspect
 
+    share = parse_share(max_rejected)
     return run_inspect(
         data,
         text_column=text_column,
         pair_column=pair_column,
         label_column=label_column,
         label_map=parse_label_map(label_map),
-        max_rejected=parse_share(max_rejected or "1%"),
+        max_rejected=0.01 if share is None else share,
         json_output=as_json,
         out=out,
     )

@@ -107,7 +107,8 @@ def arrow_to_table(
     if repeated:
         raise DataError(f'{name} has two columns "{repeated[0]}". Rename one of them.')
     types = require("pyarrow.types", extra="data", purpose="Reading Parquet")
-    flat, nested = [], []
+    flat: list[str] = []
+    nested: list[str] = []
     for column in content.schema:
         is_nested = types.is_nested(column.type) or types.is_binary(column.type)
         (nested if is_nested else flat).append(column.name)

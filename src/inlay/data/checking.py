@@ -30,10 +30,10 @@ def check_rows(table: Table, roles: Roles) -> tuple[list[Example], list[Rejected
         text = row[text_at]
         pair = row[pair_at] if pair_at is not None else None
         label = row[label_at] if label_at is not None else ""
-        if is_plain and text and label and pair_at is None and not text.isspace():
-            if not label.isspace():
-                examples.append(Example(text, None, label, name, table.lines[index]))
-                continue
+        is_whole = is_plain and text and label and pair_at is None
+        if is_whole and not (text.isspace() or label.isspace()):
+            examples.append(Example(text, None, label, name, table.lines[index]))
+            continue
         file = files[index] if files else name
         reason = _text_fault(text, "text", table.encoding)
         if reason is None and pair_at is not None:

@@ -8,16 +8,67 @@ from typing import NamedTuple, final
 from inlay.data.table import Table
 from inlay.errors import DataError, did_you_mean
 
-TEXT_NAMES = (
-    "text sentence review content body message comment tweet utterance query question premise "
-    "sentence1 question1 text1 texta sentencea document article abstract description post sms "
-    "input prompt title headline summary feedback transcript"
-).split()
-LABEL_NAMES = (
-    "label intent category class target sentiment topic gold goldlabel labels stars star rating "
-    "emotion polarity stance tag type bucket y output answer language lang isduplicate "
-    "entailment score"
-).split()
+TEXT_NAMES = [
+    "text",
+    "sentence",
+    "review",
+    "content",
+    "body",
+    "message",
+    "comment",
+    "tweet",
+    "utterance",
+    "query",
+    "question",
+    "premise",
+    "sentence1",
+    "question1",
+    "text1",
+    "texta",
+    "sentencea",
+    "document",
+    "article",
+    "abstract",
+    "description",
+    "post",
+    "sms",
+    "input",
+    "prompt",
+    "title",
+    "headline",
+    "summary",
+    "feedback",
+    "transcript",
+]
+LABEL_NAMES = [
+    "label",
+    "intent",
+    "category",
+    "class",
+    "target",
+    "sentiment",
+    "topic",
+    "gold",
+    "goldlabel",
+    "labels",
+    "stars",
+    "star",
+    "rating",
+    "emotion",
+    "polarity",
+    "stance",
+    "tag",
+    "type",
+    "bucket",
+    "y",
+    "output",
+    "answer",
+    "language",
+    "lang",
+    "isduplicate",
+    "entailment",
+    "score",
+]
 PAIR_NAMES = (
     ("text", "textpair"),
     ("sentence1", "sentence2"),
@@ -48,7 +99,7 @@ _MAX_NAME_WORDS = 6
 
 @final
 class Roles(NamedTuple):
-    """The columns' roles, and how sure the guess is: a fraction in [0, 1], 1.0 if all were given."""
+    """The columns' roles, and how sure the guess is: in [0, 1], 1.0 if all were given."""
 
     text: str
     pair: str | None

@@ -92,7 +92,7 @@ def fault_in(text: str, encoding: str) -> str | None:
 
 
 def printable(text: str) -> str:
-    """Return decoded text without its line end, and with undecodable bytes written as `\\xE9`."""
+    r"""Return decoded text without its line end, and with undecodable bytes written as `\xE9`."""
     cleaned = _BAD_BYTE.sub(
         lambda bad: bad[0] if bad[0] == "\ufffd" else f"\\x{ord(bad[0]) - 0xDC00:02X}", text
     )

@@ -4,7 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
+from inlay.data.checking import check_rows
+from inlay.data.columns import Roles, find_columns
+from inlay.data.decoding import fault_in, read_text
+from inlay.data.finding import read_table
 from inlay.data.rows import Rejected
+from inlay.data.table import MISSING
 from inlay.errors import DataError
 
 
@@ -50,5 +55,57 @@ class Inputs:
 def read_inputs(
     source: str | Path, *, text_column: str | None = None, pair_column: str | None = None
 ) -> Inputs:
-    """Read texts to predict for from CSV, TSV, JSONL, Parquet or TXT (one text a line), or `.gz`."""
-    raise DataError(f"{source}: not readable yet.")
+    """Read texts to predict for, with or without labels beside them.
+
+    Args:
+        source: A CSV, TSV, JSONL or Parquet file, or a `.txt` with one text a line; the text
+            formats also as `.gz`.
+        text_column: Where the texts are; guessed if `None`.
+        pair_column: Where the second texts are, if anywhere; guessed if `None`.
+
+    Raises:
+        DataError: If the file cannot be read, or a column is not there or cannot be guessed.
+    """
+    path = Path(source)
+    if not path.is_file():
+        raise DataError(f"{source} does not exist, or is no file.")
+    if path.name.removesuffix(".gz").endswith(".txt"):
+        return _read_lines(path)
+    table = read_table(path, path.name)
+    if len(table.columns) == 1 and text_column is None:
+        text_column = table.columns[0]
+    roles = find_columns(table, text_column=text_column, pair_column=pair_column, needs_label=False)
+    examples, rejected = check_rows(table, Roles(roles.text, roles.pair, None, 1.0))
+    records = dict(zip(table.lines, table.rows, strict=True))
+    rows = [
+        InputRow(
+            example.text, example.pair, example.line,
+            {
+                name: value
+                for name, value in zip(table.columns, records[example.line], strict=True)
+                if value is not MISSING
+            },
+        )
+        for example in examples
+    ]  # fmt: skip
+    return Inputs(
+        path=str(path), layout=table.layout, separator=table.separator, encoding=table.encoding,
+        columns=table.columns, text_column=roles.text, pair_column=roles.pair, rows=rows,
+        rejected=rejected, notes=table.notes,
+    )  # fmt: skip
+
+
+def _read_lines(path: Path) -> Inputs:
+    """Read one text a line; an empty line is rejected, so that answers can be told apart."""
+    decoded = read_text(path, name=path.name)
+    rows, rejected = [], []
+    for number, line in enumerate(decoded.text.splitlines(), start=1):
+        reason = "text is empty" if not line.strip() else fault_in(line, decoded.encoding)
+        if reason is None:
+            rows.append(InputRow(line, None, number, {"text": line}))
+        else:
+            rejected.append(Rejected(path.name, number, reason, line))
+    return Inputs(
+        path=str(path), layout="txt", separator=None, encoding=decoded.encoding, columns=["text"],
+        text_column=None, pair_column=None, rows=rows, rejected=rejected, notes=[],
+    )  # fmt: skip

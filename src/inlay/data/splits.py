@@ -11,10 +11,10 @@ _SHARE = 0.1
 
 
 def text_key(text: str, pair: str | None) -> str:
-    """Return what two rows with the same texts share: lower case, white space collapsed.
+    r"""Return what two rows with the same texts share: lower case, white space collapsed.
 
     Example:
-        >>> text_key("My  Card\\n", None)
+        >>> text_key("My  Card\n", None)
         'my card'
     """
     key = " ".join(text.lower().split())
@@ -40,7 +40,7 @@ def complete_splits(
     missing = [split for split in ("validation", "test") if not found.get(split)]
     if not missing:
         return {split: found[split] for split in SPLITS}, []
-    parts = take_shares(found["train"], {split: _SHARE for split in missing}, seed=seed)
+    parts = take_shares(found["train"], dict.fromkeys(missing, _SHARE), seed=seed)
     notes = []
     for split in missing:
         if not parts[split]:

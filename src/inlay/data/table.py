@@ -8,6 +8,7 @@ from typing import Any, final
 from inlay.data.rows import Rejected
 
 
+@final
 class Missing(Enum):
     """The value of a cell whose key is absent from a JSON object."""
 

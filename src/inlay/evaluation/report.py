@@ -112,4 +112,4 @@ def evaluate(
             "rows out."
         )
     predictions = predictor.predict([(r.text, r.pair) if r.pair else r.text for r in rows])
-    return {"run": str(run), "data": source, "split": split, **report_on(rows, predictions)}
+    return {"run": str(run), "data": source, **report_on(rows, predictions)}

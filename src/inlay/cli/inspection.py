@@ -1,0 +1,194 @@
+"""The screen of `inlay inspect`: every line is a fact, a fault with its place, or what to do."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from inlay.cli import console
+from inlay.data.inspection import FEW_ROWS, Inspection, inspect_dataset
+
+_SHOWN = 5
+
+
+def run_inspect(
+    path: str,
+    *,
+    text_column: str | None,
+    pair_column: str | None,
+    label_column: str | None,
+    label_map: Mapping[str, str],
+    max_rejected: float,
+    json_output: bool,
+    out: Path | None,
+) -> int:
+    """Inspect, print, and write the report where asked.
+
+    Returns:
+        0, or 3 if more rows are unusable than `max_rejected` allows.
+    """
+    found = inspect_dataset(
+        path, text_column=text_column, pair_column=pair_column, label_column=label_column,
+        label_map=label_map,
+    )  # fmt: skip
+    too_many = len(found.rejected) > max_rejected * found.num_read
+    if out is not None:
+        _write(found, out)
+    if json_output:
+        console.put(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+    else:
+        console.put("\n".join(screen(found, max_rejected=max_rejected, label_map=label_map)))
+    return 3 if too_many else 0
+
+
+def screen(found: Inspection, *, max_rejected: float, label_map: Mapping[str, str]) -> list[str]:
+    """Return the lines of the screen."""
+    lines = _files(found)
+    lines += [
+        f"  {role:5} from column {_q(name)}{_size(found, role)}"
+        for role, name in found.columns.items()
+        if name is not None and role != "label"
+    ]
+    lines.append(
+        f"  label from column {_q(found.columns['label'] or '?')}   "
+        f"{len(found.labels)} labels: {_counts(found.labels, found)}"
+    )
+    lines += _rejected(found, max_rejected)
+    lines += [f"!  {text}" for text in _warnings(found)]
+    lines += [f"   {note}" for note in found.notes]
+    if not found.ids and not found.telling and not found.leaks:
+        lines.append("ok no id-like column, no label leaking into the text, no text in two splits")
+    lines += ["", f"train with:  {_command(found, max_rejected, label_map)}"]
+    return lines
+
+
+def _files(found: Inspection) -> list[str]:
+    lines = []
+    for record in found.files:
+        form = record.encoding
+        if record.separator is not None:
+            names = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+            form += f", {names.get(record.separator, repr(record.separator))}"
+        lines.append(
+            f"{Path(record.path).name}   {_number(record.rows_read)} rows = "
+            f"{_number(record.rows_used)} used + {_number(record.rows_rejected)} rejected   {form}"
+        )
+    splits = ""
+    if len(found.splits) > 1:
+        splits = "   " + " / ".join(f"{_number(n)} {name}" for name, n in found.splits.items())
+    return [*lines, f"looks like text classification{splits}"]
+
+
+def _size(found: Inspection, role: str) -> str:
+    lengths = found.lengths.get(role)
+    if lengths is None:
+        return ""
+    return f"   median {_number(lengths.median)} words, longest {_number(lengths.longest)}"
+
+
+def _counts(labels: Mapping[str, int], found: Inspection) -> str:
+    total = sum(labels.values())
+    shown = [
+        f"{label} {_number(count)} ({count / total:.0%})" if number == 0
+        else f"{label} {_number(count)}"
+        for number, (label, count) in enumerate(list(labels.items())[:_SHOWN])
+    ]  # fmt: skip
+    more = len(labels) - _SHOWN
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _rejected(found: Inspection, max_rejected: float) -> list[str]:
+    if not found.rejected:
+        return []
+    share = len(found.rejected) / max(1, found.num_read)
+    many = len({row.file for row in found.rejected}) > 1
+    lines = [f"x  {_rows(len(found.rejected))} unusable ({share:.1%})"]
+    lines += [
+        f"     {f'{row.file} ' if many else ''}line {row.line}: {row.reason}"
+        for row in found.rejected[:_SHOWN]
+    ]
+    more = len(found.rejected) - _SHOWN
+    if more > 0:
+        lines.append(f"     and {more} more; all of them with --out FOLDER")
+    if share > max_rejected:
+        lines.append(
+            f"     more than {max_rejected:.2%}: training stops unless you mend them or allow it"
+        )
+    return lines
+
+
+def _warnings(found: Inspection) -> list[str]:
+    texts = []
+    for odd, usual in list(found.spellings.items())[:_SHOWN]:
+        texts.append(
+            f"label {_q(odd)} ({_rows(found.labels[odd])}) looks like {_q(usual)}:   "
+            f"--map-label {_shell(f'{odd}={usual}')}"
+        )
+    if found.duplicates and found.example is not None:
+        example = found.example
+        places = f"{example.first} and {example.second}"
+        labels = (
+            f", labelled {_q(example.labels[0])} and {_q(example.labels[1])}"
+            if example.labels[0] != example.labels[1] else ""
+        )  # fmt: skip
+        texts.append(
+            f"{_rows(found.duplicates)} repeat the text of an earlier one, {found.conflicts} with "
+            f"another label: {places}{labels}"
+        )
+    small = {name: n for name, n in found.small.items() if name not in found.spellings}
+    if small:
+        listed = ", ".join(f"{_q(name)} {n}" for name, n in list(small.items())[:_SHOWN])
+        more = f" and {len(small) - _SHOWN} more" if len(small) > _SHOWN else ""
+        texts.append(f"labels with fewer than {FEW_ROWS} rows, hard to learn: {listed}{more}")
+    texts += [f"column {_q(name)} has a different value in every row: an id" for name in found.ids]
+    texts += [
+        f"label {_q(name)} stands in nearly all of its texts and hardly elsewhere: leaking?"
+        for name in found.telling
+    ]
+    for pair, count in found.leaks.items():
+        second, first = pair.split("/")
+        texts.append(f"{_rows(count)} of {second} are in {first} too, and flatter the score")
+    return texts
+
+
+def _command(found: Inspection, max_rejected: float, label_map: Mapping[str, str]) -> str:
+    parts = ["inlay train", _shell(found.source)]
+    parts += [
+        f"--map-label {_shell(f'{odd}={usual}')}"
+        for odd, usual in {**label_map, **found.spellings}.items()
+    ]
+    share = len(found.rejected) / max(1, found.num_read)
+    if share > max_rejected:
+        parts.append(f"--max-rejected {int(share * 100) + 1}%")
+    return " ".join(parts)
+
+
+def _write(found: Inspection, out: Path) -> None:
+    """Write the report and the rejected rows into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    stem = Path(found.source).name or "data"
+    report = out / f"{stem}.inspect.json"
+    report.write_text(json.dumps(found.to_json(), indent=2, ensure_ascii=False), encoding="utf-8")
+    console.tell(f"written: {report}")
+    if found.rejected:
+        rejected = out / f"{stem}.rejected.jsonl"
+        lines = [json.dumps(row._asdict(), ensure_ascii=False) for row in found.rejected]
+        rejected.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        console.tell(f"written: {rejected}")
+
+
+def _number(value: int) -> str:
+    return f"{value:,}".replace(",", " ")
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{_number(count)} rows"
+
+
+def _q(text: str) -> str:
+    return f'"{text}"'
+
+
+def _shell(text: str) -> str:
+    """Quote a word for the shell where it needs it."""
+    return text if re.fullmatch(r"[\w@%+=:,./-]+", text) else "'" + text.replace("'", "'\\''") + "'"

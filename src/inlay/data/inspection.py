@@ -1,0 +1,260 @@
+"""What a person wants to know of data before training: rows, labels, faults. Loads no model."""
+
+import difflib
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from inlay.data.columns import Roles, find_columns
+from inlay.data.finding import Found, find_tables
+from inlay.data.rows import Example, FileRecord, Rejected
+from inlay.data.sources import read_examples, settle_labels
+from inlay.data.splits import count_leaks
+from inlay.errors import DataError
+
+FEW_ROWS = 20
+"""A label with fewer rows is hardly learnt."""
+
+_TELLING_SHARE = 0.8
+"""A label whose own name stands in this share of its texts may be leaking into them."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lengths:
+    """How long the texts of one column are, in words."""
+
+    median: int
+    longest: int
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Duplicate:
+    """Two rows with equal texts, as an example."""
+
+    first: str
+    second: str
+    text: str
+    labels: tuple[str, str]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspection:
+    """What was seen in a data set.
+
+    Attributes:
+        source: What was asked for.
+        files: One record for each file; read = used + rejected in each.
+        rejected: Every row that cannot be used, with line and reason.
+        columns: Role -> column.
+        lengths: Role -> lengths in words.
+        splits: Split -> usable rows.
+        labels: Label -> rows, the most frequent first.
+        spellings: Labels that look like another one -> that one.
+        duplicates: Rows whose text stands in an earlier row as well.
+        conflicts: How many of these have another label there.
+        example: One such pair; of conflicting rows if there are any.
+        small: Labels with few rows -> rows.
+        telling: Labels whose own name stands in nearly all of their texts and hardly elsewhere.
+        ids: Columns in which every value is different, so that they are no label.
+        leaks: Rows that another split has as well, by "split/other split".
+        notes: What the readers decided.
+    """
+
+    source: str
+    files: list[FileRecord]
+    rejected: list[Rejected]
+    columns: dict[str, str | None]
+    lengths: dict[str, Lengths]
+    splits: dict[str, int]
+    labels: dict[str, int]
+    spellings: dict[str, str]
+    duplicates: int
+    conflicts: int
+    example: Duplicate | None
+    small: dict[str, int]
+    telling: list[str]
+    ids: list[str]
+    leaks: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def num_read(self) -> int:
+        """Rows read: used and rejected."""
+        return sum(record.rows_read for record in self.files)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain data; rejected rows without their raw text."""
+        content = asdict(self)
+        content["files"] = [asdict(record) for record in self.files]
+        content["rejected"] = [
+            {"file": row.file, "line": row.line, "reason": row.reason} for row in self.rejected
+        ]
+        content["task"] = "text-classification"
+        return content
+
+
+def inspect_dataset(
+    source: str | Path,
+    *,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+) -> Inspection:
+    """Look at labelled texts as `read_dataset` would read them, without making splits.
+
+    Args:
+        source: What `inlay.data.sources.read_dataset` reads.
+        text_column: Where the texts are; guessed if `None`.
+        pair_column: Where the second texts of pairs are; guessed if `None`.
+        label_column: Where the labels are; guessed if `None`.
+        label_map: Labels to rename.
+
+    Raises:
+        DataError: If the source cannot be read at all, or has no usable row.
+    """
+    found = find_tables(source)
+    roles = find_columns(
+        found.first, text_column=text_column, pair_column=pair_column, label_column=label_column
+    )
+    splits, rejected, files = read_examples(found, roles)
+    rows = [row for split in splits.values() for row in split]
+    if not rows:
+        first = f" ({rejected[0].reason}, line {rejected[0].line})" if rejected else ""
+        raise DataError(f"{found.title}: none of {len(rejected)} rows can be used{first}.")
+    splits, notes = settle_labels(found, roles, splits, label_map or {})
+    rows = [row for split in splits.values() for row in split]
+    labels = dict(Counter(row.label for row in rows).most_common())
+    texts = _Texts(splits)
+    return Inspection(
+        source=str(source), files=files, rejected=rejected,
+        columns={"text": roles.text, "pair": roles.pair, "label": roles.label},
+        lengths=texts.lengths, splits={name: len(part) for name, part in splits.items()},
+        labels=labels, spellings=near_spellings(labels), duplicates=texts.duplicates,
+        conflicts=texts.conflicts, example=texts.example,
+        small={label: count for label, count in labels.items() if count < FEW_ROWS},
+        telling=telling_labels(rows, labels), ids=_id_columns(found, roles),
+        leaks=count_leaks(splits) if len(splits) > 1 else {}, notes=notes,
+    )  # fmt: skip
+
+
+@final
+class _Texts:
+    """One pass over the texts: their lengths, and which occur twice within a split."""
+
+    def __init__(self, splits: Mapping[str, list[Example]]) -> None:
+        lengths: list[int] = []
+        pair_lengths: list[int] = []
+        self.duplicates = self.conflicts = 0
+        self.example: Duplicate | None = None
+        for rows in splits.values():
+            seen: dict[tuple[str, ...], Example] = {}
+            for row in rows:
+                words = row.text.lower().split()
+                lengths.append(len(words))
+                key: tuple[str, ...] = (" ".join(words),)
+                if row.pair is not None:
+                    second = row.pair.lower().split()
+                    pair_lengths.append(len(second))
+                    key = (*key, " ".join(second))
+                earlier = seen.setdefault(key, row)
+                if earlier is not row:
+                    self.note(earlier, row)
+        self.lengths = {"text": _lengths(lengths)}
+        if pair_lengths:
+            self.lengths["pair"] = _lengths(pair_lengths)
+
+    def note(self, first: Example, second: Example) -> None:
+        """Count a duplicate, and keep the first one with differing labels as the example."""
+        self.duplicates += 1
+        differs = first.label != second.label
+        if self.example is None or (differs and self.conflicts == 0):
+            self.example = Duplicate(
+                first=f"{first.file}:{first.line}", second=f"{second.file}:{second.line}",
+                text=first.text, labels=(first.label, second.label),
+            )  # fmt: skip
+        self.conflicts += differs
+
+
+def _lengths(lengths: list[int]) -> Lengths:
+    return Lengths(median=int(statistics.median(lengths)), longest=max(lengths))
+
+
+def near_spellings(labels: Mapping[str, int]) -> dict[str, str]:
+    """Find labels that look like a misspelling of a more frequent one.
+
+    Labels that differ in case, white space or punctuation only count, and of longer ones those
+    that are nearly equal and much rarer.
+
+    Args:
+        labels: Label -> rows.
+
+    Example:
+        >>> near_spellings({"good": 90, "Good": 2, "refund": 50, "refnud": 1})
+        {'Good': 'good', 'refnud': 'refund'}
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in sorted(labels, key=lambda name: -labels[name]):
+        groups["".join(c for c in label.casefold() if c.isalnum()) or label].append(label)
+    found = {other: group[0] for group in groups.values() for other in group[1:]}
+    heads = {key: group[0] for key, group in groups.items()}
+    if len(heads) > 500:
+        return found  # with that many labels, all pairs are too many and chance likenesses too
+    for key, label in heads.items():
+        rivals = [
+            k for k in heads
+            if len(key) > 5 and labels[heads[k]] >= 10 * labels[label]
+            and not any(c.isdigit() for c in k + key)
+        ]  # fmt: skip
+        near = difflib.get_close_matches(key, rivals, n=1, cutoff=0.82)
+        if near:
+            found[label] = heads[near[0]]
+    return found
+
+
+def telling_labels(rows: Iterable[Example], labels: Mapping[str, int]) -> list[str]:
+    """Find labels whose own name stands in most of their texts and hardly in other texts.
+
+    Such a text was perhaps written with the label at hand, and gives it away.
+    """
+    if len(labels) > 50:
+        return []
+    names = {label: label.casefold() for label in labels if len(label) > 2}
+    own: Counter[str] = Counter()
+    elsewhere: Counter[str] = Counter()
+    total = 0
+    for row in rows:
+        total += 1
+        text = row.text.casefold()
+        for label, name in names.items():
+            if name in text:
+                (own if row.label == label else elsewhere)[label] += 1
+    return [
+        label
+        for label in names
+        if labels[label] >= 5
+        and own[label] >= _TELLING_SHARE * labels[label]
+        and elsewhere[label] <= 0.1 * max(1, total - labels[label])
+    ]
+
+
+def _id_columns(found: Found, roles: Roles) -> list[str]:
+    """Return columns besides text and pair in which all of many values differ."""
+    table = found.first
+    if len(table.rows) < FEW_ROWS:
+        return []
+    used = {roles.text, roles.pair}
+    names = []
+    for index, column in enumerate(table.columns):
+        if column in used:
+            continue
+        values = {str(row[index]) for row in table.rows}
+        if len(values) == len(table.rows):
+            names.append(column)
+    return names
