@@ -56,7 +56,7 @@ def run_ours(options: Any, *, seed: int) -> dict[str, Any]:
     """Run the command line as a whole process."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            sys.executable, "-m", "inlay.cli.main", "train", "banking77", "--epochs",
+            sys.executable, "-m", "inlay", "train", "banking77", "--epochs",
             str(options.epochs), "--seed", str(seed), "--out", str(Path(folder) / "run"), "--json",
         ]  # fmt: skip
         started = time.monotonic()

@@ -1,6 +1,7 @@
 """What a person wants to know of data before training: rows, labels, faults. Loads no model."""
 
 import difflib
+import itertools
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,9 @@ FEW_ROWS = 20
 
 _TELLING_SHARE = 0.8
 """A label whose own name stands in this share of its texts may be leaking into them."""
+
+_TELLING_ROWS = 20_000
+"""Rows that are looked at for that; more would tell nothing new."""
 
 
 @final
@@ -228,9 +232,9 @@ def telling_labels(rows: Iterable[Example], labels: Mapping[str, int]) -> list[s
     names = {label: label.casefold() for label in labels if len(label) > 2}
     own: Counter[str] = Counter()
     elsewhere: Counter[str] = Counter()
-    total = 0
-    for row in rows:
-        total += 1
+    seen: Counter[str] = Counter()
+    for row in itertools.islice(rows, _TELLING_ROWS):
+        seen[row.label] += 1
         text = row.text.casefold()
         for label, name in names.items():
             if name in text:
@@ -238,9 +242,9 @@ def telling_labels(rows: Iterable[Example], labels: Mapping[str, int]) -> list[s
     return [
         label
         for label in names
-        if labels[label] >= 5
-        and own[label] >= _TELLING_SHARE * labels[label]
-        and elsewhere[label] <= 0.1 * max(1, total - labels[label])
+        if seen[label] >= 5
+        and own[label] >= _TELLING_SHARE * seen[label]
+        and elsewhere[label] <= 0.1 * max(1, seen.total() - seen[label])
     ]
 
 
