@@ -82,7 +82,7 @@ def test_dashes_stand_for_underscores(tmp_path):
 def test_an_unknown_key_in_a_file_is_named_with_its_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "# mine\n\n{\n  data: a.csv,\n  epochs: 3,\n\n  lerning_rate: 1e-3\n}\n")
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match=r"^train\.yaml:7:3 unknown key") as caught:
         resolve_config({}, file="train.yaml")
     message = 'train.yaml:7:3 unknown key "lerning_rate". Did you mean "learning_rate"?'
     assert str(caught.value) == message

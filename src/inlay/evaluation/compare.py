@@ -1,5 +1,6 @@
 """Compare runs on the same test rows, and say what is noise."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,23 +42,33 @@ def compare(*runs: str | Path) -> list[Compared]:
     if len(runs) < 2:
         raise RunError(f"compare needs two runs or more, not {len(runs)}.")
     records = [read_records(run) for run in runs]
-    first = {_key(record): record for record in records[0]}
+    first = _by_row(records[0])
     compared = []
     for run, own in zip(runs, records, strict=True):
-        if {_key(record) for record in own} != set(first) or len(own) != len(records[0]):
+        by_row = _by_row(own)
+        if set(by_row) != set(first):
             raise RunError(
                 f"{run} and {runs[0]} were tested on different rows ({len(own)} and "
                 f"{len(records[0])}), so their scores cannot be compared. Evaluate both on one "
                 "file: inlay evaluate RUN DATA."
             )
-        by_key = {_key(record): record for record in own}
-        ordered = [by_key[key] for key in first]
+        ordered = [by_row[key] for key in first]
         compared.append(_compared(str(run), ordered, list(first.values())))
     return [_without_difference(compared[0]), *compared[1:]]
 
 
-def _key(record: Record) -> tuple[str, str | None, str, str]:
-    return record.text, record.pair, record.label, record.row.rpartition(":")[2]
+def _by_row(records: Sequence[Record]) -> dict[tuple[str | None, ...], Record]:
+    """Key each record by text, label, line, and its number among those that agree in all three.
+
+    Without the folder, so that the same file may lie elsewhere.
+    """
+    seen: Counter[tuple[str | None, ...]] = Counter()
+    by_row: dict[tuple[str | None, ...], Record] = {}
+    for record in records:
+        key = (record.text, record.pair, record.label, record.row.rpartition(":")[2])
+        by_row[*key, str(seen[key])] = record
+        seen[key] += 1
+    return by_row
 
 
 def _compared(run: str, own: Sequence[Record], reference: Sequence[Record]) -> Compared:

@@ -9,7 +9,7 @@ from torch import nn
 
 from inlay.adapters.attach import attach
 from inlay.data.rows import Example
-from inlay.errors import AdapterError, FormatError
+from inlay.errors import AdapterError, DataError, FormatError
 from inlay.evaluation.scoring import score_rows
 from inlay.store.bases import load_base, resolve_base
 from inlay.store.load import load
@@ -59,7 +59,16 @@ class Predictor:
 
         Args:
             texts: Strings, or tuples of two strings for a task on pairs.
+
+        Raises:
+            DataError: If some are pairs and others are not.
         """
+        pairs = [not isinstance(text, str) for text in texts]
+        if any(pairs) and not all(pairs):
+            one, other = pairs.index(True), pairs.index(False)
+            raise DataError(
+                f"row {one} is a pair and row {other} is not; give texts only, or pairs only."
+            )
         rows = [
             Example(text, None, "", "", number)
             if isinstance(text, str)

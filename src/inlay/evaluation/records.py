@@ -61,7 +61,9 @@ def read_records(run: str | Path) -> list[Record]:
             f"{run} has no {PREDICTIONS_FILE}: it is no run's folder, or the run has not finished."
         )
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not `splitlines`, which would also split inside texts, at U+2028 and the like.
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    for number, line in enumerate(lines, start=1):
         try:
             values: dict[str, Any] = json.loads(line)
             records.append(Record(**values))

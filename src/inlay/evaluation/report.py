@@ -98,7 +98,10 @@ def evaluate(
     card = predictor.manifest.card
     if data is None:
         source = str(card["data"]["source"])
-        rows = read_dataset(source, **{**card["data"]["options"], **columns}).splits[split]
+        splits = read_dataset(source, **{**card["data"]["options"], **columns}).splits
+        if split not in splits:
+            raise DataError(f"{source} has no split {split!r}; it has {', '.join(splits)}.")
+        rows = splits[split]
     else:
         source = str(data)
         rows = read_labelled(source, split=split, **columns)

@@ -1,0 +1,126 @@
+"""Answers from a saved adapter, and what is said when there is none."""
+
+import json
+import shutil
+
+import pytest
+
+import inlay
+from inlay.errors import AdapterError, BaseError, DataError, FormatError
+from inlay.evaluation.predictor import adapter_folder, load_predictor
+from inlay.evaluation.records import read_records
+from tests import tiny
+
+TEXTS = ["my visa card expired", "what is the interest of a mortgage", "I lost my passport abroad"]
+
+
+@pytest.fixture
+def adapter(finished, tmp_path):
+    """A copy of the adapter, away from its run, that may be changed."""
+    return shutil.copytree(finished.folder / "adapter", tmp_path / "adapter")
+
+
+def change(folder, edit):
+    path = folder / "adapter.json"
+    manifest = json.loads(path.read_text())
+    edit(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def test_run_folder_and_adapter_folder_give_the_same_answers(finished, adapter):
+    answers = load_predictor(finished.folder).predict(TEXTS)
+    assert load_predictor(finished.folder / "adapter").predict(TEXTS) == answers
+    assert load_predictor(adapter).predict(TEXTS) == answers
+    assert inlay.load_predictor(str(adapter)).predict(TEXTS) == answers
+    for answer in answers:
+        assert sum(answer.probabilities.values()) == pytest.approx(1)
+        assert answer.confidence == max(answer.probabilities.values())
+
+
+def test_answers_are_those_of_the_run(finished):
+    records = read_records(finished.folder)
+    answers = load_predictor(finished.folder).predict([record.text for record in records])
+    assert [answer.label for answer in answers] == [record.predicted for record in records]
+    for answer, record in zip(answers, records, strict=True):
+        assert answer.confidence == pytest.approx(record.confidence, abs=1e-5)
+
+
+def test_no_text_gives_no_answer(finished):
+    assert load_predictor(finished.folder).predict([]) == []
+
+
+def test_pairs_are_read_as_pairs(finished):
+    predictor = load_predictor(finished.folder)
+    (one,) = predictor.predict([("my card", "my loan")])
+    (other,) = predictor.predict([("my loan", "my card")])
+    (text,) = predictor.predict(["my card my loan"])
+    assert one.probabilities != other.probabilities
+    assert one.probabilities != text.probabilities
+
+
+def test_texts_and_pairs_do_not_mix(finished):
+    predictor = load_predictor(finished.folder)
+    with pytest.raises(DataError, match="row 1 is a pair and row 0 is not"):
+        predictor.predict(["my card", ("my loan", "my card")])
+    with pytest.raises(DataError, match="row 0 is a pair and row 1 is not"):
+        predictor.predict([("my loan", "my card"), "my card"])
+
+
+def test_the_base_can_lie_elsewhere(root, finished, tmp_path):
+    copy = shutil.copytree(tiny.shared_base(root), tmp_path / "copy")
+    answers = load_predictor(finished.folder, base=str(copy)).predict(TEXTS)
+    assert answers == load_predictor(finished.folder).predict(TEXTS)
+
+
+def test_another_base_is_refused(finished, tmp_path):
+    other = tiny.write_base(tmp_path / "other", seed=6)
+    message = (
+        r"the adapter was trained on '.*tiny-base' \(weights \w{8}\), but this model is "
+        r"'.*other' \(weights \w{8}\)\. Load that base"
+    )
+    with pytest.raises(FormatError, match=message):
+        load_predictor(finished.folder, base=str(other))
+
+
+def test_a_base_that_is_gone(adapter):
+    change(adapter, lambda manifest: manifest["card"].update(base="no/such-base"))
+    with pytest.raises(BaseError, match="'no/such-base' is not on this machine and the network is"):
+        load_predictor(adapter)
+
+
+def test_an_adapter_without_a_task(adapter):
+    change(adapter, lambda manifest: manifest.update(card={}))
+    with pytest.raises(
+        AdapterError, match="this adapter was saved without a task, so it has no an"
+    ):
+        load_predictor(adapter)
+
+
+def test_an_adapter_of_an_unknown_task(adapter):
+    change(adapter, lambda manifest: manifest["card"]["task"].update(task="juggling"))
+    with pytest.raises(
+        FormatError, match=r"adapter\.json: task 'juggling' is not known; there are"
+    ):
+        load_predictor(adapter)
+
+
+def test_the_folder_of_an_adapter(finished, tmp_path):
+    assert adapter_folder(finished.folder) == finished.folder / "adapter"
+    assert adapter_folder(finished.folder / "adapter") == finished.folder / "adapter"
+    with pytest.raises(FormatError, match=r"none does not exist\. `inlay list` shows the runs"):
+        adapter_folder(tmp_path / "none")
+    with pytest.raises(FormatError, match=r"holds no saved adapter \(adapter\.json\)\. Give a run"):
+        adapter_folder(tmp_path)
+    (tmp_path / "config.yaml").write_text("data: a.csv\n")
+    message = rf"{tmp_path} is a run that has not finished\. Continue it with: inlay resume"
+    with pytest.raises(FormatError, match=message):
+        adapter_folder(tmp_path)
+
+
+def test_the_model_is_ready_to_answer(finished):
+    predictor = load_predictor(finished.folder)
+    assert not predictor.model.training
+    assert predictor.model.adapters.active == "topics"
+    plain = predictor.predict(TEXTS)
+    predictor.model.adapters.use(None)
+    assert predictor.predict(TEXTS) != plain

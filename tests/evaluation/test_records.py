@@ -1,0 +1,68 @@
+"""Predictions as they lie in a run's folder, and the most confident mistakes."""
+
+import json
+
+import pytest
+
+from inlay.data.rows import Example
+from inlay.errors import RunError
+from inlay.evaluation.records import Record, mistakes, read_records, to_jsonl
+from inlay.tasks.base import Prediction
+
+ROWS = [
+    Example("ein\u2028Satz", "zwei ☃", "a", "data/x.csv", 2),
+    Example('b "quoted"\nline', None, "b", "data/x.csv", 3),
+    Example("c", None, "new", "data/x.csv", 9),
+]
+PREDICTIONS = [
+    Prediction("a", {"a": 0.7, "b": 0.3}),
+    Prediction("a", {"a": 0.55, "b": 0.45}),
+    Prediction("b", {"a": 0.123456789, "b": 0.876543211}),
+]
+
+
+def write(folder, rows=ROWS, predictions=PREDICTIONS):
+    folder.mkdir(exist_ok=True)
+    (folder / "predictions.jsonl").write_text(to_jsonl(rows, predictions), encoding="utf-8")
+    return folder
+
+
+def test_records_come_back(tmp_path):
+    found = read_records(write(tmp_path / "run"))
+    assert found == [
+        Record("data/x.csv:2", "ein\u2028Satz", "zwei ☃", "a", "a", 0.7, 0.7),
+        Record("data/x.csv:3", 'b "quoted"\nline', None, "b", "a", 0.55, 0.45),
+        Record("data/x.csv:9", "c", None, "new", "b", 0.876543, 0.0),
+    ]
+    assert [record.is_correct for record in found] == [True, False, False]
+
+
+def test_each_line_is_json():
+    lines = to_jsonl(ROWS, PREDICTIONS).split("\n")
+    assert lines[-1] == ""
+    assert [json.loads(line)["text"] for line in lines[:-1]] == [row.text for row in ROWS]
+
+
+def test_rows_and_predictions_must_pair_up():
+    with pytest.raises(ValueError, match="shorter than argument 1"):
+        to_jsonl(ROWS, PREDICTIONS[:2])
+
+
+def test_mistakes_are_the_most_confident_first(tmp_path):
+    run = write(tmp_path / "run")
+    assert [record.row for record in mistakes(run)] == ["data/x.csv:9", "data/x.csv:3"]
+    assert [record.row for record in mistakes(run, 1)] == ["data/x.csv:9"]
+
+
+def test_no_predictions(tmp_path):
+    with pytest.raises(RunError, match=r"has no predictions\.jsonl: it is no run's folder, or the"):
+        read_records(tmp_path)
+
+
+@pytest.mark.parametrize("line", ['{"row": ', '{"row": "x"}', '{"row": "x", "colour": 1}', "[]"])
+def test_a_damaged_line_is_named(tmp_path, line):
+    run = write(tmp_path / "run")
+    with (run / "predictions.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    with pytest.raises(RunError, match=r"predictions\.jsonl line 4 is damaged \("):
+        read_records(run)

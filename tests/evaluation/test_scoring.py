@@ -1,0 +1,78 @@
+"""Scores of rows, in their own order, without changing the model."""
+
+import pytest
+import torch
+
+from inlay.data.rows import Example
+from inlay.evaluation.predictor import load_predictor
+from inlay.evaluation.scoring import score_rows
+from tests import tiny
+
+ROWS = [Example(text, None, label, "f", 1) for text, label in tiny.rows(23, seed=6)]
+
+
+@pytest.fixture
+def predictor(finished):
+    return load_predictor(finished.folder)
+
+
+def score(predictor, rows, **options):
+    return score_rows(
+        predictor.task, predictor.model, predictor.head, predictor.encode(rows),
+        predictor.tokenizer, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_scores_are_in_the_order_of_the_rows(predictor, batch_size):
+    found = score(predictor, ROWS, batch_size=batch_size)
+    alone = torch.cat([score(predictor, [row]) for row in ROWS])
+    assert found.shape == (23, 3)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, alone, atol=1e-5)
+    assert len({tuple(row) for row in alone.round(decimals=4).tolist()}) > 15
+
+
+def test_the_longest_rows_come_first(predictor):
+    widths = []
+    inner = predictor.task
+
+    class Watched:
+        def __getattr__(self, name):
+            return getattr(inner, name)
+
+        def collate(self, rows, tokenizer):
+            widths.append(max(row.length for row in rows))
+            return inner.collate(rows, tokenizer)
+
+    predictor.task = Watched()
+    score(predictor, ROWS, batch_size=5)
+    assert len(widths) == 5
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > widths[-1]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_training_modes_come_back_and_no_gradient_is_kept(predictor, fails, monkeypatch):
+    model, head = predictor.model, predictor.head
+    model.train()
+    head.train()
+    model.encoder.layer[1].eval()
+    before = {name: module.training for name, module in model.named_modules()}
+    if fails:
+        monkeypatch.setattr(type(head), "forward", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError, match="division by zero"):
+            score(predictor, ROWS)
+    else:
+        assert not score(predictor, ROWS).requires_grad
+        assert torch.equal(score(predictor, ROWS), score(predictor, ROWS)), "no dropout"
+    assert {name: module.training for name, module in model.named_modules()} == before
+    assert head.training
+    assert len(set(before.values())) == 2
+
+
+def test_autocast_computes_in_bfloat16(predictor):
+    plain, low = score(predictor, ROWS), score(predictor, ROWS, autocast=True)
+    assert low.dtype == torch.float32
+    assert not torch.equal(plain, low)
+    assert torch.allclose(plain, low, atol=0.3)
