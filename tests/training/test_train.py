@@ -210,7 +210,7 @@ def test_signals_save_first_and_exit_as_the_shell_says(root, finished, tmp_path)
     listener = tiny.Listener()
     run = inlay.resume(out, reporter=listener)
     assert listener.steps == list(range(22, 46))
-    assert listener.notes == ["going on at step 21"]
+    assert listener.notes[0] == "going on at step 21"
     assert run.metrics["reload_check"]["bitwise"]
     assert (out / WEIGHTS).read_bytes() == (finished.folder / WEIGHTS).read_bytes()
     assert inlay.resume(out).metrics == run.metrics
@@ -299,7 +299,8 @@ def test_out_of_memory_does_not_stop_a_training(root, tmp_path, monkeypatch, no_
     monkeypatch.setattr(TextClassification, "scores", hungry)
     listener = tiny.Listener()
     run = train(root, tmp_path / "run", reporter=listener, epochs=1)
-    assert [note.split(": ")[1].split(" rows")[0] for note in listener.notes] == ["8", "4"]
+    notes = [note for note in listener.notes if note.startswith("out of memory")]
+    assert [note.split(": ")[1].split(" rows")[0] for note in notes] == ["8", "4"]
     assert run.metrics["epochs_run"] == 1
 
 
@@ -311,7 +312,7 @@ def test_aliases_are_noted(root, tmp_path, no_reload):
         tiny.shared_data(root), reporter=listener, out=str(tmp_path / "run"),
         num_train_epochs=1, **given,
     )  # fmt: skip
-    assert listener.notes == ["num_train_epochs is called epochs here"]
+    assert listener.notes[0] == "num_train_epochs is called epochs here"
     assert run.config.epochs == 1
 
 
