@@ -24,13 +24,13 @@ def test_mcnemar_equals_the_exact_binomial(rows):
 
 
 def test_mcnemar_of_thousands_of_rows_does_not_overflow():
-    assert mcnemar(2400, 2600) == pytest.approx(exact_p(2400, 2600), rel=1e-8)
+    assert mcnemar(1200, 1300) == pytest.approx(exact_p(1200, 1300), rel=1e-8)
     assert mcnemar(0, 0) == 1.0
 
 
 def test_bootstrap_interval_covers_the_true_mean_as_often_as_it_says():
     generator = np.random.default_rng(3)
-    chance, trials, level, hits, wider = 0.7, 150, 0.8, 0, 0
+    chance, trials, level, hits, wider = 0.7, 100, 0.8, 0, 0
     for trial in range(trials):
         values = (generator.random(120) < chance).astype(float).tolist()
         low, high = bootstrap_interval(values, seed=trial, level=level)
