@@ -225,6 +225,11 @@ class Adapters(nn.Module):
         self.use(names[0] if len(names) == 1 else Stack(*names))
         return self
 
+    @override
+    def forward(self, x: Any) -> Any:
+        """Return `x`: a container such as `nn.Sequential` runs all of its children in turn."""
+        return x
+
     @property
     def in_training(self) -> tuple[str, ...]:
         """The adapters that learn."""

@@ -1,0 +1,111 @@
+"""What the hooks read and write, in every form a base uses."""
+
+import pytest
+import torch
+from torch import nn
+
+from inlay.errors import SiteError
+from inlay.sites.hooks import SiteHooks
+from inlay.sites.sitemap import Site
+
+
+class Double:
+    """Doubles `x` at every site and keeps what it read."""
+
+    def __init__(self, reads=()):
+        self.reads, self.read = reads, {}
+
+    def wants_stream(self, site):
+        return bool(self.reads)
+
+    def act(self, site, x, read):
+        for name in self.reads:
+            self.read[name] = read(name, None)
+        return x * 2
+
+    def act_as_head(self, path, args, kwargs):
+        return torch.zeros(1)
+
+    def note_call(self, mask, *, has_cache):
+        self.mask = mask
+
+
+class Tuple(nn.Module):
+    def forward(self, x, extra=None):
+        return x + 1, "kept"
+
+
+def install(model, site, actor, streams=()):
+    hooks = SiteHooks(model, actor)
+    hooks.install([site], streams=frozenset(streams), heads=[], calls=False)
+    return hooks
+
+
+def test_output_in_a_tuple_and_input():
+    model = nn.ModuleDict({"m": Tuple()})
+    x = torch.ones(2, 3)
+    hooks = install(model, Site(name="a", kind="ffn", module="m", width=3), Double())
+    assert model["m"](x)[0].tolist() == (2 * (x + 1)).tolist()
+    assert model["m"](x)[1] == "kept"
+    hooks.install(
+        [Site(name="a", kind="embedding", module="m", point="in", width=3)],
+        streams=frozenset(), heads=[], calls=False,
+    )  # fmt: skip
+    assert torch.equal(model["m"](x=x)[0], 2 * x + 1)
+    hooks.remove()
+    assert torch.equal(model["m"](x)[0], x + 1)
+
+
+def test_channels_first_and_flattened_positions():
+    seen = []
+
+    class Look(Double):
+        def act(self, site, x, read):
+            seen.append(x.shape)
+            return x * 2
+
+    model = nn.Sequential(nn.Identity(), nn.Flatten(0, 1))
+    site = Site(name="a", kind="ffn", module="0", width=3, channel_dim=1)
+    install(model, site, Look()).model(torch.ones(2, 3, 5, 7))
+    assert seen == [(2, 5, 7, 3)]
+    flat = Site(name="b", kind="ffn", module="1", width=3, shape_module="0")
+    model = nn.Sequential(nn.Identity(), nn.Flatten(0, 1))
+    hooks = install(model, flat, Look())
+    assert hooks.model(torch.ones(2, 4, 3)).shape == (8, 3)
+    assert seen[-1] == (2, 4, 3)
+
+
+def test_sums_use_the_bases_scale_and_norm():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.map, self.norm = nn.Linear(4, 4), nn.LayerNorm(4)
+
+        def forward(self, r):
+            return self.norm(r + 0.5 * self.map(r))
+
+    block = Block()
+    model = nn.ModuleDict({"block": block})
+    site = Site(
+        name="a", kind="ffn", module="block.map", width=4, scale=0.5, norm="post",
+        norm_module="block.norm", stream_module="block", stream_point="in",
+    )  # fmt: skip
+    actor = Double(reads=("x", "r", "x+r", "norm(x+r)"))
+    install(model, site, actor, streams=["a"])
+    r = torch.randn(2, 3, 4)
+    block(r)
+    x = block.map.forward(r)
+    torch.testing.assert_close(actor.read["x"], x)
+    torch.testing.assert_close(actor.read["r"], r)
+    torch.testing.assert_close(actor.read["x+r"], r + 0.5 * x)
+    torch.testing.assert_close(actor.read["norm(x+r)"], block.norm.forward(r + 0.5 * x))
+
+
+def test_what_cannot_be_read():
+    model = nn.ModuleDict({"m": nn.Identity()})
+    site = Site(name="a", kind="ffn", module="m", width=3)
+    install(model, site, Double(reads=("r",)))
+    with pytest.raises(SiteError, match="'r' cannot be read at site 'a'"):
+        model["m"](torch.ones(2, 3))
+    with pytest.raises(SiteError, match="does not say where the residual stream can be read"):
+        install(model, site, Double(), streams=["a"])
