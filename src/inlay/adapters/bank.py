@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Self, cast, final
+from typing import Any, Self, cast, final
 
 import torch
 from torch import nn
