@@ -15,7 +15,7 @@ from inlay.adapters.running import Running
 from inlay.adapters.summary import summary_of
 from inlay.adapters.swap import WeightSwap
 from inlay.compose.nodes import Composition, Stack, names_in
-from inlay.errors import AdapterError, CompositionError, did_you_mean
+from inlay.errors import AdapterError, CompositionError, SiteError, did_you_mean
 from inlay.methods.base import (
     AbstractAdapterLayer,
     AbstractMethod,
@@ -358,6 +358,8 @@ class Adapters(nn.Module):
         modules = dict(self.model.named_modules())
         fallback = next(self.model.parameters(), torch.empty(0))
         for site in sites:
+            if site.module not in modules:
+                raise SiteError(f"site {site.name!r}: this model has no module {site.module!r}.")
             near = next(modules[site.module].parameters(), fallback)
             dtype = torch.promote_types(near.dtype, torch.float32)
             layers[site.name].to(device=near.device, dtype=dtype)
