@@ -12,10 +12,13 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src" / "inlay").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 MAY_HAVE_TWO_BASES = {"ABC", "Protocol", "NamedTuple", "Module"}
-FAMILIES = frozenset(
-    "bert roberta gpt llama mistral mixtral qwen gemma phi granite olmo t5 bart marian mamba vit "
-    "dino dinov2 swin convnext clip whisper wav2vec wav2vec2 yolos falcon bloom opt albert "
-    "electra deberta neox distilbert conformer modernbert".split(" ")  # noqa: SIM905
+FAMILIES = set(
+    re.findall(
+        r"\w+",
+        "bert roberta gpt llama mistral mixtral qwen gemma phi granite olmo t5 bart marian mamba "
+        "vit dino dinov2 swin convnext clip whisper wav2vec wav2vec2 yolos falcon bloom opt "
+        "albert electra deberta neox distilbert conformer modernbert",
+    )
 )
 
 
