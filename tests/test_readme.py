@@ -1,0 +1,30 @@
+"""The README tells the truth: every method, command and folder it should name is there."""
+
+import re
+from pathlib import Path
+
+from inlay.cli.main import app
+from inlay.methods.parse import METHODS
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_method_is_in_the_table():
+    assert set(re.findall(r"^\| `(\w+)` \| ", TEXT, re.MULTILINE)) == set(METHODS)
+
+
+def test_every_command_is_named():
+    commands = {command.name for command in app.registered_commands}
+    for name in commands:
+        assert re.search(rf"\b{name}\b", TEXT), name
+
+
+def test_every_folder_and_link_is_there():
+    table = TEXT[TEXT.index("| folder | holds |") : TEXT.index("## Measured")]
+    folders = re.findall(r"^\| `([\w/]+)` \|", table, re.MULTILINE)
+    assert len(folders) == 5
+    for name in folders:
+        assert (ROOT / name).is_dir(), name
+    for link in re.findall(r"\]\(([\w/.]+)\)", TEXT):
+        assert (ROOT / link).exists(), link
