@@ -1,0 +1,88 @@
+"""The screen of `inlay inspect` on a file with ten kinds of faults."""
+
+import json
+
+import pytest
+
+THINGS = ["the lamp", "this kettle", "my new phone", "the tent", "that chair", "the radio"]
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    rows = [f'{n},"{THINGS[n % 6]} number {n}",{"good" if n % 2 else "bad"}' for n in range(60)]
+    faults = [
+        b"60,,good",  # empty text
+        b"61,no label here,",
+        b"62,too,many,columns",
+        b"63,caf\xe9 lamp,good",  # no utf-8
+        b"64,nul \x00 byte,bad",
+        b'65,"two\nlines",good',
+        b"66,the lamp number 0,good",  # another label than before
+        b"67,a chair,Good",  # a near-spelling
+        b"68,a table,meh",  # one row of its label
+        b"69,THIS  kettle number 1,good",  # a duplicate
+    ]
+    path = tmp_path / "reviews.csv"
+    header = b"order,review,stars_bucket\n"
+    path.write_bytes(header + b"\n".join([*(row.encode() for row in rows), *faults]) + b"\n")
+    return path
+
+
+def test_the_screen(call, reviews):
+    code, out, _ = call("inspect", reviews)
+    assert code == 3
+    lines = [line.strip() for line in out.splitlines()]
+    assert lines[0] == "reviews.csv   70 rows = 65 used + 5 rejected   utf-8, comma"
+    assert 'text  from column "review"   median 4 words, longest 5' in lines
+    assert 'label from column "stars_bucket"   4 labels: good 33 (51%), bad 30, Good 1, meh 1' in (
+        lines
+    )
+    assert lines[4:10] == [
+        "x  5 rows unusable (7.1%)",
+        "line 62: text is empty",
+        "line 63: label is empty",
+        "line 64: 3 columns expected, 4 found",
+        "line 65: not valid utf-8 (byte 0xE9)",
+        "line 66: contains a NUL byte",
+    ]
+    assert '!  label "Good" (1 row) looks like "good":   --map-label Good=good' in lines
+    assert (
+        "!  2 rows repeat the text of an earlier one, 1 with another label: reviews.csv:2 and "
+        'reviews.csv:69, labelled "bad" and "good"'
+    ) in lines
+    assert '!  labels with fewer than 20 rows, hard to learn: "meh" 1' in lines
+    assert lines[-1].startswith("train with:  inlay train")
+    assert lines[-1].endswith("--map-label Good=good --max-rejected 8%")
+
+
+def test_allowed_rejections_end_well(call, reviews):
+    code, out, _ = call("inspect", reviews, "--max-rejected", "8%")
+    assert code == 0
+    assert "training stops" not in out
+    assert "--max-rejected" not in out.splitlines()[-1]
+
+
+def test_json_and_files(call, reviews, tmp_path):
+    code, out, err = call("inspect", reviews, "--json", "--out", tmp_path / "seen")
+    assert code == 3
+    content = json.loads(out)
+    assert content["labels"] == {"good": 33, "bad": 30, "Good": 1, "meh": 1}
+    assert [row["line"] for row in content["rejected"]] == [62, 63, 64, 65, 66]
+    written = tmp_path / "seen"
+    assert json.loads((written / "reviews.csv.inspect.json").read_text()) == content
+    rejected = (written / "reviews.csv.rejected.jsonl").read_text().splitlines()
+    assert json.loads(rejected[2])["raw"] == "62,too,many,columns"
+    assert err.count("written: ") == 2
+
+
+def test_nothing_is_written_unless_asked(call, reviews):
+    call("inspect", reviews)
+    assert [path.name for path in reviews.parent.iterdir()] == ["reviews.csv"]
+
+
+def test_several_splits(call):
+    code, out, _ = call("inspect", "banking77")
+    assert code == 0
+    assert "8 993 train / 999 validation / 3 080 test" in out
+    assert "77 labels: " in out
+    assert "and 72 more" in out

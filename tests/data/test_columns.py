@@ -1,0 +1,60 @@
+"""Columns are guessed by name, then by content, or named."""
+
+import pytest
+
+from inlay.data.columns import find_columns, simplify
+from inlay.data.separated import read_separated
+from inlay.errors import DataError
+
+
+def table(tmp_path, header, *rows):
+    path = tmp_path / "reviews.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return read_separated(path, name="reviews.csv")
+
+
+ROW = "a long enough text about things"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("text,label", ("text", None, "label")),
+        ("Review,Category", ("Review", None, "Category")),
+        ("intent,utterance", ("utterance", None, "intent")),
+        ("premise,hypothesis,label", ("premise", "hypothesis", "label")),
+        ("sentence1,sentence2,gold_label", ("sentence1", "sentence2", "gold_label")),
+    ],
+)
+def test_guessed_by_name(tmp_path, header, expected):
+    cells = {"label": "x", "Category": "x", "intent": "x", "gold_label": "x"}
+    row = ",".join(cells.get(name, ROW) for name in header.split(","))
+    roles = find_columns(table(tmp_path, header, *[row] * 3))
+    assert (roles.text, roles.pair, roles.label) == expected
+
+
+def test_a_named_column_that_is_not_there(tmp_path):
+    found = table(tmp_path, "review,stars,date", f"{ROW},3,1999")
+    with pytest.raises(DataError, match="has no column") as error:
+        find_columns(found, text_column="text")
+    assert str(error.value) == (
+        'reviews.csv has no column "text". It has: review, stars, date. '
+        "Did you mean --text-column review?"
+    )
+
+
+def test_named_columns_win(tmp_path):
+    found = table(tmp_path, "text,other,label,kind", f"{ROW},{ROW} too,x,y")
+    roles = find_columns(found, text_column="other", label_column="kind")
+    assert (roles.text, roles.label) == ("other", "kind")
+    with pytest.raises(DataError, match="other"):
+        find_columns(found, text_column="other", pair_column="other")
+
+
+def test_another_task_is_named(tmp_path):
+    with pytest.raises(DataError, match="tagging|tokens"):
+        find_columns(table(tmp_path, "tokens,tags", "a,b"))
+
+
+def test_names_are_compared_without_case_and_signs():
+    assert simplify("Gold_Label ") == simplify("goldLabel")

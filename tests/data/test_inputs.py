@@ -1,0 +1,36 @@
+"""Texts to predict for keep their line and their record."""
+
+import pytest
+
+from inlay.data.inputs import read_inputs
+from inlay.errors import DataError
+
+
+def test_a_table(tmp_path):
+    path = tmp_path / "q.csv"
+    path.write_text("id,text\n7,where is my card\n8,\n9,what is the rate\n")
+    inputs = read_inputs(path)
+    assert inputs.columns == ["id", "text"]
+    assert [(row.text, row.line, row.record["id"]) for row in inputs.rows] == [
+        ("where is my card", 2, "7"), ("what is the rate", 4, "9"),
+    ]  # fmt: skip
+    assert [(row.line, row.reason) for row in inputs.rejected] == [(3, "text is empty")]
+
+
+def test_one_column_of_any_name(tmp_path):
+    path = tmp_path / "q.csv"
+    path.write_text("anything\none two three\n")
+    assert [row.text for row in read_inputs(path).rows] == ["one two three"]
+
+
+def test_lines_of_text(tmp_path):
+    path = tmp_path / "q.txt"
+    path.write_text("first\n\nsecond\n")
+    inputs = read_inputs(path)
+    assert [(row.text, row.line) for row in inputs.rows] == [("first", 1), ("second", 3)]
+    assert [row.line for row in inputs.rejected] == [2]
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="does not exist, or is no file"):
+        read_inputs(tmp_path / "q.csv")

@@ -1,0 +1,101 @@
+"""From a source to a data set: counts add up, and nothing is dropped in silence."""
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inlay.data.sources import parse_fraction, read_dataset
+from inlay.errors import DataError
+
+
+def write(path, rows, header="text,label"):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def good(count=60):
+    return [f"some words number {n},{'ab'[n % 2]}" for n in range(count)]
+
+
+def test_a_file(tmp_path):
+    data = read_dataset(write(tmp_path / "reviews.csv", good()))
+    assert data.name == "reviews"
+    assert data.labels == ["a", "b"]
+    assert {k: len(v) for k, v in data.splits.items()} == {"train": 48, "validation": 6, "test": 6}
+    record = data.to_record()
+    assert record["rows"] == {"read": 60, "used": 60, "rejected": 0, "dropped_unseen_labels": 0}
+    assert sum(record["splits"].values()) == record["rows"]["used"]
+
+
+def test_the_built_in_set():
+    data = read_dataset("banking77")
+    assert len(data.labels) == 77
+    assert {k: len(v) for k, v in data.splits.items()} == {
+        "train": 8993, "validation": 999, "test": 3080,
+    }  # fmt: skip
+
+
+def test_more_rejected_than_allowed(tmp_path):
+    path = write(tmp_path / "r.csv", [*good(), ",a", "no label,"])
+    with pytest.raises(
+        DataError,
+        match=r"r.csv: 2 of 62 rows cannot be used \(3.2 %\).*"
+        "line 62: text is empty; line 63: label is empty.*--max-rejected",
+    ):
+        read_dataset(path)
+    data = read_dataset(path, max_rejected=0.05)
+    assert [(row.line, row.reason) for row in data.rejected] == [
+        (62, "text is empty"), (63, "label is empty"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("5%", 0.05), ("5 %", 0.05), ("0.05", 0.05), ("0", 0.0), ("100%", 1.0)]
+)
+def test_fractions(text, expected):
+    assert parse_fraction(text) == expected
+
+
+@pytest.mark.parametrize("text", ["five", "120%", "-1", ""])
+def test_what_is_no_fraction(text):
+    with pytest.raises(DataError, match="is not a fraction"):
+        parse_fraction(text)
+
+
+CELLS = st.text(st.characters(codec="utf-8"), max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(CELLS, min_size=1, max_size=4), min_size=1, max_size=8))
+def test_read_is_used_plus_rejected(tmp_path_factory, junk):
+    """Whatever stands in the file, every row is used or rejected with a line and a reason."""
+    path = tmp_path_factory.mktemp("junk") / "junk.csv"
+    lines = [",".join(cells) for cells in junk]
+    path.write_bytes("\n".join(["text,label", *good(20), *lines]).encode("utf-8") + b"\n")
+    try:
+        data = read_dataset(path, max_rejected=1.0)
+    except DataError:
+        return  # refused as a whole, with a message
+    for record in data.files:
+        assert record.rows_read == record.rows_used + record.rows_rejected
+    assert len(data.rejected) == sum(record.rows_rejected for record in data.files)
+    assert all(row.reason and row.line > 1 for row in data.rejected)
+    used = sum(record.rows_used for record in data.files)
+    assert sum(len(part) for part in data.splits.values()) == used
+
+
+def test_no_heavy_package_is_loaded(tmp_path):
+    path = write(tmp_path / "r.csv", good())
+    program = (
+        "import sys; from inlay.data.inspection import inspect_dataset\n"
+        "inspect_dataset(sys.argv[1])\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'pandas', 'pydantic', 'sklearn'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
