@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Literal, final, get_args
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -174,8 +175,6 @@ class BottleneckLayer(AbstractAdapterLayer):
 
 
 def _scale(scaling: float | Scaling, width: int) -> nn.Parameter | float:
-    import torch
-
     if scaling == "learned":
         return nn.Parameter(torch.ones(1))
     if scaling == "channel":

@@ -39,7 +39,7 @@ class TrainConfig(BaseModel):
     """Passes over the training rows, at most; early stopping may end sooner."""
     batch_size: int = Field(32, ge=1)
     """Rows of one step on one device."""
-    learning_rate: float | None = Field(None, gt=0)
+    learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
     """Peak learning rate; by method if not given."""
     optimizer: Optimizer = "adamw"
     """Optimiser by its usual name."""
@@ -62,7 +62,8 @@ class TrainConfig(BaseModel):
     patience: int = Field(3, ge=1)
     """Evaluations without gain before training stops."""
     checkpoint_seconds: float = Field(30.0, ge=0)
-    """Least time between two checkpoints within an epoch, in seconds; 0 for one at every step."""
+    """Least time between two checkpoints within an epoch, in seconds; they are rarer where writing
+    them would take more than 5 % of the time."""
     seed: int = Field(1, ge=0, lt=2**31)
     """Of weights, order and dropout."""
     split_seed: int = Field(42, ge=0)
