@@ -1,10 +1,12 @@
 """What a person wants to know of data before training: rows, labels, faults. Loads no model."""
 
 import difflib
+import gc
 import itertools
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -123,6 +125,33 @@ def inspect_dataset(
     Raises:
         DataError: If the source cannot be read at all, or has no usable row.
     """
+    with _without_collector():
+        return _inspect(
+            source, label_map or {}, text_column=text_column, pair_column=pair_column,
+            label_column=label_column,
+        )  # fmt: skip
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Switch garbage collection off: no row is part of a cycle, and it would visit each often."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _inspect(
+    source: str | Path,
+    label_map: Mapping[str, str],
+    *,
+    text_column: str | None,
+    pair_column: str | None,
+    label_column: str | None,
+) -> Inspection:
     found = find_tables(source)
     roles = find_columns(
         found.first, text_column=text_column, pair_column=pair_column, label_column=label_column
@@ -132,7 +161,7 @@ def inspect_dataset(
     if not rows:
         first = f" ({rejected[0].reason}, line {rejected[0].line})" if rejected else ""
         raise DataError(f"{found.title}: none of {len(rejected)} rows can be used{first}.")
-    splits, notes = settle_labels(found, roles, splits, label_map or {})
+    splits, notes = settle_labels(found, roles, splits, label_map)
     rows = [row for split in splits.values() for row in split]
     labels = dict(Counter(row.label for row in rows).most_common())
     texts = _Texts(splits)
