@@ -6,14 +6,13 @@ from typing import Any, NamedTuple, final
 
 from inlay.data.checking import check_rows
 from inlay.data.columns import Roles, find_columns
-from inlay.data.decoding import printable, read_text
+from inlay.data.decoding import fault_in, read_text
 from inlay.data.finding import read_table
 from inlay.data.rows import Rejected
-from inlay.data.table import MISSING, Table
+from inlay.data.table import MISSING
 from inlay.errors import DataError
 
 
-@final
 class InputRow(NamedTuple):
     """One text to predict for: its line, and the record it came from, in column order."""
 
@@ -37,7 +36,7 @@ class Inputs:
         text_column: Where the texts are; `None` in a "txt".
         pair_column: Where the second texts are, if anywhere.
         rows: The usable rows.
-        rejected: The others, with reasons; `rows` and `rejected` add up to the rows read.
+        rejected: The others, with reasons.
         notes: What was decided, in sentences.
     """
 
@@ -56,74 +55,57 @@ class Inputs:
 def read_inputs(
     source: str | Path, *, text_column: str | None = None, pair_column: str | None = None
 ) -> Inputs:
-    """Read texts to predict for from CSV, TSV, JSONL, Parquet or TXT, also gzipped.
+    """Read texts to predict for, with or without labels beside them.
 
     Args:
-        source: The file; a TXT holds one text a line.
+        source: A CSV, TSV, JSONL or Parquet file, or a `.txt` with one text a line; the text
+            formats also as `.gz`.
         text_column: Where the texts are; guessed if `None`.
-        pair_column: Where the second texts of pairs are; guessed if `None`.
+        pair_column: Where the second texts are, if anywhere; guessed if `None`.
 
     Raises:
-        DataError: If the file is not there, cannot be read, or lacks a column.
-        MissingExtraError: If the format needs a package that is not installed.
+        DataError: If the file cannot be read, or a column is not there or cannot be guessed.
     """
-    path = Path(source).expanduser()
+    path = Path(source)
     if not path.is_file():
-        raise DataError(f"{path}: no such file.")
-    is_text = path.name.lower().removesuffix(".gz").endswith(".txt")
-    if is_text and (text_column or pair_column):
-        raise DataError(
-            f"{path.name} is a text file, one text a line: it has no columns to name. Leave out "
-            "--text-column and --pair-column."
-        )
-    table = _read_lines(path) if is_text else read_table(path, path.name)
-    roles = Roles("text", None, None, 1.0)
-    if not is_text:
-        roles = find_columns(
-            table, text_column=text_column, pair_column=pair_column, needs_label=False
-        )
-    examples, rejected = check_rows(table, roles)
-    # Both lists are in file order and every line starts at most one row.
+        raise DataError(f"{source} does not exist, or is no file.")
+    if path.name.removesuffix(".gz").endswith(".txt"):
+        return _read_lines(path)
+    table = read_table(path, path.name)
+    if len(table.columns) == 1 and text_column is None:
+        text_column = table.columns[0]
+    roles = find_columns(table, text_column=text_column, pair_column=pair_column, needs_label=False)
+    examples, rejected = check_rows(table, Roles(roles.text, roles.pair, None, 1.0))
     records = dict(zip(table.lines, table.rows, strict=True))
     rows = [
-        InputRow(row.text, row.pair, row.line, _record(table, records[row.line]))
-        for row in examples
-    ]
+        InputRow(
+            example.text, example.pair, example.line,
+            {
+                name: value
+                for name, value in zip(table.columns, records[example.line], strict=True)
+                if value is not MISSING
+            },
+        )
+        for example in examples
+    ]  # fmt: skip
     return Inputs(
-        path=str(path),
-        layout=table.layout,
-        separator=table.separator,
-        encoding=table.encoding,
-        columns=table.columns,
-        text_column=None if is_text else roles.text,
-        pair_column=roles.pair,
-        rows=rows,
-        rejected=rejected,
-        notes=table.notes,
-    )
+        path=str(path), layout=table.layout, separator=table.separator, encoding=table.encoding,
+        columns=table.columns, text_column=roles.text, pair_column=roles.pair, rows=rows,
+        rejected=rejected, notes=table.notes,
+    )  # fmt: skip
 
 
-def _record(table: Table, cells: list[Any]) -> dict[str, Any]:
-    pairs = zip(table.columns, cells, strict=True)
-    return {column: cell for column, cell in pairs if cell is not MISSING}
-
-
-def _read_lines(path: Path) -> Table:
+def _read_lines(path: Path) -> Inputs:
+    """Read one text a line; an empty line is rejected, so that answers can be told apart."""
     decoded = read_text(path, name=path.name)
-    lines = decoded.text.split("\n")
-    if not lines[-1].strip():
-        lines.pop()
-    rows = [[line.removesuffix("\r")] for line in lines]
-    return Table(
-        name=path.name,
-        path=str(path),
-        layout="txt",
-        sha256=decoded.sha256,
-        encoding=decoded.encoding,
-        separator=None,
-        columns=["text"],
-        rows=rows,
-        lines=range(1, len(rows) + 1),
-        raw=lambda index: printable(lines[index]),
-        has_faults=decoded.has_faults,
-    )
+    rows, rejected = [], []
+    for number, line in enumerate(decoded.text.splitlines(), start=1):
+        reason = "text is empty" if not line.strip() else fault_in(line, decoded.encoding)
+        if reason is None:
+            rows.append(InputRow(line, None, number, {"text": line}))
+        else:
+            rejected.append(Rejected(path.name, number, reason, line))
+    return Inputs(
+        path=str(path), layout="txt", separator=None, encoding=decoded.encoding, columns=["text"],
+        text_column=None, pair_column=None, rows=rows, rejected=rejected, notes=[],
+    )  # fmt: skip
