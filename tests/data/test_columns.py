@@ -58,3 +58,23 @@ def test_another_task_is_named(tmp_path):
 
 def test_names_are_compared_without_case_and_signs():
     assert simplify("Gold_Label ") == simplify("goldLabel")
+
+
+def test_a_text_column_is_no_label(tmp_path):
+    with pytest.raises(DataError, match="has no column") as error:
+        find_columns(table(tmp_path, "text", "foo", "bar baz"))
+    assert str(error.value) == (
+        'reviews.csv has no column "label". It has: text. Name it with --label-column.'
+    )
+
+
+def test_a_row_is_not_taken_for_the_header(tmp_path):
+    rows = [f"some words number {n},{'ab'[n % 2]}" for n in range(30)]
+    with pytest.raises(DataError, match="seems to have no header: its first line reads"):
+        find_columns(table(tmp_path, *rows))
+
+
+def test_columns_are_guessed_by_content_below_unknown_names(tmp_path):
+    rows = [f"{n},some words number {n},{'ab'[n % 2]}" for n in range(30)]
+    roles = find_columns(table(tmp_path, "no,spoken,verdict", *rows))
+    assert (roles.text, roles.label) == ("spoken", "verdict")

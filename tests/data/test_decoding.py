@@ -24,7 +24,10 @@ def test_a_nul_byte(tmp_path):
     assert fault_in(decoded.text, decoded.encoding) == "contains a NUL byte"
 
 
-@pytest.mark.parametrize("content", [b"", b"  \n\n"])
+BLANKS = ["\u00a0\u3000\n".encode(), b"\xff\xfe\n\x00", b"\xef\xbb\xbf"]
+
+
+@pytest.mark.parametrize("content", [b"", b"  \n\n", *BLANKS])
 def test_an_empty_file(tmp_path, content):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(DataError, match="t.csv is empty: there are no rows to read"):

@@ -34,3 +34,15 @@ def test_lines_of_text(tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match="does not exist, or is no file"):
         read_inputs(tmp_path / "q.csv")
+
+
+def test_only_line_ends_end_a_line(tmp_path):
+    path = tmp_path / "q.txt"
+    path.write_bytes("one\u2028more\x0bof it\r\ntwo\r".encode() + b"caf\xe9\n")
+    inputs = read_inputs(path)
+    assert [(row.text, row.line) for row in inputs.rows] == [
+        ("one\u2028more\x0bof it", 1), ("two", 2),
+    ]  # fmt: skip
+    assert [(row.line, row.reason, row.raw) for row in inputs.rejected] == [
+        (3, "not valid utf-8 (byte 0xE9)", "caf\\xE9")
+    ]

@@ -33,3 +33,25 @@ def test_a_damaged_gzip(tmp_path):
     path.write_bytes(gzip.compress(b'{"text": "a"}\n' * 100)[:-20])
     with pytest.raises(DataError, match="t.jsonl.gz"):
         read_jsonlines(path, name=path.name)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"text": "a", "text": "b"}', 'the key "text" appears twice'),
+        ('{"\\ud800": 1}', "a key has half of a surrogate pair"),
+        ("[" * 100_000, "not JSON that can be read: nested too deeply"),
+        ("null", "null, not an object"),
+    ],
+)
+def test_reasons(tmp_path, line, reason):
+    path = tmp_path / "t.jsonl"
+    path.write_text(line + '\n{"text": "a", "label": "x"}\n')
+    assert [row.reason for row in read_jsonlines(path, name="t.jsonl").rejected] == [reason]
+
+
+def test_one_json_document_is_not_json_lines(tmp_path):
+    path = tmp_path / "t.json"
+    path.write_text('[{"text": "a", "label": "x"}]')
+    with pytest.raises(DataError, match="is one JSON document; JSON Lines is needed"):
+        read_jsonlines(path, name="t.json")

@@ -1,5 +1,6 @@
 """From a source to a data set: counts add up, and nothing is dropped in silence."""
 
+import json
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inlay.data.inspection import inspect_dataset
 from inlay.data.sources import parse_fraction, read_dataset
 from inlay.errors import DataError
 
@@ -85,6 +87,44 @@ def test_read_is_used_plus_rejected(tmp_path_factory, junk):
     assert all(row.reason and row.line > 1 for row in data.rejected)
     used = sum(record.rows_used for record in data.files)
     assert sum(len(part) for part in data.splits.values()) == used
+
+
+FRAGMENTS = st.lists(
+    st.sampled_from(
+        [b'"', b'""', b",", b";", b"\t", b"\n", b"\r\n", b"\r", b"\0", b"\xe9", b"\xff\xfe",
+         b"\xef\xbb\xbf", b"{", b"}", b"[]", b"null", b"NaN", b"\\ud800", b":", b"\xc2\xa0",
+         b"\xe2\x80\xa8", b"\x0c", b"text", b"label", b"sep=;\n", b"1.0"]
+    ),
+    max_size=12,
+)  # fmt: skip
+ROWS_OF = {
+    ".csv": ("text,label\n" + "".join(f"{row}\n" for row in good(12))).encode(),
+    ".tsv": b"text\tlabel\n" + b"".join(b"words %d\tab\n" % n for n in range(12)),
+    ".jsonl": b"".join(
+        b'{"text": "words %d", "label": "%s"}\n' % (n, b"ab"[n % 2 :]) for n in range(12)
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", list(ROWS_OF))
+@settings(max_examples=60, deadline=None)
+@given(before=FRAGMENTS, inside=FRAGMENTS, place=st.floats(0, 1))
+def test_damaged_bytes_are_counted_or_refused(tmp_path_factory, ending, before, inside, place):
+    """No bytes make a reader fail, lose a row, or return what cannot be written as UTF-8."""
+    rows = ROWS_OF[ending]
+    cut = int(place * len(rows))
+    path = tmp_path_factory.mktemp("bytes") / f"damaged{ending}"
+    path.write_bytes(b"".join(before) + rows[:cut] + b"".join(inside) + rows[cut:])
+    try:
+        found = inspect_dataset(path)
+    except DataError as error:
+        assert str(error).encode()
+        return
+    (record,) = found.files
+    assert record.rows_read == record.rows_used + record.rows_rejected
+    assert record.rows_rejected == len(found.rejected)
+    assert all(row.reason and row.line >= 1 for row in found.rejected)
+    assert json.dumps(found.to_json(), ensure_ascii=False).encode()
 
 
 def test_no_heavy_package_is_loaded(tmp_path):

@@ -95,6 +95,8 @@ OTHER_TASKS = (
 )
 _SAMPLE = 500
 _MAX_NAME_WORDS = 6
+_BY_NAME = 0.9
+"""How sure a guess is that rests on a part of a column's name; one by content is less sure."""
 
 
 @final
@@ -150,10 +152,12 @@ def find_columns(
         taken += [name for name in (text, pair) if name]
     if text is None:
         text, sureness = guess.text(taken)
-        confidence = min(confidence, sureness)
         if text is None:
             _refuse_missing_header(table)
             raise _missing(table, "text", "text", guess.any_text(taken))
+        if label_column is None and needs_label and confidence < _BY_NAME and sureness < _BY_NAME:
+            _refuse_missing_header(table)
+        confidence = min(confidence, sureness)
     elif pair is None and pair_column is None:
         pair = guess.partner(text, taken)
     return Roles(text, pair, label, confidence)
@@ -197,22 +201,27 @@ class _Guess:
         free = [name for name in self.columns if name not in taken]
         for name in self._by_name(free, LABEL_NAMES):
             if self._values(name):
-                return name, 0.98 if simplify(name) in LABEL_NAMES else 0.9
-        likely = [name for name in free if self._looks_like_label(name)]
+                return name, 0.98 if simplify(name) in LABEL_NAMES else _BY_NAME
+        likely = [
+            name
+            for name in free
+            if simplify(name) not in TEXT_NAMES and self._looks_like_label(name)
+        ]
         return (likely[0], 0.75 if len(likely) == 1 else 0.5) if likely else (None, 0.0)
 
     def text(self, taken: Sequence[str]) -> tuple[str | None, float]:
         free = [name for name in self.columns if name not in taken]
         for name in self._by_name(free, TEXT_NAMES):
             if self._median_words(name) > 0:
-                return name, 0.98 if simplify(name) in TEXT_NAMES else 0.9
+                return name, 0.98 if simplify(name) in TEXT_NAMES else _BY_NAME
         longest = max(free, key=self._median_words, default=None)
         if longest and self._median_words(longest) >= 3:
             return longest, 0.75
         return (longest, 0.5) if longest and self._is_words(longest) else (None, 0.0)
 
     def any_label(self, taken: Sequence[str]) -> str | None:
-        free = [name for name in self.columns if name not in taken]
+        text = self.text(taken)[0]
+        free = [name for name in self.columns if name not in taken and name != text]
         return min(free, key=lambda name: len(set(self._values(name))), default=None)
 
     def any_text(self, taken: Sequence[str]) -> str | None:

@@ -61,13 +61,14 @@ def read_text(path: Path, *, name: str) -> Decoded:
         if data.startswith(start):
             raise DataError(f"{name} is {what}, not a table in plain text. {advice}.")
     encoding, data = _find_encoding(data)
-    if not data.strip():
-        raise DataError(f"{name} is empty: there are no rows to read.")
     try:
         text, is_clean = data.decode(encoding), True
     except UnicodeDecodeError:
         errors = "surrogateescape" if encoding == "utf-8" else "replace"
         text, is_clean = data.decode(encoding, errors), False
+    # Asked of the text, because blanks outside ASCII are no blanks among the bytes.
+    if not text or text.isspace():
+        raise DataError(f"{name} is empty: there are no rows to read.")
     return Decoded(
         text=text,
         encoding=encoding,

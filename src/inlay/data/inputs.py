@@ -1,12 +1,13 @@
 """Texts without labels, read for prediction, each with its line and its whole record."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from inlay.data.checking import check_rows
 from inlay.data.columns import Roles, find_columns
-from inlay.data.decoding import fault_in, read_text
+from inlay.data.decoding import fault_in, printable, read_text
 from inlay.data.finding import read_table
 from inlay.data.rows import Rejected
 from inlay.data.table import MISSING
@@ -98,13 +99,15 @@ def read_inputs(
 def _read_lines(path: Path) -> Inputs:
     """Read one text a line; an empty line is rejected, so that answers can be told apart."""
     decoded = read_text(path, name=path.name)
+    # StringIO splits at \n, \r\n and \r only; str.splitlines would also split inside texts.
+    lines = [line.rstrip("\r\n") for line in io.StringIO(decoded.text, newline="")]
     rows, rejected = [], []
-    for number, line in enumerate(decoded.text.splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         reason = "text is empty" if not line.strip() else fault_in(line, decoded.encoding)
         if reason is None:
             rows.append(InputRow(line, None, number, {"text": line}))
         else:
-            rejected.append(Rejected(path.name, number, reason, line))
+            rejected.append(Rejected(path.name, number, reason, printable(line)))
     return Inputs(
         path=str(path), layout="txt", separator=None, encoding=decoded.encoding, columns=["text"],
         text_column=None, pair_column=None, rows=rows, rejected=rejected, notes=[],

@@ -78,8 +78,12 @@ def _parse_line(line: str, fault_encoding: str | None) -> dict[str, Any] | str:
     except ValueError as error:
         return f"not JSON that can be read: {error}"
     if isinstance(value, dict):
-        return value
+        return value if all(map(_can_encode, value)) else "a key has half of a surrogate pair"
     return f"{_KINDS.get(type(value), 'a number')}, not an object"
+
+
+def _can_encode(key: str) -> bool:
+    return key.isascii() or not any("\ud800" <= character <= "\udfff" for character in key)
 
 
 class _RepeatedKeyError(Exception):

@@ -14,7 +14,7 @@ from inlay.errors import DataError
 
 SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SNIFFED_LINES = 200
-_SEPARATOR_LINE = re.compile(r"sep=(.)\s*$")
+_SEPARATOR_LINE = re.compile(r'sep=([^\w\s"]|\t)\s*$')
 
 
 class Form(NamedTuple):
@@ -63,6 +63,9 @@ def read_separated(path: Path, *, name: str) -> Table:
     try:
         first, form = _find_form(lines, prefers_tab=".tsv" in name.lower())
         header = next(_records(lines, first, form))
+        if decoded.has_faults:
+            fault = fault_in("".join(lines[header.start : header.end]), decoded.encoding)
+            header = header._replace(fault=fault or header.fault)
         columns = _name_columns(header, name)
         parsed = _parse(lines, header.end, form, width=len(columns), name=name)
         notes = []
@@ -105,8 +108,10 @@ def _find_form(lines: list[str], *, prefers_tab: bool) -> tuple[int, Form]:
     """Return the index of the header line and the form that fits the first lines best."""
     first = next(index for index, line in enumerate(lines) if line.strip())
     stated = _SEPARATOR_LINE.match(lines[first])
-    if stated and len(lines) > first + 1:
-        return first + 1, Form(stated[1])
+    after = (index for index, line in enumerate(lines) if index > first and line.strip())
+    header = next(after, None) if stated else None
+    if stated and header is not None:
+        return header, Form(stated[1])
     candidates = "\t,;|" if prefers_tab else ",;\t|"
     best, best_score = Form(candidates[0]), (0.0, 0)
     sample = lines[first : first + _SNIFFED_LINES]
