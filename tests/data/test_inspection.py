@@ -2,6 +2,7 @@
 
 import pytest
 
+from inlay.cli.inspection import run_inspect
 from inlay.data.inspection import inspect_dataset, near_spellings, telling_labels
 from inlay.data.rows import Example
 from inlay.errors import DataError
@@ -53,3 +54,49 @@ def test_labels_that_stand_in_their_texts():
 def test_no_usable_row(tmp_path):
     with pytest.raises(DataError, match=r"none of 1 rows can be used \(text is empty, line 2\)"):
         inspect_dataset(write(tmp_path, "1,,x"), text_column="text", label_column="label")
+
+
+def test_labels_are_looked_at_throughout_a_sorted_file():
+    rows = [Example(f"hello {n}", None, "ham", "f", n) for n in range(25_000)]
+    rows += [Example(f"[spam] buy {n}", None, "spam", "f", n) for n in range(500)]
+    assert telling_labels(rows, {"spam": 500, "ham": 25_000}) == ["spam"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ([f"{n},words {n},ok" for n in range(30)], 'only one class ("ok"): nothing to learn'),
+        (["1,a,x", "2,b,y", "3,c,x"], "reviews.csv has 3 usable rows in 2 classes"),
+        (["1,a,x", "2,b,y"] * 10, "too few different texts to take a validation split"),
+    ],
+)
+def test_what_training_would_refuse_is_said_before(tmp_path, capsys, rows, problem):
+    path = write(tmp_path, *rows)
+    assert (inspect_dataset(path).problem or "").startswith(problem)
+    code = run_inspect(
+        str(path), text_column=None, pair_column=None, label_column=None, label_map={},
+        max_rejected=0.01, json_output=False, out=None,
+    )  # fmt: skip
+    shown = capsys.readouterr().out
+    assert code == 3
+    assert f"x  training would stop: {problem}" in shown
+    assert "train with:" not in shown
+
+
+def test_named_columns_stay_in_the_command(tmp_path, capsys):
+    path = write(tmp_path, *[f"{n},some words {n},{'ab'[n % 2]}" for n in range(40)])
+    code = run_inspect(
+        str(path), text_column="text", pair_column=None, label_column="label", label_map={},
+        max_rejected=0.01, json_output=False, out=None,
+    )  # fmt: skip
+    assert code == 0
+    assert capsys.readouterr().out.endswith("--text-column text --label-column label\n")
+
+
+def test_a_label_that_means_nothing(tmp_path, capsys):
+    rows = [f"{n},some words {n},{'ab'[n % 2]}" for n in range(40)]
+    run_inspect(
+        str(write(tmp_path, *rows, "41,odd one,nan")), text_column=None, pair_column=None,
+        label_column=None, label_map={}, max_rejected=0.01, json_output=False, out=None,
+    )  # fmt: skip
+    assert 'label "nan" (1 row) looks like a missing value' in capsys.readouterr().out

@@ -9,6 +9,7 @@ from inlay.cli import console
 from inlay.data.inspection import FEW_ROWS, Inspection, inspect_dataset
 
 _SHOWN = 5
+_EMPTY_NAMES = ("nan", "null", "n/a", "#n/a")
 
 
 def run_inspect(
@@ -25,7 +26,8 @@ def run_inspect(
     """Inspect, print, and write the report where asked.
 
     Returns:
-        0, or 3 if more rows are unusable than `max_rejected` allows.
+        0, or 3 if training would refuse these rows, or more of them are unusable than
+        `max_rejected` allows.
     """
     found = inspect_dataset(
         path, text_column=text_column, pair_column=pair_column, label_column=label_column,
@@ -38,7 +40,7 @@ def run_inspect(
         console.put(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
         console.put("\n".join(screen(found, max_rejected=max_rejected, label_map=label_map)))
-    return 3 if too_many else 0
+    return 3 if too_many or found.problem is not None else 0
 
 
 def screen(found: Inspection, *, max_rejected: float, label_map: Mapping[str, str]) -> list[str]:
@@ -51,15 +53,16 @@ def screen(found: Inspection, *, max_rejected: float, label_map: Mapping[str, st
     ]
     lines.append(
         f"  label from column {_q(found.columns['label'] or '?')}   "
-        f"{len(found.labels)} labels: {_counts(found.labels, found)}"
+        f"{_labels(len(found.labels))}: {_counts(found.labels, found)}"
     )
     lines += _rejected(found, max_rejected)
     lines += [f"!  {text}" for text in _warnings(found)]
     lines += [f"   {note}" for note in found.notes]
     if not found.ids and not found.telling and not found.leaks:
         lines.append("ok no id-like column, no label leaking into the text, no text in two splits")
-    lines += ["", f"train with:  {_command(found, max_rejected, label_map)}"]
-    return lines
+    if found.problem is not None:
+        return [*lines, f"x  training would stop: {found.problem}"]
+    return [*lines, "", f"train with:  {_command(found, max_rejected, label_map)}"]
 
 
 def _files(found: Inspection) -> list[str]:
@@ -70,7 +73,7 @@ def _files(found: Inspection) -> list[str]:
             names = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
             form += f", {names.get(record.separator, repr(record.separator))}"
         lines.append(
-            f"{Path(record.path).name}   {_number(record.rows_read)} rows = "
+            f"{Path(record.path).name}   {_rows(record.rows_read)} = "
             f"{_number(record.rows_used)} used + {_number(record.rows_rejected)} rejected   {form}"
         )
     splits = ""
@@ -135,6 +138,11 @@ def _warnings(found: Inspection) -> list[str]:
             f"{_rows(found.duplicates)} repeat the text of an earlier one, {found.conflicts} with "
             f"another label: {places}{labels}"
         )
+    texts += [
+        f"label {_q(name)} ({_rows(count)}) looks like a missing value"
+        for name, count in found.labels.items()
+        if name.casefold() in _EMPTY_NAMES
+    ]
     small = {name: n for name, n in found.small.items() if name not in found.spellings}
     if small:
         listed = ", ".join(f"{_q(name)} {n}" for name, n in list(small.items())[:_SHOWN])
@@ -153,6 +161,7 @@ def _warnings(found: Inspection) -> list[str]:
 
 def _command(found: Inspection, max_rejected: float, label_map: Mapping[str, str]) -> str:
     parts = ["inlay train", _shell(found.source)]
+    parts += [f"--{role}-column {_shell(column)}" for role, column in found.named.items()]
     parts += [
         f"--map-label {_shell(f'{odd}={usual}')}"
         for odd, usual in {**label_map, **found.spellings}.items()
@@ -183,6 +192,10 @@ def _number(value: int) -> str:
 
 def _rows(count: int) -> str:
     return "1 row" if count == 1 else f"{_number(count)} rows"
+
+
+def _labels(count: int) -> str:
+    return "1 label" if count == 1 else f"{_number(count)} labels"
 
 
 def _q(text: str) -> str:

@@ -2,10 +2,9 @@
 
 import difflib
 import gc
-import itertools
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any, final
 
 from inlay.data.columns import Roles, find_columns
 from inlay.data.finding import Found, find_tables
+from inlay.data.labels import check_classes
 from inlay.data.rows import Example, FileRecord, Rejected
 from inlay.data.sources import read_examples, settle_labels
-from inlay.data.splits import count_leaks
+from inlay.data.splits import complete_splits, count_leaks, drop_unseen
 from inlay.errors import DataError
 
 FEW_ROWS = 20
@@ -23,6 +23,9 @@ FEW_ROWS = 20
 
 _TELLING_SHARE = 0.8
 """A label whose own name stands in this share of its texts may be leaking into them."""
+
+_FEW_TEXTS = 1000
+"""With fewer rows it is worth the time to see whether splits can be made of them."""
 
 _TELLING_ROWS = 20_000
 """Rows that are looked at for that; more would tell nothing new."""
@@ -70,6 +73,8 @@ class Inspection:
         ids: Columns in which every value is different, so that they are no label.
         leaks: Rows that another split has as well, by "split/other split".
         notes: What the readers decided.
+        problem: Why training would refuse these rows, if it would.
+        named: Role -> column, of those that were named rather than guessed.
     """
 
     source: str
@@ -88,6 +93,8 @@ class Inspection:
     ids: list[str]
     leaks: dict[str, int]
     notes: list[str] = field(default_factory=list)
+    problem: str | None = None
+    named: dict[str, str] = field(default_factory=dict)
 
     @property
     def num_read(self) -> int:
@@ -165,6 +172,7 @@ def _inspect(
     rows = [row for split in splits.values() for row in split]
     labels = dict(Counter(row.label for row in rows).most_common())
     texts = _Texts(splits)
+    named = {"text": text_column, "pair": pair_column, "label": label_column}
     return Inspection(
         source=str(source), files=files, rejected=rejected,
         columns={"text": roles.text, "pair": roles.pair, "label": roles.label},
@@ -174,7 +182,22 @@ def _inspect(
         small={label: count for label, count in labels.items() if count < FEW_ROWS},
         telling=telling_labels(rows, labels), ids=_id_columns(found, roles),
         leaks=count_leaks(splits) if len(splits) > 1 else {}, notes=notes,
+        problem=_problem(splits, found.title),
+        named={role: column for role, column in named.items() if column is not None},
     )  # fmt: skip
+
+
+def _problem(splits: dict[str, list[Example]], title: str) -> str | None:
+    """Return why `read_dataset` would refuse the usable rows, or `None`."""
+    train = splits["train"]
+    try:
+        check_classes(Counter(row.label for row in train), name=title)
+        drop_unseen(splits, drops=False)
+        if len(train) < _FEW_TEXTS:
+            complete_splits(splits, seed=0)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 @final
@@ -251,7 +274,7 @@ def near_spellings(labels: Mapping[str, int]) -> dict[str, str]:
     return found
 
 
-def telling_labels(rows: Iterable[Example], labels: Mapping[str, int]) -> list[str]:
+def telling_labels(rows: Sequence[Example], labels: Mapping[str, int]) -> list[str]:
     """Find labels whose own name stands in most of their texts and hardly in other texts.
 
     Such a text was perhaps written with the label at hand, and gives it away.
@@ -262,7 +285,8 @@ def telling_labels(rows: Iterable[Example], labels: Mapping[str, int]) -> list[s
     own: Counter[str] = Counter()
     elsewhere: Counter[str] = Counter()
     seen: Counter[str] = Counter()
-    for row in itertools.islice(rows, _TELLING_ROWS):
+    # Every so many rows rather than the first: a file may be sorted by label.
+    for row in rows[:: max(1, len(rows) // _TELLING_ROWS)]:
         seen[row.label] += 1
         text = row.text.casefold()
         for label, name in names.items():
