@@ -90,10 +90,10 @@ def read_tensors(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
         raise FormatError(
             f"{path} is damaged or no safetensors file ({error}). Copy it again from the source."
         ) from error
-    for key in manifest.tensors:
+    for key in sorted(manifest.tensors):
         if key not in tensors:
             raise FormatError(f"{path}: tensor {key!r} is missing; the file is incomplete.")
-    for key, tensor in tensors.items():
+    for key, tensor in sorted(tensors.items()):
         if key not in manifest.tensors:
             what = (
                 "is none of an adapter's tensors (weights of a base are never loaded)"
@@ -163,10 +163,10 @@ def _add(
 
 
 def _copy_into(folder: Path, own: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
-    for key in own:
+    for key in sorted(own):
         if key not in saved:
             raise FormatError(f"{folder}: tensor {key!r}, which this model needs, is not saved.")
-    for key, tensor in saved.items():
+    for key, tensor in sorted(saved.items()):
         if key not in own:
             raise FormatError(f"{folder}: tensor {key!r} has no place on this model.")
         if tensor.shape != own[key].shape:
