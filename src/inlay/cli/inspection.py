@@ -129,13 +129,14 @@ def _warnings(found: Inspection) -> list[str]:
         )
     if found.duplicates and found.example is not None:
         example = found.example
+        verb = "repeats" if found.duplicates == 1 else "repeat"
         places = f"{example.first} and {example.second}"
         labels = (
             f", labelled {_q(example.labels[0])} and {_q(example.labels[1])}"
             if example.labels[0] != example.labels[1] else ""
         )  # fmt: skip
         texts.append(
-            f"{_rows(found.duplicates)} repeat the text of an earlier one, {found.conflicts} with "
+            f"{_rows(found.duplicates)} {verb} the text of an earlier one, {found.conflicts} with "
             f"another label: {places}{labels}"
         )
     texts += [
