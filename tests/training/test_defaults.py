@@ -15,7 +15,7 @@ CASES = {
     "lora[rank=4]": (2e-3, "linear", "upper", False),
     "embedding": (1e-3, "embedding", "all", False),
     "output": (2e-3, "output", "all", False),
-    "full": (1e-4, None, None, True),
+    "full": (2e-4, None, None, True),
     "top:1": (2e-4, None, None, True),
     "head": (1e-2, None, None, False),
 }
