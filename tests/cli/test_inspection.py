@@ -59,7 +59,7 @@ def test_allowed_rejections_end_well(call, reviews):
     code, out, _ = call("inspect", reviews, "--max-rejected", "8%")
     assert code == 0
     assert "training stops" not in out
-    assert "--max-rejected" not in out.splitlines()[-1]
+    assert out.splitlines()[-1].endswith("--max-rejected 8%"), "training needs to be told as well"
 
 
 def test_json_and_files(call, reviews, tmp_path):

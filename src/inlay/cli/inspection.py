@@ -9,6 +9,9 @@ from inlay.cli import console
 from inlay.data.inspection import FEW_ROWS, Inspection, inspect_dataset
 
 _SHOWN = 5
+
+_TRAINING_ALLOWS = 0.01
+"""Share of unusable rows that `inlay train` takes without being told."""
 _EMPTY_NAMES = ("nan", "null", "n/a", "#n/a")
 
 
@@ -62,7 +65,7 @@ def screen(found: Inspection, *, max_rejected: float, label_map: Mapping[str, st
         lines.append("ok no id-like column, no label leaking into the text, no text in two splits")
     if found.problem is not None:
         return [*lines, f"x  training would stop: {found.problem}"]
-    return [*lines, "", f"train with:  {_command(found, max_rejected, label_map)}"]
+    return [*lines, "", f"train with:  {_command(found, label_map)}"]
 
 
 def _files(found: Inspection) -> list[str]:
@@ -160,7 +163,7 @@ def _warnings(found: Inspection) -> list[str]:
     return texts
 
 
-def _command(found: Inspection, max_rejected: float, label_map: Mapping[str, str]) -> str:
+def _command(found: Inspection, label_map: Mapping[str, str]) -> str:
     parts = ["inlay train", _shell(found.source)]
     parts += [f"--{role}-column {_shell(column)}" for role, column in found.named.items()]
     parts += [
@@ -168,7 +171,7 @@ def _command(found: Inspection, max_rejected: float, label_map: Mapping[str, str
         for odd, usual in {**label_map, **found.spellings}.items()
     ]
     share = len(found.rejected) / max(1, found.num_read)
-    if share > max_rejected:
+    if share > _TRAINING_ALLOWS:
         parts.append(f"--max-rejected {int(share * 100) + 1}%")
     return " ".join(parts)
 
