@@ -220,3 +220,27 @@ def test_random_numbers_go_on_after_json():
     torch.rand(11)
     restore_random_state(state)
     assert torch.equal(torch.rand(5), expected)
+
+
+def test_the_device_has_random_numbers_of_its_own(monkeypatch):
+    class FakeDevice:
+        state = torch.tensor([7, 8, 9], dtype=torch.uint8)
+
+        def get_rng_state(self):
+            return self.state.clone()
+
+        def set_rng_state(self, state):
+            self.state = state
+
+    fake = FakeDevice()
+    monkeypatch.setattr(torch, "get_device_module", lambda device: fake)
+    device = torch.device("cuda")
+    state = json.loads(json.dumps(random_state(device)))
+    assert set(state) == {"cpu", "cuda"}
+    fake.state = torch.zeros(3, dtype=torch.uint8)
+    restore_random_state({"cpu": state["cpu"]}, device)  # saved on a machine without one
+    assert fake.state.tolist() == [0, 0, 0]
+    restore_random_state(state, torch.device("cpu"))
+    assert fake.state.tolist() == [0, 0, 0]
+    restore_random_state(state, device)
+    assert fake.state.tolist() == [7, 8, 9]

@@ -27,6 +27,7 @@ DEFAULTS = {
     "max_length": None,
     "precision": "auto",
     "patience": 3,
+    "eval_every": None,
     "checkpoint_seconds": 30.0,
     "seed": 1,
     "split_seed": 42,

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from inlay.errors import ResourceError, TrainingError
+from inlay.training import loop
 from inlay.training.interrupt import Interrupted
 from inlay.training.loop import Progress, fit, forward_backward, steps_of
 from inlay.training.prepare import estimate_seconds
@@ -231,7 +232,7 @@ CASES = [
     {"optimizer": "adamw", "schedule": "cosine"},
     {"optimizer": "adafactor"},
     {"optimizer": "sgd", "schedule": "constant", "gradient_accumulation": 2},
-    {"optimizer": "adagrad"},
+    {"optimizer": "adagrad", "eval_every": 4},
     {"optimizer": "adam", "method": "full", "learning_rate": 1e-3},
 ]
 
@@ -292,3 +293,100 @@ def test_gradients_are_shortened(ready):
 
     assert moved(0.01) == pytest.approx(0.01, rel=1e-3)
     assert moved(1e9) > 0.02
+
+
+def test_a_gradient_that_is_no_number_is_not_stepped_on(ready, monkeypatch):
+    """The loss alone may still be a number; the weights would not be after the step."""
+    training = ready(epochs=1).training
+    plain, calls, weights = loop.forward_backward, [], []
+
+    def infinite(given, rows, micro_batch):
+        loss = plain(given, rows, micro_batch)
+        calls.append(loss)
+        if len(calls) == 6:
+            next(iter(training.entry.parameters())).grad.fill_(float("inf"))
+        return loss
+
+    monkeypatch.setattr(loop, "forward_backward", infinite)
+    training.reporter.on_step = lambda *given: weights.append(copy(training))
+    message = r"^the gradient is (inf|nan) at step 6\. Rows of the last 3 batches: "
+    with pytest.raises(TrainingError, match=message):
+        fit(training, None)
+    assert len(weights) == 5
+    assert_equal(copy(training), weights[-1])
+
+
+def test_scores_that_are_no_numbers_are_no_result(ready):
+    training = ready(epochs=1).training
+    inner = training.task
+
+    def scores(model, head, batch):
+        value = inner.scores(model, head, batch)
+        return value if torch.is_grad_enabled() else value * float("nan")
+
+    training.task = Wrapped(inner, scores=scores)
+    message = r"^a score on validation is not finite after step 6\. Rows of the last 3 batches: "
+    with pytest.raises(TrainingError, match=message):
+        fit(training, None)
+
+
+def test_weights_that_are_no_numbers_are_not_saved(ready, monkeypatch):
+    training = ready(epochs=1).training
+
+    def on_step(step, num_steps, loss):
+        if step == 3:
+            with torch.no_grad():
+                training.head.out.bias[0] = float("inf")
+
+    training.reporter.on_step = on_step
+    message = r"a weight is not finite after step 3\..* The last good checkpoint is step-000002\.$"
+    monkeypatch.setattr(loop, "_CHECKPOINT_SHARE", 1e9)  # at every step, however long it takes
+    with pytest.raises(TrainingError, match=message):
+        fit(training, None)
+    snapshot, notes = training.checkpoints.newest()
+    assert notes == []
+    assert all(torch.isfinite(value).all() for value in snapshot.weights.values())
+
+
+def test_a_signal_during_the_last_evaluation_is_heard(ready):
+    training = ready(epochs=1).training
+
+    def on_evaluation(evaluation):
+        training.stop.signal_number = 2
+
+    training.reporter.on_evaluation = on_evaluation
+    with pytest.raises(Interrupted, match=r"^saved at step 6; continue with: inlay resume") as it:
+        fit(training, None)
+    assert it.value.exit_code == 130
+    snapshot, _ = training.checkpoints.newest()
+    assert snapshot.state["progress"]["is_done"]
+
+
+def test_evaluations_within_an_epoch(ready):
+    listener = tiny.Listener()
+    training = ready(listener, epochs=2, eval_every=4, patience=9).training
+    progress, _ = fit(training, None)
+    # Six steps an epoch: after the fourth, at the end, after the eighth, at the end.
+    assert [row.step for row in listener.evaluations] == [4, 6, 8, 12]
+    assert [row.epoch for row in listener.evaluations] == [0.67, 1, 1.33, 2]
+    first = sum(listener.losses[:4]) / 4
+    assert listener.evaluations[0].train_loss == pytest.approx(first)
+    assert progress.num_evaluations == 4
+    plain = tiny.Listener()
+    fit(ready(plain, epochs=2, patience=9).training, None)
+    assert plain.losses == listener.losses, "to look at the model does not change it"
+
+
+def test_training_stops_within_an_epoch(ready):
+    listener = tiny.Listener()
+    training = ready(listener, epochs=3, eval_every=2, patience=2).training
+    script = iter([0.5, 0.6, 0.4, 0.6])
+    training.task = Wrapped(
+        training.task, metrics=lambda scores, targets: {"accuracy": next(script), "loss": 0.0}
+    )
+    progress, _ = fit(training, None)
+    assert listener.steps == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert (progress.epoch, progress.best_epoch, progress.best_step) == (1, 1, 4)
+    assert listener.notes == ["stopping: no gain for 2 evaluations"]
+    snapshot, _ = training.checkpoints.newest()
+    assert snapshot.state["progress"]["is_done"]

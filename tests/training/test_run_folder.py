@@ -7,8 +7,16 @@ import pytest
 
 from inlay.data.rows import Dataset, FileRecord
 from inlay.errors import RunError
+from inlay.training.claim import Claim
 from inlay.training.config import TrainConfig, resolve_config
-from inlay.training.run_folder import RunFolder, choose_folder, environment, run_digest
+from inlay.training.run_folder import (
+    RunFolder,
+    choose_folder,
+    claim_folder,
+    environment,
+    run_digest,
+    versions,
+)
 
 
 def dataset(sha="a" * 64, name="my data"):
@@ -27,6 +35,15 @@ def begin(folder, **settings):
     resolved = resolve_config({"data": "a.csv", **settings})
     folder.write_config(resolved, run_digest(resolved.config, dataset()))
     return resolved.config
+
+
+def choose(config, data=None, *, force=False):
+    """Choose a folder and give it back at once, so that the next one may have it."""
+    folder, goes_on, claim = choose_folder(config, data or dataset(), force=force)
+    (folder.path / ".kept").touch()
+    claim.release()
+    (folder.path / ".kept").unlink()
+    return folder, goes_on
 
 
 def finish(folder):
@@ -77,15 +94,57 @@ def test_digest_changes_with_settings_and_data_alone():
 def test_a_new_folder_is_named_after_the_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = TrainConfig(data="a.csv")
-    first, goes_on = choose_folder(config, dataset(name="a/b c"), force=False)
+    first, goes_on = choose(config, dataset(name="a/b c"))
     assert re.fullmatch(r"runs/a-b-c-\d{4}-\d{4}", str(first.path))
     assert not goes_on
-    first.path.mkdir(parents=True)
-    second, _ = choose_folder(config, dataset(name="a/b c"), force=False)
+    second, _ = choose(config, dataset(name="a/b c"))
     assert second.path != first.path
-    nameless, _ = choose_folder(config, dataset(name="../"), force=False)
+    nameless, _ = choose(config, dataset(name="../"))
     assert nameless.path.parent == first.path.parent
     assert nameless.path.name.startswith("run-")
+
+
+def test_runs_that_start_together_get_a_folder_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    chosen = [
+        choose_folder(TrainConfig(data="a.csv", seed=seed), dataset(), force=False)
+        for seed in (1, 2, 2)
+    ]
+    assert len({folder.path for folder, _, _ in chosen}) == 3
+    for folder, goes_on, claim in chosen:
+        assert not goes_on
+        claim.release()
+        assert not folder.path.exists(), "nothing was written, so nothing stays"
+
+
+def test_a_run_in_another_process_is_left_to_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    running = RunFolder(tmp_path / "runs" / "one")
+    config = begin(running)
+    claim = Claim.take(running.path)
+    assert claim is not None
+    mine, goes_on = choose(config)
+    assert not goes_on
+    assert mine.path.name != "one"
+    named = TrainConfig(data="a.csv", out=str(running.path))
+    message = rf"^{running.path} is being written by another process; wait for it, stop it, or ch"
+    for force in (False, True):
+        with pytest.raises(RunError, match=message):
+            choose(named, force=force)
+    with pytest.raises(RunError, match=message):
+        claim_folder(running)
+    claim.release()
+    found, goes_on = choose(config)
+    assert (found.path.name, goes_on) == ("one", True)
+
+
+def test_a_refused_folder_is_not_held(folder):
+    config = begin(folder, out=str(folder.path))
+    finish(folder)
+    for _ in range(2):
+        with pytest.raises(RunError, match="holds a finished run"):
+            choose(config)
+    claim_folder(folder).release()
 
 
 def test_an_unfinished_run_of_the_same_kind_goes_on(tmp_path, monkeypatch):
@@ -93,12 +152,12 @@ def test_an_unfinished_run_of_the_same_kind_goes_on(tmp_path, monkeypatch):
     for name, seed in (("one", 1), ("two", 2), ("three", 3)):
         begin(RunFolder(tmp_path / "runs" / name), seed=seed)
     finish(RunFolder(tmp_path / "runs" / "three"))
-    found, goes_on = choose_folder(TrainConfig(data="a.csv", seed=2), dataset(), force=False)
+    found, goes_on = choose(TrainConfig(data="a.csv", seed=2))
     assert (str(found.path), goes_on) == ("runs/two", True)
     for other in (TrainConfig(data="a.csv", seed=3), TrainConfig(data="a.csv", seed=4)):
-        found, goes_on = choose_folder(other, dataset(), force=False)
+        found, goes_on = choose(other)
         assert not goes_on
-        assert not found.path.exists()
+        assert found.path.name not in ("one", "two", "three")
 
 
 @pytest.mark.parametrize("content", [None, [], [".config.yaml.ab_1cd2e"]])
@@ -109,7 +168,7 @@ def test_an_empty_folder_is_taken(folder, content):
         for name in content:
             (folder.path / name).write_text("half")
     config = TrainConfig(data="a.csv", out=str(folder.path))
-    found, goes_on = choose_folder(config, dataset(), force=False)
+    found, goes_on = choose(config)
     assert (found.path, goes_on) == (folder.path, False)
 
 
@@ -127,7 +186,7 @@ def test_leftovers_are_removed_and_nothing_else(folder):
 
 def test_a_folder_that_goes_on(folder):
     config = begin(folder, out=str(folder.path))
-    found, goes_on = choose_folder(config, dataset(), force=False)
+    found, goes_on = choose(config)
     assert (found.path, goes_on) == (folder.path, True)
 
 
@@ -138,7 +197,7 @@ def test_a_folder_that_holds_no_run_is_refused_even_by_force(folder, force):
     config = TrainConfig(data="a.csv", out=str(folder.path))
     message = rf"^{folder.path} exists and holds no run; choose another --out\.$"
     with pytest.raises(RunError, match=message):
-        choose_folder(config, dataset(), force=force)
+        choose(config, force=force)
     assert (folder.path / "thesis.txt").read_text() == "mine"
 
 
@@ -146,7 +205,7 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "run").write_text("mine")
     config = TrainConfig(data="a.csv", out=str(tmp_path / "run"))
     with pytest.raises(RunError, match=r"run exists and holds no run; choose another --out\.$"):
-        choose_folder(config, dataset(), force=True)
+        choose(config, force=True)
     assert (tmp_path / "run").read_text() == "mine"
 
 
@@ -160,9 +219,9 @@ def test_a_finished_run_is_refused_and_replaced_by_force(folder):
         rf"^{folder.path} holds a finished run; choose another --out, or use --force to replace it"
     )
     with pytest.raises(RunError, match=message):
-        choose_folder(config, dataset(), force=False)
+        choose(config)
     assert folder.is_finished
-    found, goes_on = choose_folder(config, dataset(), force=True)
+    found, goes_on = choose(config, force=True)
     assert not goes_on
     assert [path.name for path in found.path.iterdir()] == ["notes.txt"]
 
@@ -175,8 +234,8 @@ def test_an_unfinished_run_of_another_kind(folder):
         rf"inlay resume {folder.path}; or use --force to replace it\.$"
     )
     with pytest.raises(RunError, match=message):
-        choose_folder(config, dataset(), force=False)
-    _, goes_on = choose_folder(config, dataset(), force=True)
+        choose(config)
+    _, goes_on = choose(config, force=True)
     assert not goes_on
     assert folder.digest() is None
 
@@ -217,3 +276,4 @@ def test_environment_names_versions():
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert json.loads(json.dumps(found)) == found
     assert {"python", "inlay", "transformers", "platform", "cores"} <= set(found)
+    assert versions().items() <= found.items()

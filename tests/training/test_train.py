@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import random
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import inlay
-from inlay.errors import ResourceError, RunError, TrainingError
+from inlay.errors import BaseError, ResourceError, RunError, TrainingError
 from inlay.training import train as train_module
 from inlay.training.run_folder import RunFolder
 from tests import tiny
@@ -59,6 +60,9 @@ def test_metrics_hold_what_was_promised(finished):
     assert set(metrics["baselines"]) == {"majority", "tfidf_logreg"}
     assert metrics["reload_check"] == {"rows": 30, "identical": 30, "bitwise": True}
     assert metrics["run"] == str(finished.folder)
+    environment = json.loads((finished.folder / "environment.json").read_text())
+    assert metrics["versions"].items() < environment.items()
+    assert metrics["versions"]["torch"].startswith(torch.__version__.split("+")[0])
 
 
 def test_the_adapter_beats_the_majority_beyond_noise(finished):
@@ -172,6 +176,16 @@ MOMENTS = [
 """Where the same command is killed, one time after the other, until it is let finish."""
 
 
+def told(run):
+    """Return the steps and evaluations of a run's log, without when they were."""
+    events = [json.loads(line) for line in read_lines(run / "log.jsonl")]
+    return [
+        {key: value for key, value in event.items() if key != "time"}
+        for event in events
+        if event["event"] in ("step", "evaluation")
+    ]
+
+
 def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(root, finished, tmp_path):
     out = tmp_path / "killed"
     ends, errors = crash(root, out, MOMENTS)
@@ -181,6 +195,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(root, finished, tmp_
         finished.folder / "predictions.jsonl"
     ).read_bytes()
     assert json.loads((out / "steps.txt").read_text()) == [], "all steps had been made before"
+    assert told(out) == told(finished.folder), "no step and no evaluation is logged twice"
     assert {path.name for path in out.iterdir()} == {
         "steps.txt", *(path.name for path in finished.folder.iterdir()),
     }  # fmt: skip
@@ -313,6 +328,74 @@ def test_aliases_are_noted(root, tmp_path, no_reload):
     )  # fmt: skip
     assert listener.notes[0] == "num_train_epochs is called epochs here"
     assert run.config.epochs == 1
+
+
+def test_a_base_that_is_not_there_leaves_no_folder(root, tmp_path):
+    with pytest.raises(BaseError, match="nowhere/base"):
+        train(root, tmp_path / "run", base="nowhere/base")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_runs_started_together_do_not_disturb_each_other(root, finished, tmp_path):
+    """Three at once, two of them the very same; as a loop over seeds in a shell does it."""
+    script = (
+        "import json, sys, torch; torch.set_num_threads(1); import inlay\n"
+        "from inlay.training import train as t; t.check_reload = lambda *given: {'rows': 0}\n"
+        "given = json.loads(sys.argv[1]); run = inlay.train(**given)\n"
+        "print(json.dumps([str(run.folder), run.metrics['seed']]))"
+    )
+    given = {"data": str(tiny.shared_data(root)), "base": str(tiny.shared_base(root))}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, json.dumps({**given, **tiny.SETTINGS, "seed": seed})],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        )
+        for seed in (1, 2, 1)
+    ]  # fmt: skip
+    ends = [process.communicate(timeout=200) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], ends
+    runs = [json.loads(out) for out, _ in ends]
+    assert [seed for _, seed in runs] == [1, 2, 1]
+    assert len({folder for folder, _ in runs}) == 3
+    weights = [(tmp_path / folder / WEIGHTS).read_bytes() for folder, _ in runs]
+    assert weights[0] == weights[2] == (finished.folder / WEIGHTS).read_bytes()
+    assert weights[1] != weights[0]
+
+
+PROCESSES = """
+import json, sys, torch
+torch.set_num_threads(1)
+import inlay
+from tests import tiny
+listener = tiny.Listener()
+run = inlay.train(**json.loads(sys.argv[1]), reporter=listener)
+print(json.dumps([run.metrics["reload_check"], len(listener.steps), run.metrics["test"]["n"]]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_adapter(root, finished, tmp_path):
+    """Each takes half of every batch; only the first one writes and tells."""
+    (tmp_path / "both.py").write_text(PROCESSES)
+    given = {"data": str(tiny.shared_data(root)), "base": str(tiny.shared_base(root))}
+    given |= {**tiny.SETTINGS, "out": str(tmp_path / "run")}
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
+            str(tmp_path / "both.py"), json.dumps(given),
+        ],
+        capture_output=True, text=True, check=False, cwd=ROOT, timeout=200,
+        env={**os.environ, "ACCELERATE_USE_CPU": "1", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told_by = sorted(json.loads(line)[1] for line in done.stdout.splitlines())
+    assert told_by == [0, 45], "only the first process tells"
+    metrics = inlay.Run(tmp_path / "run").metrics
+    assert metrics["reload_check"]["identical"] == metrics["test"]["n"] == 30
+    accuracy = finished.metrics["test"]["accuracy"]
+    assert metrics["test"]["accuracy"] == pytest.approx(accuracy, abs=0.2)
+    assert len(told(tmp_path / "run")) == len(told(finished.folder))
 
 
 def test_a_run_that_does_not_exist(tmp_path):

@@ -173,11 +173,21 @@ def unflatten_optimizer(tensors: dict[str, Tensor], plain: dict[str, Any]) -> di
     return {"param_groups": plain["param_groups"], "state": slots}
 
 
-def random_state() -> list[int]:
-    """Return the state of PyTorch's generator on the CPU, as plain numbers."""
-    return [int(value) for value in torch.random.get_rng_state().tolist()]
+def random_state(device: torch.device | None = None) -> dict[str, list[int]]:
+    """Return the state of PyTorch's generators, as plain numbers.
+
+    Args:
+        device: Whose generator is needed besides that of the CPU.
+    """
+    states = {"cpu": torch.random.get_rng_state()}
+    if device is not None and device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
+    return {name: [int(value) for value in state.tolist()] for name, state in states.items()}
 
 
-def restore_random_state(state: list[int]) -> None:
-    """Set the state of PyTorch's generator on the CPU."""
-    torch.random.set_rng_state(torch.tensor(state, dtype=torch.uint8))
+def restore_random_state(states: dict[str, list[int]], device: torch.device | None = None) -> None:
+    """Set the state of PyTorch's generators, that of the device if it was saved on one like it."""
+    torch.random.set_rng_state(torch.tensor(states["cpu"], dtype=torch.uint8))
+    if device is not None and device.type != "cpu" and device.type in states:
+        state = torch.tensor(states[device.type], dtype=torch.uint8)
+        torch.get_device_module(device).set_rng_state(state)

@@ -61,6 +61,8 @@ class TrainConfig(BaseModel):
     """How the base is stored or computed; `auto` takes bfloat16 where the hardware has it."""
     patience: int = Field(3, ge=1)
     """Evaluations without gain before training stops."""
+    eval_every: int | None = Field(None, ge=1)
+    """Steps between evaluations within an epoch; after each epoch there is one in any case."""
     checkpoint_seconds: float = Field(30.0, ge=0)
     """Least time between two checkpoints within an epoch, in seconds; they are rarer where writing
     them would take more than 5 % of the time."""
@@ -103,6 +105,7 @@ ALIASES = {
     "max_seq_length": "max_length",
     "cutoff_len": "max_length",
     "early_stopping_patience": "patience",
+    "eval_steps": "eval_every",
 }
 """Names that other tools use -> ours."""
 

@@ -26,6 +26,10 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal_number: int | None = None
 
+    def is_asked(self) -> bool:
+        """Tell whether a signal has come."""
+        return self.signal_number is not None
+
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:

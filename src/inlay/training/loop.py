@@ -50,12 +50,17 @@ class Progress:
     best_step: int = 0
     best_epoch: int = 0
     without_gain: int = 0
+    num_evaluations: int = 0
     is_done: bool = False
     seconds: float = 0.0
     micro_batch: int = 0
     """Rows that go through the model at once; smaller than the batch if memory ran out."""
     recent: list[list[int]] = field(default_factory=list)
     """Row numbers of the last three steps, to be named if the loss is not a number."""
+
+    def is_over(self) -> bool:
+        """Tell whether there is nothing left to train."""
+        return self.is_done
 
 
 @final
@@ -96,7 +101,7 @@ def fit(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dict[s
 
     Raises:
         Interrupted: If a signal asked to stop; a checkpoint was written.
-        TrainingError: If the loss is not a number.
+        TrainingError: If the loss, a gradient or a score on validation is not a number.
         ResourceError: If memory does not suffice for a single row, or the disk is full.
     """
     config = training.config
@@ -104,36 +109,46 @@ def fit(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dict[s
     lengths = [row.length for row in training.train]
     num_steps = steps_of(config, len(lengths))
     last_saved, save_seconds = time.monotonic(), 0.0
-    while not progress.is_done:
-        batches = batch_order(
-            lengths, batch_size=config.batch_size, seed=config.seed, epoch=progress.epoch
-        )
-        size = config.gradient_accumulation
-        groups = [
-            list(itertools.chain(*batches[i : i + size])) for i in range(0, len(batches), size)
-        ]
+    while not progress.is_over():
+        groups = _groups(config, lengths, progress.epoch)
         _set_modes(training)
         for group in groups[progress.group :]:
-            started = time.monotonic()
             loss = _step(training, progress, group)
-            progress.step += 1
-            progress.group += 1
-            progress.loss_sum += loss
-            progress.loss_count += 1
-            progress.seconds += time.monotonic() - started
             training.reporter.on_step(progress.step, num_steps, loss)
-            if training.stop.signal_number is not None:
+            if _is_evaluation_due(config, progress, len(groups)):
+                epoch = progress.epoch + progress.group / len(groups)
+                best = _evaluate(training, progress, best, epoch=epoch)
+            if training.stop.is_asked():
                 _save(training, progress, best)
                 raise _interrupted(training, progress.step)
             wait = max(config.checkpoint_seconds, save_seconds / _CHECKPOINT_SHARE)
             if time.monotonic() - last_saved >= wait:
                 save_seconds = _save(training, progress, best)
                 last_saved = time.monotonic()
-        progress.epoch, progress.group = progress.epoch + 1, 0
-        best = _evaluate(training, progress, best)
+            if progress.is_over():
+                break
+        else:
+            progress.epoch, progress.group = progress.epoch + 1, 0
+            best = _evaluate(training, progress, best, epoch=progress.epoch)
         save_seconds = _save(training, progress, best)
         last_saved = time.monotonic()
+        if training.stop.is_asked():
+            raise _interrupted(training, progress.step)
     return progress, best
+
+
+def _groups(config: TrainConfig, lengths: Sequence[int], epoch: int) -> list[list[int]]:
+    """Return the row numbers of each step of an epoch."""
+    batches = batch_order(lengths, batch_size=config.batch_size, seed=config.seed, epoch=epoch)
+    size = config.gradient_accumulation
+    return [list(itertools.chain(*batches[i : i + size])) for i in range(0, len(batches), size)]
+
+
+def _is_evaluation_due(config: TrainConfig, progress: Progress, num_groups: int) -> bool:
+    """Tell whether to evaluate within an epoch; at its end there is an evaluation anyway."""
+    if config.eval_every is None or progress.group == num_groups:
+        return False
+    return progress.step % config.eval_every == 0
 
 
 def steps_of(config: TrainConfig, num_rows: int) -> int:
@@ -158,13 +173,16 @@ def _begin(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dic
             own[key].copy_(value)
     training.optimizer.load_state_dict(unflatten_optimizer(snapshot.optimizer, state["optimizer"]))
     training.schedule.load_state_dict(state["schedule"])
-    restore_random_state(state["random"])
+    restore_random_state(state["random"], training.accelerator.device)
     return Progress(**state["progress"]), snapshot.best
 
 
 def _save(training: Training, progress: Progress, best: dict[str, Tensor]) -> float:
     """Write a checkpoint; return how long it took, in seconds."""
     started = time.monotonic()
+    weights = training.entry.tensors()
+    if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+        raise TrainingError(_not_a_number(training, progress, "a weight is not finite after"))
     if training.accelerator.is_main_process:
         tensors, plain = flatten_optimizer(training.optimizer.state_dict())
         schedule = training.schedule.state_dict()
@@ -173,9 +191,8 @@ def _save(training: Training, progress: Progress, best: dict[str, Tensor]) -> fl
             "progress": dataclasses.asdict(progress),
             "optimizer": plain,
             "schedule": schedule | {"lr_lambdas": [None] * len(training.optimizer.param_groups)},
-            "random": random_state(),
+            "random": random_state(training.accelerator.device),
         }
-        weights = training.entry.tensors()
         training.checkpoints.save(
             Snapshot(weights=weights, best=best, optimizer=tensors, state=state), progress.step
         )
@@ -189,6 +206,7 @@ def _interrupted(training: Training, step: int) -> Interrupted:
 
 def _step(training: Training, progress: Progress, rows: list[int]) -> float:
     """Run forward and backward over the rows and update once; return the mean loss."""
+    started = time.monotonic()
     progress.recent = [*progress.recent, rows][-3:]
     while True:
         try:
@@ -199,12 +217,19 @@ def _step(training: Training, progress: Progress, rows: list[int]) -> float:
                 raise
             _halve(training, progress, rows)
     if not math.isfinite(loss):
-        raise TrainingError(_not_a_number(training, progress, loss))
+        raise TrainingError(_not_a_number(training, progress, f"the loss is {loss} at"))
     parameters = [p for group in training.optimizer.param_groups for p in group["params"]]
-    training.accelerator.clip_grad_norm_(parameters, training.config.max_grad_norm)
+    norm = training.accelerator.clip_grad_norm_(parameters, training.config.max_grad_norm)
+    if norm is not None and not math.isfinite(norm):
+        raise TrainingError(_not_a_number(training, progress, f"the gradient is {norm:g} at"))
     training.optimizer.step()
     training.schedule.step()
     training.optimizer.zero_grad()
+    progress.step += 1
+    progress.group += 1
+    progress.loss_sum += loss
+    progress.loss_count += 1
+    progress.seconds += time.monotonic() - started
     return loss
 
 
@@ -269,29 +294,36 @@ def half_of(micro_batch: int, longest: int) -> int:
     return math.ceil(micro_batch / 2)
 
 
-def _not_a_number(training: Training, progress: Progress, loss: float) -> str:
+def _not_a_number(training: Training, progress: Progress, what: str) -> str:
     names = [training.row_name(row) for rows in progress.recent for row in rows]
     saved = training.checkpoints.paths()
     kept = f" The last good checkpoint is {saved[-1].name}." if saved else ""
+    step = progress.step if what.endswith("after") else progress.step + 1
     return (
-        f"the loss is {loss} at step {progress.step + 1}. Rows of the last "
+        f"{what} step {step}. Rows of the last "
         f"{len(progress.recent)} batches: {', '.join(names[:12])}"
         f"{' ...' if len(names) > 12 else ''}. Lower the learning rate "
         f"({training.config.learning_rate:g}) or use --precision float32.{kept}"
     )
 
 
-def _evaluate(training: Training, progress: Progress, best: dict[str, Tensor]) -> dict[str, Tensor]:
+def _evaluate(
+    training: Training, progress: Progress, best: dict[str, Tensor], *, epoch: float
+) -> dict[str, Tensor]:
     """Measure on validation, keep the best state, and decide whether to go on."""
     scores = score_rows(
         training.task, training.model, training.head, training.validation, training.tokenizer,
         autocast=training.autocast,
     )  # fmt: skip
+    if not bool(torch.isfinite(scores).all()):
+        what = "a score on validation is not finite after"
+        raise TrainingError(_not_a_number(training, progress, what))
     metrics = training.task.metrics(scores, training.validation_targets)
+    progress.num_evaluations += 1
     is_best = metrics[training.task.better] > progress.best_score
     if is_best:
         progress.best_score = metrics[training.task.better]
-        progress.best_step, progress.best_epoch = progress.step, progress.epoch
+        progress.best_step, progress.best_epoch = progress.step, math.ceil(epoch)
         progress.without_gain = 0
         best = {key: value.detach().clone() for key, value in training.entry.tensors().items()}
     else:
@@ -302,7 +334,7 @@ def _evaluate(training: Training, progress: Progress, best: dict[str, Tensor]) -
     progress.is_done = progress.epoch >= training.config.epochs or not patient
     training.reporter.on_evaluation(
         Evaluation(
-            epoch=progress.epoch, step=progress.step, train_loss=train_loss, metrics=metrics,
+            epoch=round(epoch, 2), step=progress.step, train_loss=train_loss, metrics=metrics,
             is_best=is_best,
         )
     )  # fmt: skip

@@ -146,7 +146,8 @@ def estimate_seconds(training: Training) -> float:
     by_length = sorted(range(len(training.train)), key=lambda i: training.train[i].length)
     middle, half = len(by_length) // 2, training.config.batch_size // 2
     rows = by_length[max(0, middle - half) : middle + half + 1][: training.config.batch_size]
-    state = random_state()
+    device = training.accelerator.device
+    state = random_state(device)
     training.model.train(training.trains_base)
     times: list[float] = []
     micro_batch = training.config.batch_size
@@ -161,11 +162,14 @@ def estimate_seconds(training: Training) -> float:
             continue
         times.append(time.monotonic() - started)
     training.optimizer.zero_grad()
-    restore_random_state(state)
+    restore_random_state(state, device)
     steps = steps_of(training.config, len(training.train))
-    # Evaluation is a forward pass over validation after each epoch: a third of a step's cost.
-    evaluations = training.config.epochs * len(training.validation) / training.config.batch_size
-    return min(times) * (steps * training.config.gradient_accumulation + evaluations / 3)
+    # Evaluation is a forward pass over validation: a third of a step's cost for each batch.
+    evaluations = training.config.epochs
+    if training.config.eval_every is not None:
+        evaluations += steps // training.config.eval_every
+    batches = evaluations * len(training.validation) / training.config.batch_size
+    return min(times) * (steps * training.config.gradient_accumulation + batches / 3)
 
 
 def _max_length(config: TrainConfig, tokenizer: Any, model: Any) -> int:

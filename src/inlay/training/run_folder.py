@@ -17,6 +17,7 @@ import yaml
 from inlay.data.rows import Dataset
 from inlay.errors import RunError
 from inlay.store.atomic import write_atomically
+from inlay.training.claim import Claim
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
 
 CONFIG_FILE = "config.yaml"
@@ -139,32 +140,72 @@ def run_digest(config: TrainConfig, dataset: Dataset) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def choose_folder(config: TrainConfig, dataset: Dataset, *, force: bool) -> tuple[RunFolder, bool]:
-    """Find the folder for a run.
+def choose_folder(
+    config: TrainConfig, dataset: Dataset, *, force: bool
+) -> tuple[RunFolder, bool, Claim]:
+    """Find the folder for a run, and claim it for this process.
 
     Returns:
-        The folder, and whether it holds the same run unfinished, which then goes on.
+        The folder; whether it holds the same run unfinished, which then goes on; and the claim,
+        to be released in the end.
 
     Raises:
-        RunError: If `out` names a folder that holds something else or a finished run.
+        RunError: If `out` names a folder that holds something else or a finished run, or that
+            another process is writing.
     """
     digest = run_digest(config, dataset)
-    if config.out is None:
-        for path in sorted(Path("runs").glob("*"), reverse=True):
-            folder = RunFolder(path)
-            if not folder.is_finished and folder.digest() == digest:
-                return folder, True
-        return _new_folder(dataset.name), False
-    folder = RunFolder(Path(config.out))
+    if config.out is not None:
+        folder = RunFolder(Path(config.out))
+        if folder.digest() is None and not folder.is_empty:
+            raise RunError(f"{folder.path} exists and holds no run; choose another --out.")
+        own = claim_folder(folder)
+        try:
+            return folder, _goes_on(folder, digest, force=force), own
+        except RunError:
+            own.release()
+            raise
+    for path in sorted(Path("runs").glob("*"), reverse=True):
+        folder = RunFolder(path)
+        if not folder.is_finished and folder.digest() == digest:
+            claim = _claim_unfinished(folder)
+            if claim is not None:
+                return folder, True, claim
+    return _new_folder(dataset.name)
+
+
+def _claim_unfinished(folder: RunFolder) -> Claim | None:
+    """Claim a run, unless another process is making it or has just finished it."""
+    claim = Claim.take(folder.path)
+    if claim is not None and folder.is_finished:
+        claim.release()
+        return None
+    return claim
+
+
+def claim_folder(folder: RunFolder) -> Claim:
+    """Claim a run's folder for this process.
+
+    Raises:
+        RunError: If another process holds it.
+    """
+    claim = Claim.take(folder.path)
+    if claim is None:
+        raise RunError(
+            f"{folder.path} is being written by another process; wait for it, stop it, or choose "
+            "another --out."
+        )
+    return claim
+
+
+def _goes_on(folder: RunFolder, digest: str, *, force: bool) -> bool:
+    """Tell whether a named folder holds the same run unfinished; empty it if that is wanted."""
     if folder.is_empty:
-        return folder, False
+        return False
     if not folder.is_finished and folder.digest() == digest:
-        return folder, True
-    if force and folder.digest() is not None:
+        return True
+    if force:
         _empty(folder.path)
-        return folder, False
-    if folder.digest() is None:
-        raise RunError(f"{folder.path} exists and holds no run; choose another --out.")
+        return False
     if folder.is_finished:
         raise RunError(
             f"{folder.path} holds a finished run; choose another --out, or use --force to "
@@ -176,14 +217,17 @@ def choose_folder(config: TrainConfig, dataset: Dataset, *, force: bool) -> tupl
     )
 
 
-def _new_folder(name: str) -> RunFolder:
+def _new_folder(name: str) -> tuple[RunFolder, bool, Claim]:
+    """Make a folder that was not there, so that runs started together get one each."""
     safe = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
     stem = f"{safe}-{datetime.now().astimezone():%m%d-%H%M}"
     path, number = Path("runs") / stem, 1
-    while path.exists():
+    while True:
+        claim = None if path.exists() else Claim.take(path)
+        if claim is not None:
+            return RunFolder(path), False, claim
         number += 1
         path = Path("runs") / f"{stem}-{number}"
-    return RunFolder(path)
 
 
 def _empty(path: Path) -> None:
@@ -194,12 +238,16 @@ def _empty(path: Path) -> None:
         (path / name).unlink(missing_ok=True)
 
 
+def versions() -> dict[str, str]:
+    """Return the versions that can make a difference."""
+    packages = ("inlay", "torch", "transformers", "accelerate", "tokenizers", "numpy")
+    return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
+
+
 def environment(device: str) -> dict[str, Any]:
     """Return the versions and the machine a run was made with."""
-    packages = ("inlay", "torch", "transformers", "accelerate", "tokenizers", "numpy")
     return {
-        "python": sys.version.split()[0],
-        **{name: version(name) for name in packages},
+        **versions(),
         "platform": platform.platform(),
         "device": device,
         "cores": os.cpu_count(),

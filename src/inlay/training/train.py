@@ -1,10 +1,14 @@
 """`train` and `resume`: from data to a trained, measured, reloadable adapter."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from inlay.adapters.entry import Entry
 from inlay.data.rows import Dataset
@@ -17,14 +21,15 @@ from inlay.evaluation.scoring import score_rows
 from inlay.store.atomic import write_atomically
 from inlay.store.save import save
 from inlay.tasks.base import AbstractTask, Prediction
-from inlay.training.checkpoint import Checkpoints
+from inlay.training.checkpoint import Checkpoints, Snapshot
+from inlay.training.claim import Claim
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
 from inlay.training.defaults import with_defaults
 from inlay.training.interrupt import stop_on_signals
 from inlay.training.loop import Progress, fit, steps_of
 from inlay.training.prepare import Prepared, estimate_seconds, prepare
 from inlay.training.reload_check import ROWS, check_reload
-from inlay.training.reporter import Evaluation, Plan, Reporter, SilentReporter
+from inlay.training.reporter import Plan, Reporter, SilentReporter
 from inlay.training.run_folder import (
     ADAPTER_FOLDER,
     CHECKPOINT_FOLDER,
@@ -33,9 +38,12 @@ from inlay.training.run_folder import (
     METRICS_FILE,
     RunFolder,
     choose_folder,
+    claim_folder,
     environment,
     run_digest,
+    versions,
 )
+from inlay.training.run_log import RunLog, rewind_log
 
 
 @final
@@ -144,41 +152,85 @@ def _run(
 ) -> Run:
     resolved, preset = with_defaults(resolved)
     config = resolved.config
+    dataset = read_data(config)
+    accelerator = Accelerator()
+    is_main = accelerator.is_main_process
+    if not is_main:
+        reporter = SilentReporter()
     for note in resolved.notes:
         reporter.on_note(note)
-    dataset = read_data(config)
-    digest = run_digest(config, dataset)
-    goes_on = True
-    if folder is None:
-        folder, goes_on = choose_folder(config, dataset, force=force)
-    elif folder.digest() != digest:
-        raise RunError(
-            f"{folder.path}: the settings or the data have changed since this run was started, "
-            "so it cannot go on. Start a new one with `inlay train`."
-        )
-    folder.remove_leftovers()
-    checkpoints = Checkpoints(folder.path / CHECKPOINT_FOLDER)
-    with stop_on_signals() as stop:
-        prepared = prepare(
-            config, preset, dataset, run=str(folder.path), checkpoints=checkpoints,
-            reporter=_Logged(reporter, folder), stop=stop,
-        )  # fmt: skip
-        if prepared.training.accelerator.is_main_process:
-            folder.write_config(resolved, digest)
-            folder.write_json(DATA_FILE, dataset.to_record())
-            device = str(prepared.training.accelerator.device)
-            folder.write_json(ENVIRONMENT_FILE, environment(device))
-        prepared.training.reporter.on_plan(_plan(prepared, dataset, folder))
-        progress = _fit(prepared, checkpoints, goes_on=goes_on)
-    _finish(prepared, dataset, folder, progress)
+    with _placed(accelerator, config, dataset, folder, force=force) as (folder, goes_on):
+        checkpoints = Checkpoints(folder.path / CHECKPOINT_FOLDER)
+        with stop_on_signals() as stop:
+            prepared = prepare(
+                config, preset, dataset, run=str(folder.path), checkpoints=checkpoints,
+                reporter=RunLog(reporter, folder) if is_main else reporter, stop=stop,
+            )  # fmt: skip
+            snapshot, notes = checkpoints.newest() if goes_on else (None, [])
+            if is_main:
+                _write_records(prepared, resolved, dataset, folder)
+                _rewind(folder, snapshot)
+            prepared.training.reporter.on_plan(_plan(prepared, dataset, folder))
+            progress = _fit(prepared, snapshot, notes)
+        if is_main:
+            _finish(prepared, dataset, folder, progress)
+    accelerator.wait_for_everyone()
     run = Run(folder.path)
     reporter.on_end(run.metrics)
     return run
 
 
-def _fit(prepared: Prepared, checkpoints: Checkpoints, *, goes_on: bool) -> Progress:
+@contextmanager
+def _placed(
+    accelerator: Accelerator,
+    config: TrainConfig,
+    dataset: Dataset,
+    given: RunFolder | None,
+    *,
+    force: bool,
+) -> Iterator[tuple[RunFolder, bool]]:
+    """Claim the run's folder in the first process, and tell the others where it is.
+
+    Gives the folder and whether it holds a run that goes on.
+    """
+    claim: Claim | None = None
+    place: list[Any] = ["", False]
+    if accelerator.is_main_process:
+        if given is None:
+            folder, goes_on, claim = choose_folder(config, dataset, force=force)
+        elif given.digest() == run_digest(config, dataset):
+            folder, goes_on, claim = given, True, claim_folder(given)
+        else:
+            raise RunError(
+                f"{given.path}: the settings or the data have changed since this run was "
+                "started, so it cannot go on. Start a new one with `inlay train`."
+            )
+        folder.remove_leftovers()
+        place = [str(folder.path), goes_on]
+    try:
+        broadcast_object_list(place)
+        yield RunFolder(Path(place[0])), place[1]
+    finally:
+        if claim is not None:
+            claim.release()
+
+
+def _write_records(
+    prepared: Prepared, resolved: ResolvedConfig, dataset: Dataset, folder: RunFolder
+) -> None:
+    folder.write_config(resolved, run_digest(resolved.config, dataset))
+    folder.write_json(DATA_FILE, dataset.to_record())
+    device = str(prepared.training.accelerator.device)
+    folder.write_json(ENVIRONMENT_FILE, environment(device))
+
+
+def _rewind(folder: RunFolder, snapshot: Snapshot | None) -> None:
+    done = Progress(**snapshot.state["progress"]) if snapshot is not None else Progress()
+    rewind_log(folder, step=done.step, num_evaluations=done.num_evaluations)
+
+
+def _fit(prepared: Prepared, snapshot: Snapshot | None, notes: list[str]) -> Progress:
     """Train, from a checkpoint if there is one, and put the best state in place."""
-    snapshot, notes = checkpoints.newest() if goes_on else (None, [])
     reporter = prepared.training.reporter
     for note in notes:
         reporter.on_note(note)
@@ -228,8 +280,6 @@ def _base_size(prepared: Prepared, entry: Entry) -> int:
 def _finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Progress) -> None:
     """Calibrate, measure on test, save, check, and write the metrics last of all."""
     training = prepared.training
-    if not training.accelerator.is_main_process:
-        return
     test = dataset.splits["test"]
     training.reporter.on_note("measuring on test, against two baselines and in a fresh process")
     validation = _scores(prepared, "validation")
@@ -297,6 +347,7 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
         "epochs_run": progress.epoch,
         "best_epoch": progress.best_epoch,
         "best_step": progress.best_step,
+        "versions": versions(),
     }
 
 
@@ -317,37 +368,3 @@ def _lasting_name(prepared: Prepared) -> str:
 def _lasting_source(data: str) -> str:
     path = Path(data)
     return str(path.resolve()) if path.exists() else data
-
-
-@final
-class _Logged:
-    """Passes events on and writes them to the run's log."""
-
-    def __init__(self, reporter: Reporter, folder: RunFolder) -> None:
-        self.reporter = reporter
-        self.folder = folder
-
-    def on_note(self, text: str) -> None:
-        self.log(event="note", text=text)
-        self.reporter.on_note(text)
-
-    def on_plan(self, plan: Plan) -> None:
-        self.log(event="plan", **dataclasses.asdict(plan))
-        self.reporter.on_plan(plan)
-
-    def on_step(self, step: int, num_steps: int, loss: float) -> None:
-        if step % 10 == 0 or step == num_steps:
-            self.log(event="step", step=step, loss=round(loss, 5))
-        self.reporter.on_step(step, num_steps, loss)
-
-    def on_evaluation(self, evaluation: Evaluation) -> None:
-        self.log(event="evaluation", **dataclasses.asdict(evaluation))
-        self.reporter.on_evaluation(evaluation)
-
-    def on_end(self, metrics: dict[str, Any]) -> None:
-        self.log(event="end")
-        self.reporter.on_end(metrics)
-
-    def log(self, **event: Any) -> None:
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        self.folder.append_log(**event)
