@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from inlay.methods.ends import EmbeddingAdapter as EmbeddingAdapter
     from inlay.methods.ends import OutputAdapter as OutputAdapter
     from inlay.methods.lora import LoRA as LoRA
+    from inlay.methods.loreft import LoReFT as LoReFT
     from inlay.sites.probe import probe as probe
     from inlay.sites.sitemap import Site as Site
     from inlay.sites.sitemap import SiteMap as SiteMap
@@ -41,6 +42,7 @@ _HOMES = {
     "Full": "inlay.methods.comparators",
     "Head": "inlay.methods.comparators",
     "LoRA": "inlay.methods.lora",
+    "LoReFT": "inlay.methods.loreft",
     "OutputAdapter": "inlay.methods.ends",
     "Predictor": "inlay.evaluation.predictor",
     "Run": "inlay.training.train",

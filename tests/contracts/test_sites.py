@@ -190,6 +190,7 @@ METHODS = (
     "lora",
     "output",
     "embedding",
+    "loreft[first=2,last=2]",
 )
 
 
@@ -199,6 +200,10 @@ def test_every_method_runs_learns_and_leaves(model, sites, method):
     keys = list(model.state_dict())
     adapters = inlay.attach(model, sites=sites)
     at = None
+    if method.startswith("loreft") and any(site.channel_dim == 1 for site in sites):
+        with pytest.raises(inlay.errors.ConfigError, match="no first and no last"):
+            adapters.add("new/one.x", method)
+        return
     if method.startswith(("bottleneck", "conv")):
         at = [kind for kind in RESIDUAL_KINDS if kind in sites.kinds()]
     entry = adapters.add("new/one.x", method, at=at)

@@ -26,8 +26,8 @@ class Double:
     def act_as_head(self, path, args, kwargs):
         return torch.zeros(1)
 
-    def note_call(self, mask, *, has_cache):
-        self.mask = mask
+    def note_call(self, call):
+        self.call = call
 
 
 class Tuple(nn.Module):
@@ -37,7 +37,7 @@ class Tuple(nn.Module):
 
 def install(model, site, actor, streams=()):
     hooks = SiteHooks(model, actor)
-    hooks.install([site], streams=frozenset(streams), heads=[], calls=False)
+    hooks.install([site], streams=frozenset(streams), heads=[], calls=None)
     return hooks
 
 
@@ -49,7 +49,7 @@ def test_output_in_a_tuple_and_input():
     assert model["m"](x)[1] == "kept"
     hooks.install(
         [Site(name="a", kind="embedding", module="m", point="in", width=3)],
-        streams=frozenset(), heads=[], calls=False,
+        streams=frozenset(), heads=[], calls=None,
     )  # fmt: skip
     assert torch.equal(model["m"](x=x)[0], 2 * x + 1)
     hooks.remove()

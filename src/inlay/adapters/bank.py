@@ -1,23 +1,28 @@
 """`Adapters`: the thin object at `model.adapters` that holds, activates and trains adapters."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, cast, final
 
-import torch
 from torch import nn
 from typing_extensions import override
 
-from inlay.adapters.entry import Entry, build_layers, copy_weights, reads_stream
+from inlay.adapters.entry import (
+    Entry,
+    build_layers,
+    copy_weights,
+    match_base,
+    needs_calls,
+    reads_stream,
+)
 from inlay.adapters.merge import Merged
 from inlay.adapters.running import Running
 from inlay.adapters.summary import summary_of
 from inlay.adapters.swap import WeightSwap
 from inlay.compose.nodes import Composition, Stack, names_in
-from inlay.errors import AdapterError, CompositionError, SiteError, did_you_mean
+from inlay.errors import AdapterError, CompositionError, did_you_mean
 from inlay.methods.base import (
-    AbstractAdapterLayer,
     AbstractMethod,
     AbstractSiteMethod,
     AbstractWeightMethod,
@@ -26,7 +31,7 @@ from inlay.methods.parse import parse_method
 from inlay.sites.heads import own_heads
 from inlay.sites.hooks import SiteHooks
 from inlay.sites.placement import Layers, Placement, make_placement
-from inlay.sites.sitemap import Site, SiteMap
+from inlay.sites.sitemap import SiteMap
 
 
 @final
@@ -290,7 +295,7 @@ class Adapters(nn.Module):
         """Build an adapter that acts at sites."""
         chosen = placement.select(self.sites)
         layers = build_layers(method, chosen)
-        self._match_base(layers, chosen)
+        match_base(layers, chosen, self.model)
         return Entry(
             name=name, method=method, placement=placement, layers=layers, weights={}, head=head,
             own_heads=self._copied_heads() if copy_heads else {},
@@ -348,21 +353,11 @@ class Adapters(nn.Module):
             [site for site in self.sites if site.name in used],
             streams=frozenset(site for site, layer in acting if reads_stream(layer)),
             heads=sorted({path for entry in entries for path in entry.own_heads}),
-            calls=any(layer.sees_neighbours for _, layer in acting),
+            calls=self._blocks() if any(needs_calls(layer) for _, layer in acting) else None,
         )
 
-    def _match_base(
-        self, layers: Mapping[str, AbstractAdapterLayer], sites: tuple[Site, ...]
-    ) -> None:
-        """Move new layers to their site's device, in at least float32."""
-        modules = dict(self.model.named_modules())
-        fallback = next(self.model.parameters(), torch.empty(0))
-        for site in sites:
-            if site.module not in modules:
-                raise SiteError(f"site {site.name!r}: this model has no module {site.module!r}.")
-            near = next(modules[site.module].parameters(), fallback)
-            dtype = torch.promote_types(near.dtype, torch.float32)
-            layers[site.name].to(device=near.device, dtype=dtype)
+    def _blocks(self) -> tuple[str, ...]:
+        return tuple(site.module for site in self.sites if site.kind == "block")
 
     def _base_parameters(self) -> dict[str, nn.Parameter]:
         """The base's own parameters by path, without adapters and own heads."""

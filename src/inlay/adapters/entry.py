@@ -116,6 +116,11 @@ def reads_stream(layer: AbstractAdapterLayer) -> bool:
     return layer.reads not in ("x", "in")
 
 
+def needs_calls(layer: AbstractAdapterLayer) -> bool:
+    """Tell whether a layer must know the padding mask of the running forward pass."""
+    return layer.sees_neighbours or layer.counts_positions
+
+
 def build_layers(
     method: AbstractSiteMethod, sites: tuple[Site, ...]
 ) -> dict[str, AbstractAdapterLayer]:
@@ -143,6 +148,24 @@ def build_layers(
             )
         layers[site.name] = layer
     return layers
+
+
+def match_base(
+    layers: Mapping[str, AbstractAdapterLayer], sites: tuple[Site, ...], model: nn.Module
+) -> None:
+    """Move new layers to their site's device, in at least float32.
+
+    Raises:
+        SiteError: If the model has not the module of a site.
+    """
+    modules = dict(model.named_modules())
+    fallback = next(model.parameters(), torch.empty(0))
+    for site in sites:
+        if site.module not in modules:
+            raise SiteError(f"site {site.name!r}: this model has no module {site.module!r}.")
+        near = next(modules[site.module].parameters(), fallback)
+        dtype = torch.promote_types(near.dtype, torch.float32)
+        layers[site.name].to(device=near.device, dtype=dtype)
 
 
 def copy_weights(

@@ -11,6 +11,7 @@ from inlay.adapters.entry import Entry, reads_stream
 from inlay.compose.nodes import Composition, names_in
 from inlay.errors import AdapterError
 from inlay.methods.base import AbstractAdapterLayer
+from inlay.sites.calls import Call
 from inlay.sites.hooks import Read
 
 _UNSET = object()
@@ -23,8 +24,7 @@ class _ThreadState(threading.local):
 
     def __init__(self) -> None:
         self.composition: Any = _UNSET
-        self.mask: Tensor | None = None
-        self.has_cache = False
+        self.call = Call()
 
     def __reduce__(self) -> tuple[type["_ThreadState"], tuple[()]]:
         return _ThreadState, ()
@@ -82,10 +82,9 @@ class Running:
                 return head(*args, **kwargs)
         return None
 
-    def note_call(self, mask: Tensor | None, *, has_cache: bool) -> None:
-        """Remember the padding mask of the forward pass that starts in this thread."""
-        self.thread.mask = mask
-        self.thread.has_cache = has_cache
+    def note_call(self, call: Call) -> None:
+        """Remember the padding of the forward pass that starts in this thread."""
+        self.thread.call = call
 
     def _layers(self, site: str) -> list[AbstractAdapterLayer]:
         found = []
@@ -97,12 +96,14 @@ class Running:
         return found
 
     def _mask_for(self, layer: AbstractAdapterLayer, x: Tensor) -> Tensor | None:
+        call = self.thread.call
+        if layer.counts_positions:
+            return call.seen(x)
         if not layer.sees_neighbours:
             return None
-        if self.thread.has_cache:
+        if call.past:
             raise AdapterError(
                 "the active adapter looks at neighbouring positions, which a key-value cache does "
                 "not hold; generate with use_cache=False."
             )
-        mask = self.thread.mask
-        return mask if mask is not None and mask.shape == x.shape[:2] else None
+        return call.padding(x)

@@ -82,6 +82,9 @@ class AbstractAdapterLayer(nn.Module, ABC):
     sees_neighbours: ClassVar[bool] = False
     """Whether a position's output depends on other positions, so that padding must be known."""
 
+    counts_positions: ClassVar[bool] = False
+    """Whether it acts at some positions only, counted from the ends of the real sequence."""
+
     @abstractmethod
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the site's new output.
@@ -90,7 +93,9 @@ class AbstractAdapterLayer(nn.Module, ABC):
             inputs: What `reads` names, `(..., positions, width)`, channels last.
             outputs: What the base computed at the site, `(..., positions, width)`.
             mask: `(batch, positions)`, true where there is no padding; only given to layers
-                that `sees_neighbours`, and `None` if the model was called without a mask.
+                that `sees_neighbours` or `counts_positions`, and `None` if the model was called
+                without a mask. Where a key-value cache holds earlier positions, layers that
+                `counts_positions` get `(batch, earlier + positions)`.
         """
 
 

@@ -12,11 +12,22 @@ from inlay.methods.comparators import Full, Head, Top
 from inlay.methods.conv import ConvAdapter
 from inlay.methods.ends import EmbeddingAdapter, OutputAdapter
 from inlay.methods.lora import LoRA
+from inlay.methods.loreft import LoReFT
 from inlay.methods.presets import PRESETS, Preset
 
 METHODS: dict[str, type[AbstractMethod]] = {
     method.name: method
-    for method in (Bottleneck, ConvAdapter, EmbeddingAdapter, OutputAdapter, LoRA, Full, Top, Head)
+    for method in (
+        Bottleneck,
+        ConvAdapter,
+        EmbeddingAdapter,
+        OutputAdapter,
+        LoRA,
+        LoReFT,
+        Full,
+        Top,
+        Head,
+    )
 }
 """Every method by its name: the one list that a new method is added to."""
 

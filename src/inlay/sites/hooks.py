@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from inlay.errors import SiteError
+from inlay.sites.calls import Call, watch_calls
 from inlay.sites.sitemap import Site
 from inlay.sites.tensors import (
     first_float,
@@ -37,8 +38,8 @@ class Actor(Protocol):
     def act_as_head(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what the active adapter's own head gives, or `None` for the base's head."""
 
-    def note_call(self, mask: Tensor | None, *, has_cache: bool) -> None:
-        """Take note of a forward pass that starts: its padding mask, and whether it continues."""
+    def note_call(self, call: Call) -> None:
+        """Take note of a forward pass that starts: its padding, and whether it continues."""
 
 
 @final
@@ -69,7 +70,12 @@ class SiteHooks:
         self.handles: list[RemovableHandle] = []
 
     def install(
-        self, sites: Iterable[Site], *, streams: frozenset[str], heads: Iterable[str], calls: bool
+        self,
+        sites: Iterable[Site],
+        *,
+        streams: frozenset[str],
+        heads: Iterable[str],
+        calls: Iterable[str] | None,
     ) -> None:
         """Put hooks at exactly these places, in place of those that were there.
 
@@ -77,7 +83,8 @@ class SiteHooks:
             sites: Where adapters act.
             streams: Names of the sites at which an adapter reads the residual stream.
             heads: Paths of the model's own head modules that adapters have copies of.
-            calls: Whether to watch the model's own arguments for the padding mask.
+            calls: Paths of all blocks, to watch the calls around them for padding masks and caches;
+                `None` not to.
         """
         self.remove()
         modules = dict(self.model.named_modules())
@@ -104,9 +111,8 @@ class SiteHooks:
         for path in heads:
             hook_head = _HeadHook(self, path)
             self.handles.append(modules[path].register_forward_hook(hook_head, with_kwargs=True))
-        if calls:
-            watch = _CallHook(self)
-            self.handles.append(self.model.register_forward_pre_hook(watch, with_kwargs=True))
+        if calls is not None:
+            self.handles += watch_calls(self.model, calls, self.actor.note_call)
         _forget_compiled()
 
     def _watch_stream(self, site: Site, modules: dict[str, nn.Module]) -> None:
@@ -309,21 +315,3 @@ class _HeadHook:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> Any:
         return self.hooks.actor.act_as_head(self.path, args, kwargs)
-
-
-@final
-class _CallHook:
-    """Tells the actor of each forward pass of the whole model."""
-
-    def __init__(self, hooks: SiteHooks) -> None:
-        self.hooks = hooks
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        mask = kwargs.get("attention_mask")
-        if not isinstance(mask, Tensor) and len(args) > 1 and isinstance(args[1], Tensor):
-            mask = args[1]
-        is_padding = isinstance(mask, Tensor) and mask.ndim == 2
-        cache = kwargs.get("past_key_values")
-        length = getattr(cache, "get_seq_length", None)
-        has_cache = bool(length()) if callable(length) else cache is not None
-        self.hooks.actor.note_call(mask if is_padding else None, has_cache=has_cache)
