@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from inlay.methods.conv import ConvAdapter as ConvAdapter
     from inlay.methods.ends import EmbeddingAdapter as EmbeddingAdapter
     from inlay.methods.ends import OutputAdapter as OutputAdapter
+    from inlay.methods.invertible import Invertible as Invertible
     from inlay.methods.lora import LoRA as LoRA
     from inlay.methods.loreft import LoReFT as LoReFT
     from inlay.sites.probe import probe as probe
@@ -41,6 +42,7 @@ _HOMES = {
     "EmbeddingAdapter": "inlay.methods.ends",
     "Full": "inlay.methods.comparators",
     "Head": "inlay.methods.comparators",
+    "Invertible": "inlay.methods.invertible",
     "LoRA": "inlay.methods.lora",
     "LoReFT": "inlay.methods.loreft",
     "OutputAdapter": "inlay.methods.ends",

@@ -21,6 +21,8 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
     "embedding": (inlay.EmbeddingAdapter(rank=3), "embedding"),
     "output": (inlay.OutputAdapter(layers=2, inner_width=9), "output"),
     "lora": (inlay.LoRA(rank=3, alpha=7.0), "linear"),
+    "invertible": (inlay.Invertible(reduction=3, activation="tanh"), "embedding"),
+    "invertible-glow": (inlay.Invertible(form="glow", activation="gelu"), "embedding"),
     "loreft": (inlay.LoReFT(rank=3, first=2, last=0), "block"),
     "loreft-ends": (inlay.LoReFT(rank=3, first=1, last=2), "block, attention"),
 }  # fmt: skip

@@ -15,6 +15,7 @@ from inlay.adapters.entry import (
     match_base,
     needs_calls,
     reads_stream,
+    word_site,
 )
 from inlay.adapters.merge import Merged
 from inlay.adapters.running import Running
@@ -294,7 +295,7 @@ class Adapters(nn.Module):
     ) -> Entry:
         """Build an adapter that acts at sites."""
         chosen = placement.select(self.sites)
-        layers = build_layers(method, chosen)
+        layers = build_layers(method, chosen, word_site(self.model, self.sites))
         match_base(layers, chosen, self.model)
         return Entry(
             name=name, method=method, placement=placement, layers=layers, weights={}, head=head,

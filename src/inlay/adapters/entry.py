@@ -122,32 +122,46 @@ def needs_calls(layer: AbstractAdapterLayer) -> bool:
 
 
 def build_layers(
-    method: AbstractSiteMethod, sites: tuple[Site, ...]
+    method: AbstractSiteMethod, sites: tuple[Site, ...], word_site: str | None = None
 ) -> dict[str, AbstractAdapterLayer]:
     """Build a method's layer for each site.
+
+    Args:
+        method: The method.
+        sites: Where.
+        word_site: Name of the site that a table of output words reads, if there is one.
 
     Raises:
         SiteError: If the method cannot act at one of the sites.
     """
-    layers = {}
+    places = {}
     for site in sites:
         if site.kind not in method.kinds:
             raise SiteError(
                 f"{type(method).__name__} cannot act at {site.name!r}, a site of kind "
                 f"{site.kind!r}; it acts at {', '.join(sorted(method.kinds))}."
             )
-        place = Place(
+        places[site.name] = Place(
             width=site.width, in_width=site.in_width, kind=site.kind, block=site.block,
             position_dims=2 if site.channel_dim != -1 else 1, causal=site.causal,
+            submodel=site.submodel, gives_words=site.name == word_site,
         )  # fmt: skip
-        layer = method.build(place)
+    layers = method.build_all(places)
+    for site in sites:
+        layer = layers[site.name]
         if reads_stream(layer) and site.stream_module is None:
             raise SiteError(
                 f"{type(method).__name__} reads {layer.reads!r}, which {site.name!r} "
                 "does not offer."
             )
-        layers[site.name] = layer
     return layers
+
+
+def word_site(model: nn.Module, sites: SiteMap) -> str | None:
+    """Name the output end that a table of output words reads; `None` without such a head."""
+    table = getattr(model, "get_output_embeddings", lambda: None)()
+    ends = [site.name for site in sites if site.kind == "output"]
+    return ends[-1] if table is not None and ends else None
 
 
 def match_base(

@@ -93,7 +93,8 @@ class Running:
             layer = self.entry(name).layer_at(site)
             if layer is not None and name != merged:
                 found.append(layer)
-        return found
+        undoing = [layer for layer in found if layer.undoes]
+        return [layer for layer in found if not layer.undoes] + undoing[::-1]
 
     def _mask_for(self, layer: AbstractAdapterLayer, x: Tensor) -> Tensor | None:
         call = self.thread.call

@@ -32,6 +32,10 @@ class Place:
     """1 for a sequence, 2 for a picture whose stream keeps height and width apart."""
     causal: bool = False
     """Whether a position may only see earlier ones."""
+    submodel: str = ""
+    """Which of several stacks of blocks the site belongs to."""
+    gives_words: bool = False
+    """Whether a table of output words reads what leaves this site."""
 
 
 class AbstractMethod(ABC):
@@ -61,6 +65,14 @@ class AbstractSiteMethod(AbstractMethod):
     def build(self, place: Place) -> "AbstractAdapterLayer":
         """Make the trainable layer for one site."""
 
+    def build_all(self, places: Mapping[str, Place]) -> "dict[str, AbstractAdapterLayer]":
+        """Make the layers of one adapter; for methods whose layers know one another.
+
+        Args:
+            places: Site name -> place, in the order of a forward pass.
+        """
+        return {name: self.build(place) for name, place in places.items()}
+
 
 class AbstractWeightMethod(AbstractMethod):
     """A comparator: trains its own copy of some of the base's weights (ordinary fine-tuning)."""
@@ -84,6 +96,9 @@ class AbstractAdapterLayer(nn.Module, ABC):
 
     counts_positions: ClassVar[bool] = False
     """Whether it acts at some positions only, counted from the ends of the real sequence."""
+
+    undoes: ClassVar[bool] = False
+    """Whether it takes back what its adapter did earlier, so that a stack runs it in reverse."""
 
     @abstractmethod
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from inlay.methods.bottleneck import Bottleneck
 from inlay.methods.comparators import Full, Head, Top
 from inlay.methods.conv import ConvAdapter
 from inlay.methods.ends import EmbeddingAdapter, OutputAdapter
+from inlay.methods.invertible import Invertible
 from inlay.methods.lora import LoRA
 from inlay.methods.loreft import LoReFT
 from inlay.methods.presets import PRESETS, Preset
@@ -24,6 +25,7 @@ METHODS: dict[str, type[AbstractMethod]] = {
         OutputAdapter,
         LoRA,
         LoReFT,
+        Invertible,
         Full,
         Top,
         Head,
