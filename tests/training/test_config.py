@@ -24,6 +24,7 @@ DEFAULTS = {
     "gradient_accumulation": 1,
     "max_grad_norm": 1.0,
     "label_smoothing": 0.0,
+    "drop_lowest": 0,
     "max_length": None,
     "precision": "auto",
     "patience": 3,

@@ -115,3 +115,16 @@ def test_a_placement_that_matches_nothing(ready):
 def test_unknown_task(ready):
     with pytest.raises(ConfigError, match=r"no task 'regression'; there are text-classification"):
         ready(task="regression")
+
+
+def test_adapter_drop_is_a_setting(ready, monkeypatch):
+    dropping = ready(layers="all", drop_lowest=1).adapters._running.dropping
+    assert dropping.up_to == 1
+    assert ready().adapters._running.dropping.up_to == 0
+
+    class Two:
+        num_processes = 2
+
+    monkeypatch.setattr(prepare_module, "Accelerator", Two)
+    with pytest.raises(ConfigError, match="drop_lowest=1: each of 2 processes would draw its own"):
+        ready(layers="all", drop_lowest=1)

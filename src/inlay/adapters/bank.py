@@ -8,6 +8,7 @@ from typing import Any, Self, cast, final
 from torch import nn
 from typing_extensions import override
 
+from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import (
     Entry,
     build_layers,
@@ -17,6 +18,7 @@ from inlay.adapters.entry import (
     reads_stream,
     word_site,
 )
+from inlay.adapters.flags import GradientFlags
 from inlay.adapters.merge import Merged
 from inlay.adapters.running import Running
 from inlay.adapters.summary import summary_of
@@ -55,10 +57,10 @@ class Adapters(nn.Module):
         self._keys: dict[str, str] = {}
         self._counter = 0
         self._training_names: tuple[str, ...] = ()
-        self._base_flags: dict[str, bool] = {}
+        self._flags = GradientFlags(model, self)
         self._swap = WeightSwap(model)
         self._merged = Merged(model)
-        self._running = Running(self.entry, self._merged.current)
+        self._running = Running(self.entry, self._merged.current, Dropping(sites))
         self._hooks = SiteHooks(model, self._running)
         self.own_heads = own_heads(model)
 
@@ -170,44 +172,50 @@ class Adapters(nn.Module):
         del self._entries[self._keys.pop(name)]
         self._training_names = tuple(n for n in self._training_names if n != name)
         if not self._training_names:
-            self._thaw()
+            self._running.dropping.draw_up_to(0)
+            with self._swap.originals():
+                self._flags.thaw()
         self._install()
 
-    def use(self, composition: Composition) -> None:
+    def use(self, composition: Composition, *, skip_lowest: int = 0) -> None:
         """Make a composition active, for all threads; nothing changes in what is trained.
 
         Args:
             composition: An adapter's name, `Stack(...)`, or `None` for the base alone.
+            skip_lowest: Blocks at the bottom of each submodel in which no layer acts
+                (AdapterDrop, Rücklé et al. 2021, arXiv:2010.11918).
 
         Raises:
             AdapterError: If a name is not known.
             CompositionError: If the composition cannot run.
         """
-        self._check(composition)
+        self._check(composition, skip_lowest)
         self._running.for_all = composition
+        self._running.dropping.for_all = skip_lowest
         self._swap.apply(self._weights_of(composition))
 
     @contextmanager
-    def using(self, composition: Composition) -> Iterator[None]:
+    def using(self, composition: Composition, *, skip_lowest: int = 0) -> Iterator[None]:
         """Make a composition active in this thread for the length of a `with` block.
 
-        Comparators (`full`, `top`) exchange weights of the shared base while they are active, so
-        other threads see them too.
+        Arguments are those of `use`. Comparators (`full`, `top`) exchange weights of the shared
+        base while they are active, so other threads see them too.
 
         Raises:
             AdapterError: If a name is not known.
             CompositionError: If the composition cannot run.
         """
-        self._check(composition)
+        self._check(composition, skip_lowest)
+        dropping = self._running.dropping.in_this_thread(skip_lowest)
         try:
-            with self._running.in_this_thread(composition):
+            with self._running.in_this_thread(composition), dropping:
                 self._swap.apply(self._weights_of(composition))
                 yield
         finally:
             self._swap.apply(self._weights_of(self.active))
 
     @override
-    def train(self, mode: bool | str | Sequence[str] = True) -> Self:
+    def train(self, mode: bool | str | Sequence[str] = True, *, drop_lowest: int = 0) -> Self:
         """Train these adapters and their heads, and nothing else; they become active.
 
         Every other parameter of the model gets `requires_grad=False`, until `detach` or the
@@ -216,19 +224,27 @@ class Adapters(nn.Module):
         Args:
             mode: An adapter's name, or several to stack. A boolean is PyTorch's own
                 `Module.train(mode)`, which `model.train()` calls.
+            drop_lowest: Each forward pass in training mode leaves the layers out of a random
+                number of the lowest blocks, up to this one (the robust training of AdapterDrop).
 
         Raises:
             AdapterError: If a name is not known.
+            CompositionError: If `drop_lowest` has no effect, or leaves nothing of an adapter.
         """
         if isinstance(mode, bool):
             return super().train(mode)
         names = (mode,) if isinstance(mode, str) else tuple(mode)
         entries = [self.entry(name) for name in names]
-        self._freeze()
+        for entry in entries if drop_lowest else ():
+            self._running.dropping.check(drop_lowest, entry.layers, f"drop_lowest={drop_lowest}")
+        self._running.dropping.draw_up_to(drop_lowest)
+        with self._swap.originals():
+            self._flags.freeze()
         for entry in entries:
             entry.requires_grad_(True)
         self._training_names = names
         self.use(names[0] if len(names) == 1 else Stack(*names))
+        self._install()
         return self
 
     @override
@@ -282,7 +298,7 @@ class Adapters(nn.Module):
         self._running.for_all = None
         self._swap.apply({})
         self._hooks.remove()
-        self._thaw()
+        self._flags.thaw()
 
     def _placed(
         self,
@@ -322,15 +338,18 @@ class Adapters(nn.Module):
         modules = dict(self.model.named_modules())
         return {path: copy.deepcopy(modules[path]) for path in self.own_heads}
 
-    def _check(self, composition: Composition) -> None:
+    def _check(self, composition: Composition, skip_lowest: int = 0) -> None:
         names = names_in(composition)
+        if skip_lowest:
+            layers = {site: 0 for name in names for site in self.entry(name).layers}
+            self._running.dropping.check(skip_lowest, layers, f"skip_lowest={skip_lowest}")
         comparators = [n for n in names if isinstance(self.entry(n).method, AbstractWeightMethod)]
         if comparators and len(names) > 1:
             raise CompositionError(
                 f"{composition!r}: {comparators[0]!r} exchanges the base's own weights and can "
                 "only be used alone."
             )
-        if self._merged.name is not None and names != (self._merged.name,):
+        if self._merged.name is not None and (names != (self._merged.name,) or skip_lowest):
             raise CompositionError(
                 f"{composition!r} cannot run while {self._merged.name!r} is merged into the base; "
                 "call unmerge() first."
@@ -350,11 +369,12 @@ class Adapters(nn.Module):
             for site, layer in entry.layers.items()
         ]
         used = {site for site, _ in acting}
+        watched = self._running.dropping.up_to or any(needs_calls(layer) for _, layer in acting)
         self._hooks.install(
             [site for site in self.sites if site.name in used],
             streams=frozenset(site for site, layer in acting if reads_stream(layer)),
             heads=sorted({path for entry in entries for path in entry.own_heads}),
-            calls=self._blocks() if any(needs_calls(layer) for _, layer in acting) else None,
+            calls=self._blocks() if watched else None,
         )
 
     def _blocks(self) -> tuple[str, ...]:
@@ -369,21 +389,3 @@ class Adapters(nn.Module):
             for path, parameter in self.model.named_parameters(remove_duplicate=False)
             if id(parameter) not in own and not path.startswith(heads)
         }
-
-    def _freeze(self) -> None:
-        with self._swap.originals():
-            parameters = dict(self.model.named_parameters())
-            own = {id(p) for p in self.parameters()}
-            base = {path: p for path, p in parameters.items() if id(p) not in own}
-            if not self._base_flags:
-                self._base_flags = {path: p.requires_grad for path, p in base.items()}
-            for parameter in parameters.values():
-                parameter.requires_grad_(False)
-
-    def _thaw(self) -> None:
-        """Give the base its own gradient flags back."""
-        with self._swap.originals():
-            parameters = dict(self.model.named_parameters())
-            for path, flag in self._base_flags.items():
-                parameters[path].requires_grad_(flag)
-        self._base_flags = {}

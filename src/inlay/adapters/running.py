@@ -7,6 +7,7 @@ from typing import Any, final
 
 from torch import Tensor
 
+from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry, reads_stream
 from inlay.compose.nodes import Composition, names_in
 from inlay.errors import AdapterError
@@ -37,11 +38,18 @@ class Running:
     Args:
         entry: Gives the adapter of a name.
         merged: Gives the name of the adapter that is merged into the base, or `None`.
+        dropping: Says which layers are left out.
     """
 
-    def __init__(self, entry: Callable[[str], Entry], merged: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        entry: Callable[[str], Entry],
+        merged: Callable[[], str | None],
+        dropping: Dropping,
+    ) -> None:
         self.entry = entry
         self.merged = merged
+        self.dropping = dropping
         self.for_all: Composition = None
         self.thread = _ThreadState()
 
@@ -85,13 +93,17 @@ class Running:
     def note_call(self, call: Call) -> None:
         """Remember the padding of the forward pass that starts in this thread."""
         self.thread.call = call
+        if call.is_whole:
+            self.dropping.draw()
 
     def _layers(self, site: str) -> list[AbstractAdapterLayer]:
         found = []
         merged = self.merged()
         for name in names_in(self.composition):
             layer = self.entry(name).layer_at(site)
-            if layer is not None and name != merged:
+            if layer is None or name == merged:
+                continue
+            if not self.dropping.drops(site, in_training=layer.training):
                 found.append(layer)
         undoing = [layer for layer in found if layer.undoes]
         return [layer for layer in found if not layer.undoes] + undoing[::-1]

@@ -23,6 +23,8 @@ class Call:
     """Earlier positions that a key-value cache holds."""
     is_readable: bool = True
     """False if the mask has a form that does not show which positions are padding."""
+    is_whole: bool = False
+    """Whether the whole model was called, not a stack inside it."""
 
     def padding(self, x: Tensor) -> Tensor | None:
         """Return the mask of the positions of `x` if it is one for them, else `None`.
@@ -96,6 +98,6 @@ class _Watch:
         self.note(
             Call(
                 mask=mask if is_padding else None, past=past,
-                is_readable=mask is None or is_padding,
+                is_readable=mask is None or is_padding, is_whole=self.is_whole,
             )
         )  # fmt: skip

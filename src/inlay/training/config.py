@@ -55,6 +55,9 @@ class TrainConfig(BaseModel):
     """Gradients longer than this are shortened to it."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target given to the other labels, a fraction in [0, 1)."""
+    drop_lowest: int = Field(0, ge=0)
+    """AdapterDrop: each forward pass runs up to so many of the lowest blocks, a number drawn anew,
+    without the adapter."""
     max_length: int | None = Field(None, ge=4)
     """Tokens of a text that are read; the base's limit if not given."""
     precision: Precision = "auto"

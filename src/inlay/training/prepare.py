@@ -15,7 +15,7 @@ from inlay.adapters.attach import attach
 from inlay.adapters.bank import Adapters
 from inlay.adapters.entry import Entry
 from inlay.data.rows import Dataset, Example
-from inlay.errors import BaseError
+from inlay.errors import BaseError, ConfigError
 from inlay.evaluation.predictor import output_width
 from inlay.methods.presets import Preset
 from inlay.store.bases import Base, load_base, resolve_base
@@ -74,6 +74,11 @@ def prepare(
         ConfigError: If a setting cannot be used.
     """
     accelerator = Accelerator()
+    if config.drop_lowest and accelerator.num_processes > 1:
+        raise ConfigError(
+            f"drop_lowest={config.drop_lowest}: each of {accelerator.num_processes} processes "
+            "would draw its own number of blocks; train in one process, or leave it out."
+        )
     updates_base = trains_base(preset)
     numerics = choose_numerics(
         config.precision, trains_base=updates_base, device=accelerator.device
@@ -126,7 +131,7 @@ def _add(
         name, preset.method, at=config.at, layers=config.layers or "all",
         submodel=config.submodel, head=head,
     )  # fmt: skip
-    adapters.train(name)
+    adapters.train(name, drop_lowest=config.drop_lowest)
     return entry
 
 
