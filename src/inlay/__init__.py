@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from inlay.adapters.attach import attach as attach
     from inlay.adapters.attach import detach as detach
     from inlay.adapters.bank import Adapters as Adapters
+    from inlay.adapters.fold import fold as fold
     from inlay.compose.nodes import Stack as Stack
     from inlay.evaluation.compare import compare as compare
     from inlay.evaluation.predictor import Predictor as Predictor
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from inlay.methods.invertible import Invertible as Invertible
     from inlay.methods.lora import LoRA as LoRA
     from inlay.methods.loreft import LoReFT as LoReFT
+    from inlay.methods.prefix import Prefix as Prefix
     from inlay.sites.probe import probe as probe
     from inlay.sites.sitemap import Site as Site
     from inlay.sites.sitemap import SiteMap as SiteMap
@@ -47,6 +49,7 @@ _HOMES = {
     "LoReFT": "inlay.methods.loreft",
     "OutputAdapter": "inlay.methods.ends",
     "Predictor": "inlay.evaluation.predictor",
+    "Prefix": "inlay.methods.prefix",
     "Run": "inlay.training.train",
     "Site": "inlay.sites.sitemap",
     "SiteMap": "inlay.sites.sitemap",
@@ -56,6 +59,7 @@ _HOMES = {
     "compare": "inlay.evaluation.compare",
     "detach": "inlay.adapters.attach",
     "evaluate": "inlay.evaluation.report",
+    "fold": "inlay.adapters.fold",
     "load": "inlay.store.load",
     "load_predictor": "inlay.evaluation.predictor",
     "probe": "inlay.sites.probe",

@@ -6,7 +6,7 @@ import torch
 import inlay
 from inlay.adapters.entry import build_layers, copy_weights, reads_stream
 from inlay.errors import SiteError
-from inlay.sites.sitemap import Site
+from inlay.sites.sitemap import Site, SiteMap
 from tests.contracts import tiny
 
 
@@ -28,15 +28,19 @@ def test_tensor_names_do_not_hold_the_adapters_name():
 
 def test_a_site_without_a_stream():
     site = Site(name="0.ffn", kind="ffn", module="m", width=8, block=0)
-    assert build_layers(inlay.Bottleneck(input="x"), (site,))
+    sites, model = SiteMap((site,)), torch.nn.Module()
+    assert build_layers(inlay.Bottleneck(input="x"), (site,), sites, model)
     with pytest.raises(SiteError, match=r"Bottleneck reads 'r', which '0.ffn' does not offer"):
-        build_layers(inlay.Bottleneck(input="r"), (site,))
+        build_layers(inlay.Bottleneck(input="r"), (site,), sites, model)
 
 
 def test_which_inputs_need_the_stream():
     site = Site(name="0.ffn", kind="ffn", module="m", width=8, block=0, stream_module="n")
+    model = torch.nn.Module()
     needs = {
-        name: reads_stream(build_layers(inlay.Bottleneck(input=name), (site,))["0.ffn"])
+        name: reads_stream(
+            build_layers(inlay.Bottleneck(input=name), (site,), SiteMap((site,)), model)["0.ffn"]
+        )
         for name in ("x", "r", "x+r", "norm(x+r)")
     }
     assert needs == {"x": False, "r": True, "x+r": True, "norm(x+r)": True}

@@ -28,6 +28,12 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
 }  # fmt: skip
 """Name -> a method with settings that no default hides, and where it is put."""
 
+PREFIX_METHODS: dict[str, tuple[AbstractMethod, str]] = {
+    "prefix": (inlay.Prefix(length=3, inner_width=7), "attention"),
+    "prefix-flat": (inlay.Prefix(length=5, inner_width=None), "attention"),
+}  # fmt: skip
+"""Methods that act inside the attention, and so have no exact start."""
+
 WEIGHT_METHODS: dict[str, AbstractMethod] = {
     "full": inlay.Full(),
     "top": inlay.Top(blocks=1),

@@ -8,9 +8,10 @@ import transformers as hf
 
 import inlay
 from tests.contracts import tiny
-from tests.contracts.methods import SITE_METHODS
+from tests.contracts.methods import PREFIX_METHODS, SITE_METHODS
 
-DECODER_METHODS = [name for name in SITE_METHODS if name not in ("conv", "loreft-ends")]
+METHODS = SITE_METHODS | PREFIX_METHODS
+DECODER_METHODS = [name for name in METHODS if name not in ("conv", "loreft-ends")]
 """`conv` refuses a cache; what is last moves along where there is none."""
 
 
@@ -33,7 +34,7 @@ def left_padded():
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 @pytest.mark.parametrize("name", DECODER_METHODS)
 def test_generating_with_a_cache_equals_without(name, kind):
-    model = decoder_with(*SITE_METHODS[name], kind)
+    model = decoder_with(*METHODS[name], kind)
     how = {"max_new_tokens": 6, "do_sample": False, "output_logits": True,
            "return_dict_in_generate": True}  # fmt: skip
     cached = model.generate(**left_padded(), **how, use_cache=True)
@@ -58,7 +59,7 @@ def test_a_method_that_a_cache_cannot_serve_is_refused():
 
 
 def test_a_causal_model_never_sees_later_positions():
-    for method, at in SITE_METHODS.values():
+    for method, at in METHODS.values():
         model = decoder_with(method, at, "llama")
         ids = torch.tensor([[5, 9, 14, 22, 31]])
         mask = torch.ones_like(ids)

@@ -23,6 +23,12 @@ class Double:
             self.read[name] = read(name, None)
         return x * 2
 
+    def has_prefix(self, site):
+        return False
+
+    def prefixes(self, site):
+        return []
+
     def act_as_head(self, path, args, kwargs):
         return torch.zeros(1)
 

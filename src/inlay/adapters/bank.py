@@ -16,7 +16,6 @@ from inlay.adapters.entry import (
     match_base,
     needs_calls,
     reads_stream,
-    word_site,
 )
 from inlay.adapters.flags import GradientFlags
 from inlay.adapters.merge import Merged
@@ -26,11 +25,14 @@ from inlay.adapters.swap import WeightSwap
 from inlay.compose.nodes import Composition, Stack, names_in
 from inlay.errors import AdapterError, CompositionError, did_you_mean
 from inlay.methods.base import (
+    AbstractAdapterLayer,
+    AbstractAttentionLayer,
     AbstractMethod,
     AbstractSiteMethod,
     AbstractWeightMethod,
 )
 from inlay.methods.parse import parse_method
+from inlay.sites.attention import attention_place
 from inlay.sites.heads import own_heads
 from inlay.sites.hooks import SiteHooks
 from inlay.sites.placement import Layers, Placement, make_placement
@@ -311,7 +313,7 @@ class Adapters(nn.Module):
     ) -> Entry:
         """Build an adapter that acts at sites."""
         chosen = placement.select(self.sites)
-        layers = build_layers(method, chosen, word_site(self.model, self.sites))
+        layers = build_layers(method, chosen, self.sites, self.model)
         match_base(layers, chosen, self.model)
         return Entry(
             name=name, method=method, placement=placement, layers=layers, weights={}, head=head,
@@ -368,17 +370,20 @@ class Adapters(nn.Module):
             if entry.name != self._merged.name
             for site, layer in entry.layers.items()
         ]
-        used = {site for site, _ in acting}
+        used = {site for site, layer in acting if isinstance(layer, AbstractAdapterLayer)}
+        attentions = {
+            site: attention_place(self.sites[site], self.sites, self.model).module
+            for site, layer in acting
+            if isinstance(layer, AbstractAttentionLayer)
+        }
         watched = self._running.dropping.up_to or any(needs_calls(layer) for _, layer in acting)
         self._hooks.install(
             [site for site in self.sites if site.name in used],
             streams=frozenset(site for site, layer in acting if reads_stream(layer)),
             heads=sorted({path for entry in entries for path in entry.own_heads}),
-            calls=self._blocks() if watched else None,
+            calls=[s.module for s in self.sites if s.kind == "block"] if watched else None,
+            attentions=attentions,
         )
-
-    def _blocks(self) -> tuple[str, ...]:
-        return tuple(site.module for site in self.sites if site.kind == "block")
 
     def _base_parameters(self) -> dict[str, nn.Parameter]:
         """The base's own parameters by path, without adapters and own heads."""

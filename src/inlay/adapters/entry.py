@@ -8,12 +8,13 @@ from torch import nn
 
 from inlay.errors import SiteError
 from inlay.methods.base import (
-    AbstractAdapterLayer,
+    AbstractLayer,
     AbstractMethod,
     AbstractSiteMethod,
     AbstractWeightMethod,
     Place,
 )
+from inlay.sites.attention import attention_place
 from inlay.sites.placement import Placement
 from inlay.sites.sitemap import Site, SiteMap
 
@@ -38,7 +39,7 @@ class Entry(nn.Module):
         name: str,
         method: AbstractMethod,
         placement: Placement | None,
-        layers: Mapping[str, AbstractAdapterLayer],
+        layers: Mapping[str, AbstractLayer],
         weights: Mapping[str, nn.Parameter],
         head: nn.Module | None,
         own_heads: Mapping[str, nn.Module],
@@ -57,13 +58,13 @@ class Entry(nn.Module):
         self._head_paths = tuple(own_heads)
         self._own_heads = nn.ModuleList(own_heads.values())
 
-    def layer_at(self, site: str) -> AbstractAdapterLayer | None:
+    def layer_at(self, site: str) -> AbstractLayer | None:
         """Return the layer at a site, or `None` if the adapter does not act there."""
         index = self._index.get(site)
-        return None if index is None else cast(AbstractAdapterLayer, self._layers[index])
+        return None if index is None else cast(AbstractLayer, self._layers[index])
 
     @property
-    def layers(self) -> dict[str, AbstractAdapterLayer]:
+    def layers(self) -> dict[str, AbstractLayer]:
         """Site name -> layer."""
         return dict(zip(self._sites, self._layers, strict=True))  # type: ignore[arg-type]
 
@@ -88,6 +89,13 @@ class Entry(nn.Module):
         heads = [*self._own_heads.parameters()]
         return sum(p.numel() for p in heads + list(self.head.parameters() if self.head else []))
 
+    def replace_layers(
+        self, method: AbstractSiteMethod, layers: Mapping[str, AbstractLayer]
+    ) -> None:
+        """Take over a method and layers for the same sites, which compute the same."""
+        self.method = method
+        self._layers = nn.ModuleList(layers[site] for site in self._sites)
+
     def restore_placement(self, query: tuple[str, str, str] | None) -> None:
         """Take over the query of a saved adapter: at, layers and submodel."""
         if query is not None:
@@ -111,43 +119,35 @@ class Entry(nn.Module):
         return named
 
 
-def reads_stream(layer: AbstractAdapterLayer) -> bool:
+def reads_stream(layer: AbstractLayer) -> bool:
     """Tell whether a layer needs the residual stream, not only what its module takes or gives."""
     return layer.reads not in ("x", "in")
 
 
-def needs_calls(layer: AbstractAdapterLayer) -> bool:
+def needs_calls(layer: AbstractLayer) -> bool:
     """Tell whether a layer must know the padding mask of the running forward pass."""
     return layer.sees_neighbours or layer.counts_positions
 
 
 def build_layers(
-    method: AbstractSiteMethod, sites: tuple[Site, ...], word_site: str | None = None
-) -> dict[str, AbstractAdapterLayer]:
-    """Build a method's layer for each site.
-
-    Args:
-        method: The method.
-        sites: Where.
-        word_site: Name of the site that a table of output words reads, if there is one.
+    method: AbstractSiteMethod, chosen: tuple[Site, ...], sites: SiteMap, model: nn.Module
+) -> dict[str, AbstractLayer]:
+    """Build a method's layer for each chosen site.
 
     Raises:
         SiteError: If the method cannot act at one of the sites.
     """
-    places = {}
-    for site in sites:
+    for site in chosen:
         if site.kind not in method.kinds:
             raise SiteError(
                 f"{type(method).__name__} cannot act at {site.name!r}, a site of kind "
                 f"{site.kind!r}; it acts at {', '.join(sorted(method.kinds))}."
             )
-        places[site.name] = Place(
-            width=site.width, in_width=site.in_width, kind=site.kind, block=site.block,
-            position_dims=2 if site.channel_dim != -1 else 1, causal=site.causal,
-            submodel=site.submodel, gives_words=site.name == word_site,
-        )  # fmt: skip
-    layers = method.build_all(places)
-    for site in sites:
+    word_site = _word_site(model, sites)
+    layers = method.build_all(
+        {site.name: _place(method, site, sites, model, word_site) for site in chosen}
+    )
+    for site in chosen:
         layer = layers[site.name]
         if reads_stream(layer) and site.stream_module is None:
             raise SiteError(
@@ -157,7 +157,21 @@ def build_layers(
     return layers
 
 
-def word_site(model: nn.Module, sites: SiteMap) -> str | None:
+def _place(
+    method: AbstractSiteMethod, site: Site, sites: SiteMap, model: nn.Module, word_site: str | None
+) -> Place:
+    """Say what a method may know of a site."""
+    attention = attention_place(site, sites, model) if method.in_attention else None
+    return Place(
+        width=site.width, in_width=site.in_width, kind=site.kind, block=site.block,
+        position_dims=2 if site.channel_dim != -1 else 1, causal=site.causal,
+        submodel=site.submodel, gives_words=site.name == word_site,
+        key_width=attention.key_width if attention else None,
+        value_width=attention.value_width if attention else None,
+    )  # fmt: skip
+
+
+def _word_site(model: nn.Module, sites: SiteMap) -> str | None:
     """Name the output end that a table of output words reads; `None` without such a head."""
     table = getattr(model, "get_output_embeddings", lambda: None)()
     ends = [site.name for site in sites if site.kind == "output"]
@@ -165,7 +179,7 @@ def word_site(model: nn.Module, sites: SiteMap) -> str | None:
 
 
 def match_base(
-    layers: Mapping[str, AbstractAdapterLayer], sites: tuple[Site, ...], model: nn.Module
+    layers: Mapping[str, AbstractLayer], sites: tuple[Site, ...], model: nn.Module
 ) -> None:
     """Move new layers to their site's device, in at least float32.
 

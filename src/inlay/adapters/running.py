@@ -11,7 +11,7 @@ from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry, reads_stream
 from inlay.compose.nodes import Composition, names_in
 from inlay.errors import AdapterError
-from inlay.methods.base import AbstractAdapterLayer
+from inlay.methods.base import AbstractAdapterLayer, AbstractAttentionLayer, AbstractLayer
 from inlay.sites.calls import Call
 from inlay.sites.hooks import Read
 
@@ -73,9 +73,18 @@ class Running:
         """Tell whether an active adapter reads the residual stream at a site."""
         return any(reads_stream(layer) for layer in self._layers(site))
 
+    def has_prefix(self, site: str) -> bool:
+        """Tell whether an active adapter gives keys and values to the attention at a site."""
+        return any(isinstance(layer, AbstractAttentionLayer) for layer in self._layers(site))
+
+    def prefixes(self, site: str) -> list[tuple[Tensor, Tensor]]:
+        """Return the keys and values of the active adapters, in the order of the composition."""
+        return [x() for x in self._layers(site) if isinstance(x, AbstractAttentionLayer)]
+
     def act(self, site: str, x: Tensor, read: Read) -> Tensor:
         """Return what the active composition makes of `x` at a site."""
-        for position, layer in enumerate(self._layers(site)):
+        layers = [x for x in self._layers(site) if isinstance(x, AbstractAdapterLayer)]
+        for position, layer in enumerate(layers):
             # The layers after the first see `x` as the ones before have left it.
             inputs = x if layer.reads == "x" else read(layer.reads, x if position else None)
             mask = self._mask_for(layer, x)
@@ -96,7 +105,7 @@ class Running:
         if call.is_whole:
             self.dropping.draw()
 
-    def _layers(self, site: str) -> list[AbstractAdapterLayer]:
+    def _layers(self, site: str) -> list[AbstractLayer]:
         found = []
         merged = self.merged()
         for name in names_in(self.composition):

@@ -34,6 +34,10 @@ class Place:
     """Whether a position may only see earlier ones."""
     submodel: str = ""
     """Which of several stacks of blocks the site belongs to."""
+    key_width: int | None = None
+    """At an attention: channels of its keys, over all heads; for methods `in_attention`."""
+    value_width: int | None = None
+    """At an attention: channels of its values, over all heads; for methods `in_attention`."""
     gives_words: bool = False
     """Whether a table of output words reads what leaves this site."""
 
@@ -58,20 +62,29 @@ class AbstractSiteMethod(AbstractMethod):
     kinds: ClassVar[frozenset[str]]
     """The kinds of site where the method can act."""
 
+    in_attention: ClassVar[bool] = False
+    """Whether its layers give keys and values to an attention, instead of a new output."""
+
     can_merge: ClassVar[bool] = False
     """Whether its effect is a change of the base's weight."""
 
     @abstractmethod
-    def build(self, place: Place) -> "AbstractAdapterLayer":
+    def build(self, place: Place) -> "AbstractLayer":
         """Make the trainable layer for one site."""
 
-    def build_all(self, places: Mapping[str, Place]) -> "dict[str, AbstractAdapterLayer]":
+    def build_all(self, places: Mapping[str, Place]) -> "dict[str, AbstractLayer]":
         """Make the layers of one adapter; for methods whose layers know one another.
 
         Args:
             places: Site name -> place, in the order of a forward pass.
         """
         return {name: self.build(place) for name, place in places.items()}
+
+    def folded(
+        self, layers: "Mapping[str, AbstractLayer]"
+    ) -> "tuple[AbstractSiteMethod, dict[str, AbstractLayer]] | None":
+        """Return a smaller method and layers that compute the same, or `None` if there are none."""
+        return None
 
 
 class AbstractWeightMethod(AbstractMethod):
@@ -85,10 +98,10 @@ class AbstractWeightMethod(AbstractMethod):
         """
 
 
-class AbstractAdapterLayer(nn.Module, ABC):
+class AbstractLayer(nn.Module, ABC):
     """The trainable part of an adapter at one site."""
 
-    reads: Input
+    reads: Input = "x"
     """What `inputs` of `forward` shall be."""
 
     sees_neighbours: ClassVar[bool] = False
@@ -99,6 +112,18 @@ class AbstractAdapterLayer(nn.Module, ABC):
 
     undoes: ClassVar[bool] = False
     """Whether it takes back what its adapter did earlier, so that a stack runs it in reverse."""
+
+
+class AbstractAttentionLayer(AbstractLayer):
+    """A layer that gives an attention further keys and values."""
+
+    @abstractmethod
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Return keys and values, `(length, key_width)` and `(length, value_width)`."""
+
+
+class AbstractAdapterLayer(AbstractLayer):
+    """A layer that computes a site's new output."""
 
     @abstractmethod
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:

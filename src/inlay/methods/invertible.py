@@ -12,6 +12,7 @@ from inlay.errors import ConfigError
 from inlay.methods.activation import ACTIVATIONS
 from inlay.methods.base import (
     AbstractAdapterLayer,
+    AbstractLayer,
     AbstractSiteMethod,
     Place,
     check_at_least,
@@ -69,14 +70,14 @@ class Invertible(AbstractSiteMethod):
         return InvertibleLayer(Coupling(self, place.width))
 
     @override
-    def build_all(self, places: Mapping[str, Place]) -> dict[str, AbstractAdapterLayer]:
+    def build_all(self, places: Mapping[str, Place]) -> dict[str, AbstractLayer]:
         """Build a coupling for each embedding, and at the output the inverse that shares it.
 
         Raises:
             ConfigError: If there is no coupling to invert, or the widths differ.
         """
         couplings: dict[str, Coupling] = {}
-        layers: dict[str, AbstractAdapterLayer] = {}
+        layers: dict[str, AbstractLayer] = {}
         for name, place in places.items():
             if place.kind == "embedding":
                 layer = self.build(place)

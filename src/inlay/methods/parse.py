@@ -14,6 +14,7 @@ from inlay.methods.ends import EmbeddingAdapter, OutputAdapter
 from inlay.methods.invertible import Invertible
 from inlay.methods.lora import LoRA
 from inlay.methods.loreft import LoReFT
+from inlay.methods.prefix import Prefix
 from inlay.methods.presets import PRESETS, Preset
 
 METHODS: dict[str, type[AbstractMethod]] = {
@@ -26,6 +27,7 @@ METHODS: dict[str, type[AbstractMethod]] = {
         LoRA,
         LoReFT,
         Invertible,
+        Prefix,
         Full,
         Top,
         Head,

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, final
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from inlay.errors import SiteError
+from inlay.sites.attention import PrefixSource, tap, untap
 from inlay.sites.calls import Call, watch_calls
 from inlay.sites.sitemap import Site
 from inlay.sites.tensors import (
@@ -26,7 +27,7 @@ The second argument is `x` as other adapters have changed it, or `None` for the 
 """
 
 
-class Actor(Protocol):
+class Actor(PrefixSource, Protocol):
     """What acts at the sites."""
 
     def wants_stream(self, site: str) -> bool:
@@ -68,6 +69,7 @@ class SiteHooks:
         self.actor = actor
         self.local = _ThreadLocal()
         self.handles: list[RemovableHandle] = []
+        self.tapped: list[nn.Module] = []
 
     def install(
         self,
@@ -76,6 +78,7 @@ class SiteHooks:
         streams: frozenset[str],
         heads: Iterable[str],
         calls: Iterable[str] | None,
+        attentions: Mapping[str, str] | None = None,
     ) -> None:
         """Put hooks at exactly these places, in place of those that were there.
 
@@ -85,6 +88,8 @@ class SiteHooks:
             heads: Paths of the model's own head modules that adapters have copies of.
             calls: Paths of all blocks, to watch the calls around them for padding masks and caches;
                 `None` not to.
+            attentions: Names of the sites at which adapters have keys and values -> paths of the
+                modules that attend there.
         """
         self.remove()
         modules = dict(self.model.named_modules())
@@ -108,6 +113,9 @@ class SiteHooks:
                 self.handles.append(
                     module.register_forward_hook(_OutputHook(self, own, norms), with_kwargs=True)
                 )
+        for name, path in (attentions or {}).items():
+            self.handles += tap(modules[path], name, self.actor)
+            self.tapped.append(modules[path])
         for path in heads:
             hook_head = _HeadHook(self, path)
             self.handles.append(modules[path].register_forward_hook(hook_head, with_kwargs=True))
@@ -131,6 +139,9 @@ class SiteHooks:
 
     def remove(self) -> None:
         """Take every hook out."""
+        for module in self.tapped:
+            untap(module)
+        self.tapped = []
         if self.handles:
             for handle in self.handles:
                 handle.remove()

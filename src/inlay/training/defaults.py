@@ -13,6 +13,7 @@ LEARNING_RATES = {
     "output": 2e-3,
     "lora": 2e-3,
     "loreft": 4e-3,
+    "prefix": 1e-3,
     "invertible": 1e-3,
     "full": 2e-4,
     "top": 2e-4,

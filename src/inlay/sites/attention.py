@@ -1,0 +1,248 @@
+"""Give an attention further keys and values in front of its own, whatever its model is.
+
+Hugging Face models hand queries, keys and values (rotated, and with those of the cache) to a
+function that their config names. While an adapter has keys and values for an attention, that
+module's own reference to the config names a function of ours, which puts them in front and calls
+the one that was named. Masks, caches and positions are the base's own.
+"""
+
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
+
+from inlay.errors import SiteError
+from inlay.sites.sitemap import Site, SiteMap
+
+_FUNCTIONS = "ALL_ATTENTION_FUNCTIONS"
+"""The table of attention functions, as the modules of transformers call it."""
+
+_EAGER = "eager_attention_forward"
+"""The plain function, which is not in the table but beside each attention's class."""
+
+_NAME = "inlay_with_prefix"
+"""Our function's name in the table."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttentionPlace:
+    """The module that attends, and the channels of its keys and values over all heads."""
+
+    module: str
+    key_width: int
+    value_width: int
+
+
+class PrefixSource(Protocol):
+    """What has keys and values for an attention."""
+
+    def has_prefix(self, site: str) -> bool:
+        """Tell whether there are any for this site in this forward pass."""
+
+    def prefixes(self, site: str) -> list[tuple[Tensor, Tensor]]:
+        """Return keys and values, `(length, width)` each, in the order in which they are put."""
+
+
+def attention_place(site: Site, sites: SiteMap, model: nn.Module) -> AttentionPlace:
+    """Find the module that attends at a site, and the widths of its keys and values.
+
+    Raises:
+        SiteError: If the site is no attention, its keys and values are not known, or its module
+            does not take its attention function from transformers' table.
+    """
+    maps = {s.kind: s for s in sites if s.is_linear and s.name.startswith(f"{site.name}.")}
+    if {"k", "v"} <= set(maps):
+        path, widths = maps["k"].module, (maps["k"].width, maps["v"].width)
+    elif "kv" in maps:
+        path, widths = maps["kv"].module, (maps["kv"].width // 2,) * 2
+    elif "qkv" in maps and "o" in maps and maps["o"].in_width is not None:
+        # The queries are as wide as what comes out of the heads.
+        path = maps["qkv"].module
+        widths = ((maps["qkv"].width - maps["o"].in_width) // 2,) * 2
+    else:
+        raise SiteError(
+            f"site {site.name!r}: keys and values cannot be put in front here, because no linear "
+            f"map of keys and values is known; its maps are {', '.join(maps) or 'none'}. Use "
+            "another method, such as bottleneck or lora."
+        )
+    modules = dict(model.named_modules())
+    while path:
+        path = path.rpartition(".")[0]
+        if path in modules and _takes_from_table(modules[path]):
+            return AttentionPlace(module=path, key_width=widths[0], value_width=widths[1])
+    raise SiteError(
+        f"site {site.name!r}: keys and values cannot be put in front here, because "
+        f"{type(model).__name__} computes this attention by code of its own and not by one of "
+        "transformers' attention functions. Use another method, such as bottleneck or lora."
+    )
+
+
+def _forward(module: nn.Module) -> Any:
+    return inspect.unwrap(type(module).forward)
+
+
+def _takes_from_table(module: nn.Module) -> bool:
+    code = getattr(_forward(module), "__code__", None)
+    return code is not None and _FUNCTIONS in code.co_names and hasattr(module, "config")
+
+
+@final
+class _ThreadState(threading.local):
+    """Whether the function was called since the module was."""
+
+    def __init__(self) -> None:
+        self.was_called = False
+
+    def __reduce__(self) -> tuple[type["_ThreadState"], tuple[()]]:
+        return _ThreadState, ()
+
+
+@final
+class _TappedConfig:
+    """A module's config that names our attention function while there is a prefix.
+
+    Everything else is the config's own, also what changes in it later.
+    """
+
+    def __init__(self, config: Any, site: str, source: PrefixSource) -> None:
+        self.own_config, self.site, self.source = config, site, source
+        self.thread = _ThreadState()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "own_config":
+            raise AttributeError(name)  # a copy that is being made has no config yet
+        return getattr(self.own_config, name)
+
+    @property
+    def _attn_implementation(self) -> Any:
+        if self.source.has_prefix(self.site):
+            return _NAME
+        return self.own_config._attn_implementation
+
+    def function(self, module: nn.Module) -> Callable[..., Any]:
+        """Return the attention function that the base would have called."""
+        name, scope = self.own_config._attn_implementation, _forward(module).__globals__
+        if name == "eager" and _EAGER in scope:
+            return scope[_EAGER]  # type: ignore[no-any-return]
+        if name == "sdpa":
+            return scope[_FUNCTIONS]["sdpa"]  # type: ignore[no-any-return]
+        raise SiteError(
+            f"site {self.site!r}: keys and values can be put in front of attention 'sdpa' or "
+            f"'eager', but this model runs {name!r}; call model.set_attn_implementation('sdpa')."
+        )
+
+
+def _tapped(module: nn.Module) -> _TappedConfig | None:
+    config = module.__dict__.get("config")
+    return config if isinstance(config, _TappedConfig) else None
+
+
+@final
+class _Check:
+    """Refuses to go on if an attention did not call our function though it should have."""
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        tapped = _tapped(module)
+        if tapped is None:
+            return
+        was_called, tapped.thread.was_called = tapped.thread.was_called, False
+        if tapped.source.has_prefix(tapped.site) and not was_called:
+            raise SiteError(
+                f"site {tapped.site!r}: {type(module).__name__} took another way than "
+                "transformers' attention functions, so the adapter's keys and values were not "
+                "seen; call it without what makes it do so, or use another method."
+            )
+
+
+def tap(module: nn.Module, site: str, source: PrefixSource) -> list[RemovableHandle]:
+    """Make a module ask for keys and values at each call; `untap` is the way back."""
+    table = _forward(module).__globals__[_FUNCTIONS]
+    type(table).register(_NAME, _attend)
+    # Past `__setattr__`, which would look for parameters in it.
+    module.__dict__["config"] = _TappedConfig(module.config, site, source)
+    return [module.register_forward_hook(_Check())]
+
+
+def untap(module: nn.Module) -> None:
+    """Give a module its own config back."""
+    tapped = _tapped(module)
+    if tapped is not None:
+        module.__dict__["config"] = tapped.own_config
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **settings: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attend to the adapters' keys and values and to the base's; shapes `(batch, heads, n, d)`."""
+    tapped = _tapped(module)
+    if tapped is None:
+        raise SiteError(f"{type(module).__name__}: no adapter is here; detach and attach again.")
+    tapped.thread.was_called = True
+    function = tapped.function(module)
+    if settings.get("cache") is not None:
+        raise SiteError(f"site {tapped.site!r}: paged caches take no keys and values in front.")
+    mask = attention_mask
+    if mask is None and tapped.own_config._attn_implementation == "sdpa":
+        mask = _implied_mask(module, query, key, settings)
+    keys, values, length = [], [], 0
+    for more_keys, more_values in tapped.source.prefixes(tapped.site):
+        keys.append(_in_heads(more_keys, key, tapped.site))
+        values.append(_in_heads(more_values, value, tapped.site))
+        length += len(more_keys)
+    if mask is not None:
+        mask = _widened(mask, length, key.shape[2], tapped.site)
+    if settings.get("position_bias") is not None:
+        settings["position_bias"] = F.pad(settings["position_bias"], (length, 0))
+    output, weights = function(
+        module, query, torch.cat([*keys, key], dim=2), torch.cat([*values, value], dim=2),
+        mask, **settings,
+    )  # fmt: skip
+    return output, None if weights is None else weights[..., length:]
+
+
+def _implied_mask(
+    module: nn.Module, query: Tensor, key: Tensor, settings: Mapping[str, Any]
+) -> Tensor | None:
+    """Write out the causal mask that `sdpa` implies where it is given none."""
+    is_causal = settings.get("is_causal")
+    if is_causal is None:
+        is_causal = getattr(module, "is_causal", True)
+    if not is_causal or query.shape[2] == 1:
+        return None
+    mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device)
+    return mask.tril()[None, None]
+
+
+def _in_heads(rows: Tensor, like: Tensor, site: str) -> Tensor:
+    """Split `(length, width)` into the heads of `(batch, heads, n, d)`, for every row."""
+    batch, heads, _, size = like.shape
+    if rows.shape[1] != heads * size:
+        raise SiteError(
+            f"site {site!r}: the adapter's keys or values have {rows.shape[1]} channels, but the "
+            f"attention has {heads} heads of {size}; its maps were misread, use another method."
+        )
+    split = rows.to(like.dtype).view(-1, heads, size).transpose(0, 1)
+    return split.expand(batch, -1, -1, -1)
+
+
+def _widened(mask: Tensor, length: int, seen: int, site: str) -> Tensor:
+    """Let every query see the prefix: columns of true, or of 0 if the mask is added."""
+    if not isinstance(mask, Tensor) or mask.ndim != 4 or mask.shape[-1] < seen:
+        raise SiteError(
+            f"site {site!r}: keys and values cannot be put in front under this attention mask; "
+            "call the model with a mask (batch, positions)."
+        )
+    is_added = mask.is_floating_point()
+    return F.pad(mask[..., :seen], (length, 0), value=0.0 if is_added else True)
