@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from inlay.methods.lora import LoRA as LoRA
     from inlay.methods.loreft import LoReFT as LoReFT
     from inlay.methods.prefix import Prefix as Prefix
+    from inlay.methods.side import Side as Side
     from inlay.sites.probe import probe as probe
     from inlay.sites.sitemap import Site as Site
     from inlay.sites.sitemap import SiteMap as SiteMap
@@ -51,6 +52,7 @@ _HOMES = {
     "Predictor": "inlay.evaluation.predictor",
     "Prefix": "inlay.methods.prefix",
     "Run": "inlay.training.train",
+    "Side": "inlay.methods.side",
     "Site": "inlay.sites.sitemap",
     "SiteMap": "inlay.sites.sitemap",
     "Stack": "inlay.compose.nodes",

@@ -23,6 +23,7 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
     "lora": (inlay.LoRA(rank=3, alpha=7.0), "linear"),
     "invertible": (inlay.Invertible(reduction=3, activation="tanh"), "embedding"),
     "invertible-glow": (inlay.Invertible(form="glow", activation="gelu"), "embedding"),
+    "side": (inlay.Side(reduction=5, expansion=3), "embedding, block, output"),
     "loreft": (inlay.LoReFT(rank=3, first=2, last=0), "block"),
     "loreft-ends": (inlay.LoReFT(rank=3, first=1, last=2), "block, attention"),
 }  # fmt: skip

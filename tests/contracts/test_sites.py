@@ -191,6 +191,7 @@ METHODS = (
     "output",
     "embedding",
     "loreft[first=2,last=2]",
+    "side[reduction=3]",
 )
 
 
@@ -206,6 +207,11 @@ def test_every_method_runs_learns_and_leaves(model, sites, method):
         return
     if method.startswith(("bottleneck", "conv")):
         at = [kind for kind in RESIDUAL_KINDS if kind in sites.kinds()]
+    widths = {(site.submodel, site.width) for site in sites if site.kind == "block"}
+    if method.startswith("side") and len(widths) > len(sites.submodels()):
+        with pytest.raises(inlay.errors.ConfigError, match="a ladder needs blocks of one width"):
+            adapters.add("new/one.x", method)
+        return
     entry = adapters.add("new/one.x", method, at=at)
     adapters.train("new/one.x")
     for one, two in zip(before, last_states(model), strict=True):

@@ -110,6 +110,9 @@ class AbstractLayer(nn.Module, ABC):
     counts_positions: ClassVar[bool] = False
     """Whether it acts at some positions only, counted from the ends of the real sequence."""
 
+    only_reads: ClassVar[bool] = False
+    """Whether it leaves its own site as it is, for another layer of its adapter."""
+
     undoes: ClassVar[bool] = False
     """Whether it takes back what its adapter did earlier, so that a stack runs it in reverse."""
 

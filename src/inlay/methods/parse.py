@@ -16,6 +16,7 @@ from inlay.methods.lora import LoRA
 from inlay.methods.loreft import LoReFT
 from inlay.methods.prefix import Prefix
 from inlay.methods.presets import PRESETS, Preset
+from inlay.methods.side import Side
 
 METHODS: dict[str, type[AbstractMethod]] = {
     method.name: method
@@ -28,6 +29,7 @@ METHODS: dict[str, type[AbstractMethod]] = {
         LoReFT,
         Invertible,
         Prefix,
+        Side,
         Full,
         Top,
         Head,

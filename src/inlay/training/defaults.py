@@ -14,6 +14,7 @@ LEARNING_RATES = {
     "lora": 2e-3,
     "loreft": 4e-3,
     "prefix": 1e-3,
+    "side": 2e-3,
     "invertible": 1e-3,
     "full": 2e-4,
     "top": 2e-4,
@@ -40,8 +41,8 @@ def with_defaults(resolved: ResolvedConfig) -> tuple[ResolvedConfig, Preset]:
         if config.at is None:
             chosen["at"] = preset.at
         if config.layers is None:
-            at_ends = preset.method.kinds <= {"embedding", "output"}
-            chosen["layers"] = "all" if at_ends else BLOCK_LAYERS
+            has_ends = bool(preset.method.kinds & {"embedding", "output"})
+            chosen["layers"] = "all" if has_ends else BLOCK_LAYERS
     else:
         for key in ("at", "layers"):
             if getattr(config, key) is not None:
