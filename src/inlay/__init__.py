@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from inlay.methods.lora import LoRA as LoRA
     from inlay.methods.loreft import LoReFT as LoReFT
     from inlay.methods.prefix import Prefix as Prefix
+    from inlay.methods.prompt import Prompt as Prompt
     from inlay.methods.side import Side as Side
     from inlay.sites.probe import probe as probe
     from inlay.sites.sitemap import Site as Site
@@ -51,6 +52,7 @@ _HOMES = {
     "OutputAdapter": "inlay.methods.ends",
     "Predictor": "inlay.evaluation.predictor",
     "Prefix": "inlay.methods.prefix",
+    "Prompt": "inlay.methods.prompt",
     "Run": "inlay.training.train",
     "Side": "inlay.methods.side",
     "Site": "inlay.sites.sitemap",

@@ -32,8 +32,10 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
 PREFIX_METHODS: dict[str, tuple[AbstractMethod, str]] = {
     "prefix": (inlay.Prefix(length=3, inner_width=7), "attention"),
     "prefix-flat": (inlay.Prefix(length=5, inner_width=None), "attention"),
+    "prompt": (inlay.Prompt(length=3, deviation=0.5), "embedding"),
+    "prompt-lstm": (inlay.Prompt(length=2, encoder="lstm", inner_width=5), "embedding"),
 }  # fmt: skip
-"""Methods that act inside the attention, and so have no exact start."""
+"""Methods that add keys or positions, and so have no exact start."""
 
 WEIGHT_METHODS: dict[str, AbstractMethod] = {
     "full": inlay.Full(),

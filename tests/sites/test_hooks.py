@@ -29,6 +29,9 @@ class Double:
     def prefixes(self, site):
         return []
 
+    def prompts(self, site):
+        return []
+
     def act_as_head(self, path, args, kwargs):
         return torch.zeros(1)
 

@@ -18,6 +18,7 @@ CASES = {
     "loreft": (4e-3, "block", "upper", False),
     "prefix": (1e-3, "attention", "upper", False),
     "invertible": (1e-3, "embedding, output", "all", False),
+    "prompt": (1e-2, "embedding", "all", False),
     "side": (2e-3, "embedding, block, output", "all", False),
     "full": (2e-4, None, None, True),
     "top:1": (2e-4, None, None, True),

@@ -14,25 +14,21 @@ from inlay.adapters.entry import (
     build_layers,
     copy_weights,
     match_base,
-    needs_calls,
-    reads_stream,
 )
 from inlay.adapters.flags import GradientFlags
 from inlay.adapters.merge import Merged
 from inlay.adapters.running import Running
 from inlay.adapters.summary import summary_of
 from inlay.adapters.swap import WeightSwap
+from inlay.adapters.wiring import Wiring
 from inlay.compose.nodes import Composition, Stack, names_in
 from inlay.errors import AdapterError, CompositionError, did_you_mean
 from inlay.methods.base import (
-    AbstractAdapterLayer,
-    AbstractAttentionLayer,
     AbstractMethod,
     AbstractSiteMethod,
     AbstractWeightMethod,
 )
 from inlay.methods.parse import parse_method
-from inlay.sites.attention import attention_place
 from inlay.sites.heads import own_heads
 from inlay.sites.hooks import SiteHooks
 from inlay.sites.placement import Layers, Placement, make_placement
@@ -64,6 +60,7 @@ class Adapters(nn.Module):
         self._merged = Merged(model)
         self._running = Running(self.entry, self._merged.current, Dropping(sites))
         self._hooks = SiteHooks(model, self._running)
+        self._wiring = Wiring(model, sites, self._hooks)
         self.own_heads = own_heads(model)
 
     @property
@@ -363,26 +360,10 @@ class Adapters(nn.Module):
 
     def _install(self) -> None:
         """Put hooks exactly where adapters are."""
-        entries = [self.entry(name) for name in self.names]
-        acting = [
-            (site, layer)
-            for entry in entries
-            if entry.name != self._merged.name
-            for site, layer in entry.layers.items()
-        ]
-        used = {site for site, layer in acting if isinstance(layer, AbstractAdapterLayer)}
-        attentions = {
-            site: attention_place(self.sites[site], self.sites, self.model).module
-            for site, layer in acting
-            if isinstance(layer, AbstractAttentionLayer)
-        }
-        watched = self._running.dropping.up_to or any(needs_calls(layer) for _, layer in acting)
-        self._hooks.install(
-            [site for site in self.sites if site.name in used],
-            streams=frozenset(site for site, layer in acting if reads_stream(layer)),
-            heads=sorted({path for entry in entries for path in entry.own_heads}),
-            calls=[s.module for s in self.sites if s.kind == "block"] if watched else None,
-            attentions=attentions,
+        self._wiring.install(
+            [self.entry(name) for name in self.names],
+            self._merged.name,
+            watch=self._running.dropping.up_to > 0,
         )
 
     def _base_parameters(self) -> dict[str, nn.Parameter]:

@@ -16,6 +16,7 @@ from inlay.methods.base import (
 )
 from inlay.sites.attention import attention_place
 from inlay.sites.placement import Placement
+from inlay.sites.prompts import prompt_place
 from inlay.sites.sitemap import Site, SiteMap
 
 
@@ -161,6 +162,8 @@ def _place(
     method: AbstractSiteMethod, site: Site, sites: SiteMap, model: nn.Module, word_site: str | None
 ) -> Place:
     """Say what a method may know of a site."""
+    if method.in_front:
+        prompt_place(site, sites, model)  # raises if there is none
     attention = attention_place(site, sites, model) if method.in_attention else None
     return Place(
         width=site.width, in_width=site.in_width, kind=site.kind, block=site.block,

@@ -10,8 +10,8 @@ from inlay.methods.base import AbstractSiteMethod
 def fold(model: nn.Module, name: str) -> None:
     """Make an adapter smaller without changing what it computes.
 
-    A prefix's network is replaced by the keys and values that it gives. The adapter's parameters
-    are new ones afterwards, so an optimiser made before does not know them.
+    The network of a prefix or a prompt is replaced by what it gives. The adapter's parameters are
+    new ones afterwards, so an optimiser made before does not know them.
 
     Args:
         model: A model with adapters.
@@ -27,7 +27,7 @@ def fold(model: nn.Module, name: str) -> None:
     if found is None:
         raise AdapterError(
             f"{name!r} is of method {method.name!r} with nothing to fold; only a prefix with an "
-            "inner_width has a network that is not needed after training."
+            "inner_width and a prompt with an encoder have a network not needed after training."
         )
     was_training = entry.training
     learns = name in adapters.in_training

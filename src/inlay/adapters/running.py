@@ -11,7 +11,12 @@ from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry, reads_stream
 from inlay.compose.nodes import Composition, names_in
 from inlay.errors import AdapterError
-from inlay.methods.base import AbstractAdapterLayer, AbstractAttentionLayer, AbstractLayer
+from inlay.methods.base import (
+    AbstractAdapterLayer,
+    AbstractAttentionLayer,
+    AbstractLayer,
+    AbstractPromptLayer,
+)
 from inlay.sites.calls import Call
 from inlay.sites.hooks import Read
 
@@ -104,6 +109,10 @@ class Running:
         self.thread.call = call
         if call.is_whole:
             self.dropping.draw()
+
+    def prompts(self, site: str) -> list[Tensor]:
+        """Return the vectors of the active adapters, in the order of the composition."""
+        return [x() for x in self._layers(site) if isinstance(x, AbstractPromptLayer)]
 
     def _layers(self, site: str) -> list[AbstractLayer]:
         found = []

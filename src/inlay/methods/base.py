@@ -65,6 +65,9 @@ class AbstractSiteMethod(AbstractMethod):
     in_attention: ClassVar[bool] = False
     """Whether its layers give keys and values to an attention, instead of a new output."""
 
+    in_front: ClassVar[bool] = False
+    """Whether its layers lengthen the sequence, instead of giving a new output."""
+
     can_merge: ClassVar[bool] = False
     """Whether its effect is a change of the base's weight."""
 
@@ -123,6 +126,14 @@ class AbstractAttentionLayer(AbstractLayer):
     @abstractmethod
     def forward(self) -> tuple[Tensor, Tensor]:
         """Return keys and values, `(length, key_width)` and `(length, value_width)`."""
+
+
+class AbstractPromptLayer(AbstractLayer):
+    """A layer that puts vectors in front of the word vectors."""
+
+    @abstractmethod
+    def forward(self) -> Tensor:
+        """Return the vectors, `(length, width)`."""
 
 
 class AbstractAdapterLayer(AbstractLayer):

@@ -16,6 +16,7 @@ from inlay.methods.lora import LoRA
 from inlay.methods.loreft import LoReFT
 from inlay.methods.prefix import Prefix
 from inlay.methods.presets import PRESETS, Preset
+from inlay.methods.prompt import Prompt
 from inlay.methods.side import Side
 
 METHODS: dict[str, type[AbstractMethod]] = {
@@ -29,6 +30,7 @@ METHODS: dict[str, type[AbstractMethod]] = {
         LoReFT,
         Invertible,
         Prefix,
+        Prompt,
         Side,
         Full,
         Top,

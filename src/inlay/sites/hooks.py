@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from inlay.errors import SiteError
-from inlay.sites.attention import PrefixSource, tap, untap
+from inlay.sites.attention import tap, untap
 from inlay.sites.calls import Call, watch_calls
+from inlay.sites.prompts import PromptHooks, PromptPlace
 from inlay.sites.sitemap import Site
 from inlay.sites.tensors import (
     first_float,
@@ -27,7 +28,7 @@ The second argument is `x` as other adapters have changed it, or `None` for the 
 """
 
 
-class Actor(PrefixSource, Protocol):
+class Actor(Protocol):
     """What acts at the sites."""
 
     def wants_stream(self, site: str) -> bool:
@@ -38,6 +39,15 @@ class Actor(PrefixSource, Protocol):
 
     def act_as_head(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what the active adapter's own head gives, or `None` for the base's head."""
+
+    def has_prefix(self, site: str) -> bool:
+        """Tell whether there are keys and values for an attention; see `PrefixSource`."""
+
+    def prefixes(self, site: str) -> list[tuple[Tensor, Tensor]]:
+        """Return keys and values for an attention; see `PrefixSource`."""
+
+    def prompts(self, site: str) -> list[Tensor]:
+        """Return vectors for the front of the sequence; see `PromptSource`."""
 
     def note_call(self, call: Call) -> None:
         """Take note of a forward pass that starts: its padding, and whether it continues."""
@@ -79,6 +89,7 @@ class SiteHooks:
         heads: Iterable[str],
         calls: Iterable[str] | None,
         attentions: Mapping[str, str] | None = None,
+        prompts: Iterable[PromptPlace] = (),
     ) -> None:
         """Put hooks at exactly these places, in place of those that were there.
 
@@ -90,8 +101,12 @@ class SiteHooks:
                 `None` not to.
             attentions: Names of the sites at which adapters have keys and values -> paths of the
                 modules that attend there.
+            prompts: Where adapters have vectors to put in front of the word vectors.
         """
         self.remove()
+        prompting = [PromptHooks(place, self.actor) for place in prompts]
+        for prompt in prompting:
+            self.handles += prompt.insert(self.model)
         modules = dict(self.model.named_modules())
         places: dict[tuple[str, str], list[Site]] = {}
         # At one module, a linear map acts before the sublayer and that before the block.
@@ -121,6 +136,8 @@ class SiteHooks:
             self.handles.append(modules[path].register_forward_hook(hook_head, with_kwargs=True))
         if calls is not None:
             self.handles += watch_calls(self.model, calls, self.actor.note_call)
+        for prompt in prompting:
+            self.handles += prompt.take_out(self.model)
         _forget_compiled()
 
     def _watch_stream(self, site: Site, modules: dict[str, nn.Module]) -> None:

@@ -14,6 +14,7 @@ LEARNING_RATES = {
     "lora": 2e-3,
     "loreft": 4e-3,
     "prefix": 1e-3,
+    "prompt": 1e-2,
     "side": 2e-3,
     "invertible": 1e-3,
     "full": 2e-4,

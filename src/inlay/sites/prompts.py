@@ -1,0 +1,268 @@
+"""Put vectors in front of the word vectors, and take their positions out again at the end.
+
+The stack that looks up the words runs on a longer sequence; everything before and behind it sees
+the caller's positions. A cache that is filled this way holds the vectors' positions too.
+"""
+
+import inspect
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from inlay.errors import AdapterError, SiteError
+from inlay.sites.sitemap import Site, SiteMap
+from inlay.sites.tensors import first_float_argument, replace_first_argument
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptPlace:
+    """Where vectors go in front of the word vectors, and where their positions are taken out."""
+
+    site: str
+    stack: str
+    """Path of the module that takes `input_ids` or `inputs_embeds`, looks up and runs blocks."""
+    table: str
+    """Path of the table of word vectors."""
+    output: str
+    """Path of the module that gives the last hidden state."""
+    rest: tuple[str, ...]
+    """Paths of the stack's further parts; one that runs behind the output, such as a pooler, is
+    to see the caller's positions."""
+
+
+class PromptSource(Protocol):
+    """What has vectors to put in front."""
+
+    def prompts(self, site: str) -> list[Tensor]:
+        """Return vectors `(length, width)`, in the order in which they are put; maybe none."""
+
+
+def prompt_place(site: Site, sites: SiteMap, model: nn.Module) -> PromptPlace:
+    """Find the stack that a prompt can be given to.
+
+    Raises:
+        SiteError: If the model cannot run on a longer sequence than it was given.
+    """
+    blocks = [s for s in sites if s.kind == "block" and s.submodel == site.submodel]
+    ends = [s for s in sites if s.kind == "output" and s.submodel == site.submodel]
+    refusal = f"site {site.name!r}: no vectors can be put in front of the word vectors, because "
+    if len(sites.submodels()) > 1:
+        raise SiteError(
+            f"{refusal}this model has several stacks ({', '.join(sites.submodels())}), which "
+            "read one another's positions. Use prefix instead."
+        )
+    if site.point != "out" or not ends:
+        raise SiteError(f"{refusal}this model does not look words up in a table. Use prefix.")
+    inside = [site.module, ends[0].module, *(block.module for block in blocks)]
+    needed = {"inputs_embeds", "attention_mask"}
+    if any(block.causal for block in blocks):
+        needed.add("past_key_values")
+    stacks = [
+        path
+        for path, module in model.named_modules()
+        if all(path == "" or name.startswith(f"{path}.") for name in inside)
+        and needed <= set(inspect.signature(module.forward).parameters)
+    ]
+    if not stacks:
+        raise SiteError(
+            f"{refusal}no module around its blocks takes {', '.join(sorted(needed))}. Use prefix "
+            "instead."
+        )
+    stack = max(stacks, key=len)
+    children = {
+        f"{stack}.{name}" if stack else name: child
+        for name, child in model.get_submodule(stack).named_children()
+    }
+    rest = tuple(
+        path
+        for path, child in children.items()
+        if next(child.parameters(), None) is not None
+        and not any(name == path or name.startswith(f"{path}.") for name in inside)
+    )
+    return PromptPlace(
+        site=site.name, stack=stack, table=site.module, output=ends[0].module, rest=rest
+    )
+
+
+@final
+class _ThreadState(threading.local):
+    """What was inserted in this thread's forward pass: how many vectors, giving what length."""
+
+    def __init__(self) -> None:
+        self.inserted = 0
+        self.total = 0
+        self.is_behind = False
+
+    def __reduce__(self) -> tuple[type["_ThreadState"], tuple[()]]:
+        return _ThreadState, ()
+
+
+@final
+class PromptHooks:
+    """The hooks that insert and take out, for one model.
+
+    Args:
+        place: Where.
+        source: Gives the vectors at each forward pass.
+    """
+
+    def __init__(self, place: PromptPlace, source: PromptSource) -> None:
+        self.place, self.source = place, source
+        self.thread = _ThreadState()
+
+    def insert(self, model: nn.Module) -> list[RemovableHandle]:
+        """Hook the start of the stack; call it before hooks that read the stack's arguments."""
+        stack, table = model.get_submodule(self.place.stack), model.get_submodule(self.place.table)
+        hook = _Insert(self, table, list(inspect.signature(stack.forward).parameters))
+        return [stack.register_forward_pre_hook(hook, with_kwargs=True)]
+
+    def take_out(self, model: nn.Module) -> list[RemovableHandle]:
+        """Hook the end of the stack; call it behind hooks that act on what comes out."""
+        output = model.get_submodule(self.place.output)
+        stack = model.get_submodule(self.place.stack)
+        handles = [
+            model.get_submodule(path).register_forward_pre_hook(_TakeOut(self), with_kwargs=True)
+            for path in self.place.rest
+        ]
+        handles.append(output.register_forward_hook(_NoteEnd(self)))
+        return [*handles, stack.register_forward_hook(_TakeOutAll(self))]
+
+
+@final
+class _Insert:
+    """Lengthens the arguments of the stack."""
+
+    def __init__(self, hooks: PromptHooks, table: nn.Module, names: list[str]) -> None:
+        self.hooks, self.table, self.names = hooks, [table], names
+
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        hooks = self.hooks
+        vectors = hooks.source.prompts(hooks.place.site)
+        hooks.thread.inserted, hooks.thread.is_behind = 0, False
+        if not vectors:
+            return None
+        given = dict(zip(self.names, args, strict=False)) | kwargs
+        ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
+        if embeds is None:
+            embeds = self.table[0](ids)
+        batch, positions = embeds.shape[:2]
+        length = sum(len(x) for x in vectors)
+        cache = given.get("past_key_values")
+        seen = getattr(cache, "get_seq_length", None)
+        is_first = not (int(seen()) if callable(seen) else 0)
+        _check_arguments(given, batch, positions)
+        if given.get("attention_mask") is not None:
+            given["attention_mask"] = _lengthened(given["attention_mask"], length, 1)
+        if given.get("position_ids") is not None:
+            given["position_ids"] = _shifted(given["position_ids"], length, is_first=is_first)
+        if is_first:
+            if given.get("token_type_ids") is not None:
+                given["token_type_ids"] = _lengthened(given["token_type_ids"], length, 0)
+            rows = [x.to(embeds.dtype).expand(batch, -1, -1) for x in vectors]
+            given["inputs_embeds"], given["input_ids"] = torch.cat([*rows, embeds], dim=1), None
+            hooks.thread.inserted, hooks.thread.total = length, length + positions
+        return (), given
+
+
+def _check_arguments(given: Mapping[str, Any], batch: int, positions: int) -> None:
+    """Refuse arguments of the sequence's length that would no longer fit it."""
+    mask, places = given.get("attention_mask"), given.get("position_ids")
+    if mask is not None and not (isinstance(mask, Tensor) and mask.ndim == 2):
+        raise AdapterError(
+            "a prompt lengthens the sequence, and attention_mask is not of the form (batch, "
+            "positions); pass such a mask, or generate with a dynamic cache."
+        )
+    known = {"input_ids", "attention_mask", "position_ids", "token_type_ids"}
+    for name, value in given.items():
+        shape = value.shape[:2] if isinstance(value, Tensor) else None
+        is_odd = name not in known and isinstance(value, Tensor) and value.ndim == 2
+        if (is_odd and shape == (batch, positions)) or (
+            name == "position_ids" and places is not None and places.ndim != 2
+        ):
+            raise AdapterError(
+                f"a prompt lengthens the sequence, and it is not known what {name} would be at "
+                "its positions; leave it out, or use a prefix."
+            )
+
+
+def _lengthened(tensor: Tensor, length: int, value: int) -> Tensor:
+    return torch.cat([tensor.new_full((tensor.shape[0], length), value), tensor], dim=1)
+
+
+def _shifted(positions: Tensor, length: int, *, is_first: bool) -> Tensor:
+    """Number the words behind the prompt."""
+    shifted = positions + length
+    if not is_first:
+        return shifted
+    numbers = torch.arange(length, device=positions.device, dtype=positions.dtype)
+    return torch.cat([numbers.expand(positions.shape[0], -1), shifted], dim=1)
+
+
+@final
+class _NoteEnd:
+    """Notes that the last hidden state is there."""
+
+    def __init__(self, hooks: PromptHooks) -> None:
+        self.hooks = hooks
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.hooks.thread.is_behind = True
+
+
+@final
+class _TakeOut:
+    """Leaves the caller's positions of what a part behind the last hidden state is given."""
+
+    def __init__(self, hooks: PromptHooks) -> None:
+        self.hooks = hooks
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        thread, x = self.hooks.thread, first_float_argument(args, kwargs)
+        if not (thread.inserted and thread.is_behind) or x is None:
+            return None
+        if x.ndim < 3 or x.shape[1] != thread.total:
+            raise AdapterError(
+                f"{type(module).__name__} behind the last block is given a position that the base "
+                "picked itself, which is one of the prompt's; build the base without it "
+                "(add_pooling_layer=False), or use a prefix."
+            )
+        return replace_first_argument(args, kwargs, x[:, thread.inserted :])
+
+
+@final
+class _TakeOutAll:
+    """Leaves the caller's positions of what else the stack returns: states and attentions."""
+
+    def __init__(self, hooks: PromptHooks) -> None:
+        self.hooks = hooks
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
+        thread = self.hooks.thread
+        if not thread.inserted:
+            return None
+        if isinstance(output, Mapping):
+            for name in ("last_hidden_state", "hidden_states", "attentions"):
+                if output.get(name) is not None:
+                    output[name] = self._cut(output[name])  # type: ignore[index]
+            return output
+        return self._cut(output)
+
+    def _cut(self, value: Any) -> Any:
+        thread = self.hooks.thread
+        if isinstance(value, tuple | list):
+            return type(value)(self._cut(item) for item in value)
+        if not isinstance(value, Tensor):
+            return value
+        if value.ndim == 3 and value.shape[1] == thread.total:
+            return value[:, thread.inserted :]
+        if value.ndim == 4 and value.shape[2] == value.shape[3] == thread.total:
+            return value[:, :, thread.inserted :, thread.inserted :]
+        return value

@@ -1,0 +1,191 @@
+"""Vectors in front of the word vectors, against inputs that were lengthened by hand."""
+
+import pytest
+import torch
+import transformers as hf
+
+import inlay
+from inlay.errors import AdapterError, SiteError
+from inlay.sites.example import example_inputs
+from inlay.sites.prompts import PromptPlace, prompt_place
+from tests.contracts import tiny
+from tests.contracts.families import FAMILIES
+
+DONE = {
+    "bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2", "electra",
+    "modernbert", "gpt2", "gpt-j", "gpt-neox", "falcon", "opt", "bloom", "llama", "mistral",
+    "mixtral", "qwen3", "gemma3", "phi3", "granite", "olmo2",
+}  # fmt: skip
+
+
+def prompted(model, length=4, **settings):
+    # Grouped experts run in single precision only.
+    model = model if model.config.model_type == "mixtral" else model.double()
+    adapters = inlay.attach(model)
+    entry = adapters.add("a", inlay.Prompt(length=length, deviation=0.5, **settings))
+    adapters.use("a")
+    return entry, entry.layer_at("embedding")
+
+
+def lengthened(model, vectors, ids, mask, positions=None):
+    """Make the arguments by hand, for a call without the adapter."""
+    words = model.get_input_embeddings()(ids)
+    rows = vectors.detach().expand(len(ids), -1, -1)
+    ones = torch.ones(len(ids), len(vectors), dtype=torch.long)
+    inputs = {
+        "inputs_embeds": torch.cat([rows, words], dim=1),
+        "attention_mask": torch.cat([ones, mask], dim=1),
+    }
+    if positions is not None:
+        numbers = torch.arange(len(vectors)).expand(len(ids), -1)
+        inputs["position_ids"] = torch.cat([numbers, positions + len(vectors)], dim=1)
+    return inputs
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_every_family_equals_lengthened_inputs_or_is_refused(name):
+    torch.manual_seed(3)
+    model = FAMILIES[name].build()
+    if name == "albert":
+        model.pooler = None  # see the next test
+    elif name not in DONE:
+        with pytest.raises(SiteError, match="no vectors can be put in front"):
+            prompted(model)
+        return
+    _, layer = prompted(model)
+    ids = example_inputs(model)["input_ids"]
+    mask = torch.ones_like(ids)
+    mask[1, -2:] = 0
+    with torch.no_grad():
+        found = model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        model.adapters.use(None)
+        by_hand = model(**lengthened(model, layer(), ids, mask), output_hidden_states=True)
+    real = mask.bool()
+    expected = by_hand.last_hidden_state[:, 4:]
+    close = {"atol": 1e-5, "rtol": 1e-4} if expected.dtype == torch.float32 else {}
+    torch.testing.assert_close(found.last_hidden_state[real], expected[real], **close)
+    assert all(state.shape[1] == ids.shape[1] for state in found.hidden_states)
+    for one, two in zip(found.hidden_states, by_hand.hidden_states, strict=True):
+        torch.testing.assert_close(one[real], two[:, 4:][real], **close)
+    with torch.no_grad():
+        base = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    assert not torch.allclose(base[real], expected[real], atol=1e-3)
+
+
+def test_a_position_that_the_base_picks_itself_is_refused():
+    model = FAMILIES["albert"].build()
+    prompted(model)
+    with pytest.raises(AdapterError, match="a position that the base picked itself"):
+        model(**example_inputs(model))
+    model.adapters.use(None)
+    model(**example_inputs(model))
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_what_is_behind_the_stack_sees_the_first_word(name):
+    """A pooler reads position 0, which must be a word of the caller's."""
+    torch.manual_seed(3)
+    model = FAMILIES[name].build()
+    _, layer = prompted(model)
+    ids, mask = example_inputs(model)["input_ids"], torch.ones(2, 7, dtype=torch.long)
+    with torch.no_grad():
+        found = model(input_ids=ids, attention_mask=mask)
+        model.adapters.use(None)
+        states = model(**lengthened(model, layer(), ids, mask)).last_hidden_state[:, 4:]
+        torch.testing.assert_close(found.pooler_output, model.pooler(states))
+    torch.testing.assert_close(found.last_hidden_state, states)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_generating_equals_generating_from_lengthened_inputs(kind):
+    model = tiny.decoder(kind)
+    _, layer = prompted(model)
+    ids = torch.tensor([[0, 0, 5, 9, 14], [3, 8, 21, 40, 7]])
+    mask = (ids != 0).long()
+    how = {"max_new_tokens": 5, "do_sample": False, "output_logits": True,
+           "return_dict_in_generate": True, "eos_token_id": None}  # fmt: skip
+    cached = model.generate(input_ids=ids, attention_mask=mask, **how)
+    uncached = model.generate(input_ids=ids, attention_mask=mask, **how, use_cache=False)
+    model.adapters.use(None)
+    positions = (mask.cumsum(1) - 1).clamp_min(0)
+    sequence = cached.sequences
+    with torch.no_grad():
+        for step in range(5):
+            length = 5 + step
+            longer = torch.cat([mask, torch.ones(2, step, dtype=torch.long)], dim=1)
+            positions = (longer.cumsum(1) - 1).clamp_min(0)
+            inputs = lengthened(model, layer(), sequence[:, :length], longer, positions)
+            expected = model(**inputs).logits[:, -1].float()
+            torch.testing.assert_close(cached.logits[step], expected)
+            torch.testing.assert_close(uncached.logits[step], expected)
+
+
+def test_token_types_and_given_positions():
+    model = tiny.encoder()
+    _, layer = prompted(model)
+    inputs = tiny.batch()
+    types = torch.tensor([[0, 0, 1, 1, 1, 1, 1]]).expand(3, -1)
+    with torch.no_grad():
+        found = model(**inputs, token_type_ids=types).last_hidden_state
+        model.adapters.use(None)
+        by_hand = lengthened(model, layer(), inputs["input_ids"], inputs["attention_mask"])
+        by_hand["token_type_ids"] = torch.cat([torch.zeros(3, 4, dtype=torch.long), types], dim=1)
+        expected = model(**by_hand).last_hidden_state[:, 4:]
+    torch.testing.assert_close(found, expected)
+
+
+def test_attentions_are_those_of_the_callers_positions():
+    model = tiny.encoder()
+    model.set_attn_implementation("eager")
+    prompted(model)
+    attentions = model(**tiny.batch(), output_attentions=True).attentions
+    assert [tuple(a.shape) for a in attentions] == [(3, 4, 7, 7)] * 3
+
+
+def test_logits_labels_and_gradients_of_a_task_class():
+    model = hf.BertForTokenClassification(hf.BertConfig(**tiny.SMALL, num_labels=3))
+    entry, _ = prompted(tiny.perturbed(model))
+    model.adapters.train("a")
+    inputs = tiny.batch()
+    output = model(**inputs, labels=inputs["attention_mask"])
+    assert output.logits.shape == (3, 7, 3)
+    output.loss.backward()
+    assert all(p.grad.any() for p in entry.layer_at("embedding").parameters())
+
+
+def test_stacked_prompts_stand_in_order_and_below_other_adapters():
+    model = tiny.encoder()
+    _, one = prompted(model, length=2)
+    adapters = model.adapters
+    two = adapters.add("b", inlay.Prompt(length=3, deviation=0.5)).layer_at("embedding")
+    both = adapters.add("both", inlay.Prompt(length=5)).layer_at("embedding")
+    both.vectors.data = torch.cat([one.vectors, two.vectors]).detach()
+    adapters.add("words", inlay.EmbeddingAdapter())
+    tiny.stir(adapters.entry("words"))
+    inputs = tiny.batch()
+    with adapters.using(inlay.Stack("both", "words")):
+        expected = tiny.hidden(model, inputs)
+    with adapters.using(inlay.Stack("a", "words", "b")):
+        torch.testing.assert_close(tiny.hidden(model, inputs), expected)
+    with adapters.using("both"):
+        assert not torch.allclose(tiny.hidden(model, inputs), expected)
+
+
+def test_the_place_of_a_task_class_is_the_bare_base():
+    model = tiny.classifier()
+    sites = inlay.probe(model)
+    assert prompt_place(sites["embedding"], sites, model) == PromptPlace(
+        site="embedding", stack="bert", table="bert.embeddings.word_embeddings",
+        output=sites["output"].module, rest=("bert.pooler",),
+    )  # fmt: skip
+
+
+def test_arguments_that_would_not_fit_are_refused():
+    model = tiny.encoder()
+    prompted(model)
+    inputs = tiny.batch()
+    mask = inputs["attention_mask"].bool()[:, None, None, :].expand(-1, 1, 7, -1)
+    with pytest.raises(AdapterError, match=r"attention_mask is not of the form \(batch, pos"):
+        model(input_ids=inputs["input_ids"], attention_mask=mask)
+    with pytest.raises(AdapterError, match="not known what head_positions would be"):
+        model(**inputs, head_positions=torch.zeros(3, 7))
