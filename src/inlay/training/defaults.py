@@ -21,7 +21,11 @@ LEARNING_RATES = {
     "top": 2e-4,
     "head": 1e-2,
 }
-"""Method -> peak learning rate for AdamW with a linear decay."""
+"""Method -> peak learning rate for AdamW with a linear decay.
+
+Those of `loreft`, `prefix`, `prompt`, `invertible` and `side` are of the papers' order of size and
+have not been chosen on validation data yet.
+"""
 
 BLOCK_LAYERS = "upper"
 """Blocks that get adapters: the upper half trains twice as fast and is as accurate."""
