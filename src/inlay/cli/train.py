@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from inlay.cli import console
 from inlay.cli.options import (
+    Columns,
     Json,
     LabelColumn,
     LabelMap,
     MaxRejected,
     PairColumn,
+    Task,
     TextColumn,
+    parse_columns,
     parse_label_map,
     parse_share,
 )
@@ -33,7 +36,6 @@ from inlay.cli.train_options import (
     Precision,
     Seed,
     Settings,
-    Task,
 )
 from inlay.errors import ConfigError
 
@@ -58,6 +60,7 @@ def train(
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
+    columns: Columns = None,
     label_map: LabelMap = None,
     max_rejected: MaxRejected = None,
     drop_unseen_labels: DropUnseenLabels = False,
@@ -68,7 +71,7 @@ def train(
     force: Force = False,
     as_json: Json = False,
 ) -> int:
-    """Train an adapter on labelled texts, measure it, save it.
+    """Train an adapter on your data, measure it, save it.
 
     The same command again goes on with a run that was interrupted.
     """
@@ -77,6 +80,7 @@ def train(
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
         "seed": seed, "out": None if out is None else str(out), "text_column": text_column,
         "pair_column": pair_column, "label_column": label_column,
+        "columns": parse_columns(columns) or None,
         "label_map": parse_label_map(label_map) or None,
         "max_rejected": parse_share(max_rejected),
         "drop_unseen_labels": drop_unseen_labels or None, "max_length": max_length,

@@ -11,9 +11,6 @@ Data = Annotated[
 Base = Annotated[
     str | None, typer.Option(help="Base: alias, folder or Hub name.", show_default="minilm")
 ]
-Task = Annotated[
-    str | None, typer.Option(help="What it is trained for.", show_default="told from the data")
-]
 Method = Annotated[
     str | None,
     typer.Option(

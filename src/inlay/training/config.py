@@ -76,6 +76,8 @@ class TrainConfig(BaseModel):
     """Column of the second text."""
     label_column: str | None = None
     """Column of the label."""
+    columns: dict[str, str] = {}
+    """Role -> column, for roles that other tasks have: `tokens`, `question`, `source`."""
     label_map: dict[str, str] = {}
     """Labels to be read as others."""
     max_rejected: float = Field(0.01, ge=0, le=1)
