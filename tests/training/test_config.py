@@ -34,6 +34,7 @@ DEFAULTS = {
     "text_column": None,
     "pair_column": None,
     "label_column": None,
+    "columns": {},
     "label_map": {},
     "max_rejected": 0.01,
     "drop_unseen_labels": False,

@@ -65,7 +65,7 @@ def report_lines(report: Mapping[str, Any], split: str = "test") -> list[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, 90, initial_indent=" " * 7, subsequent_indent=" " * 7)
+    return textwrap.wrap(text, 80, initial_indent=" " * 7, subsequent_indent=" " * 7)
 
 
 def baseline_lines(baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -74,10 +74,12 @@ def baseline_lines(baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for name, scores in sorted(baselines.items(), key=lambda item: item[1]["gain"]):
         metric = scores["metric"]
         gain = scores["gain"]
-        size = f"{abs(gain):.3g}" if metric in _PLAIN else f"{100 * abs(gain):.1f} points"
-        side = "better than" if gain >= 0 else "worse than"
+        if metric in _PLAIN:
+            side = f"{abs(gain):.3g} {'better' if gain >= 0 else 'worse'} than"
+        else:
+            side = f"{100 * abs(gain):.1f} points {'above' if gain >= 0 else 'below'}"
         lines.append(
-            f"       {size} {side} {title(name)} ({number(metric, scores[metric])}): "
+            f"       {side} {title(name)} ({number(metric, scores[metric])}): "
             f"{verdict(scores['beyond_noise'], scores['p_value'])}"
         )
     return lines

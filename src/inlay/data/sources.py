@@ -65,10 +65,25 @@ def read_dataset(
         return build_dataset(
             found, form, read, given, split_seed=split_seed, drop_unseen_labels=drop_unseen_labels
         )
-    roles = labelled_roles(found, given)
+    return _labelled_dataset(
+        found, labelled_roles(found, given), label_map or {}, max_rejected=max_rejected,
+        split_seed=split_seed, drop_unseen_labels=drop_unseen_labels,
+    )  # fmt: skip
+
+
+def _labelled_dataset(
+    found: Found,
+    roles: Roles,
+    label_map: Mapping[str, str],
+    *,
+    max_rejected: float,
+    split_seed: int,
+    drop_unseen_labels: bool,
+) -> Dataset:
+    """Return texts with one label each, in all three splits."""
     splits, rejected, files = read_examples(found, roles)
     refuse_many_rejected(found.title, rejected, files, max_rejected=max_rejected)
-    splits, notes = settle_labels(found, roles, splits, label_map or {})
+    splits, notes = settle_labels(found, roles, splits, label_map)
     check_classes(Counter(row.label for row in splits["train"]), name=found.title)
     splits, dropped, drop_notes = drop_unseen(splits, drops=drop_unseen_labels)
     has_all = all(splits.get(split) for split in SPLITS)
@@ -83,7 +98,7 @@ def read_dataset(
         rejected=rejected,
         notes=[*notes, *drop_notes, *split_notes, *describe_leaks(leaks)],
         made_splits=not has_all,
-        label_map=dict(label_map or {}),
+        label_map=dict(label_map),
         split_seed=split_seed,
         dropped_unseen=dropped,
         leaked=leaks,

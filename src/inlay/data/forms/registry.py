@@ -162,13 +162,14 @@ def lacking(form: AbstractForm, table: Table, given: Mapping[str, str]) -> list[
 
 
 def _fits(form: AbstractForm, table: Table, given: Mapping[str, str]) -> bool:
-    if any(key not in [role.name for role in form.roles] for key in given):
+    names = [role.name for role in form.roles]
+    if any(key not in names for key in given) or not {*given.values()} <= {*table.columns}:
         return False
     if lacking(form, table, given):
         return False
     columns = match(form, table, given)
     spare = {simplify(name) for name in table.columns if name not in columns.values()}
-    names = {simplify(name) for name in table.columns}
-    if spare & _CLASS_NAMES and names & _TEXT_NAMES:
+    simple = {simplify(name) for name in table.columns}
+    if spare & _CLASS_NAMES and simple & _TEXT_NAMES:
         return False  # a text with a class beside it; what else there is is additional
     return form.fits(table, columns)
