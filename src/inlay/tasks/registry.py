@@ -11,11 +11,12 @@ from inlay.tasks.choice import MultipleChoice
 from inlay.tasks.classification import TextClassification
 from inlay.tasks.multilabel import MultiLabel
 from inlay.tasks.regression import Regression
+from inlay.tasks.similarity import Similarity
 from inlay.tasks.tagging import Tagging
 
 TASKS: dict[str, type[AbstractTask]] = {
     task.name: task
-    for task in (TextClassification, MultiLabel, Regression, Tagging, MultipleChoice)
+    for task in (TextClassification, MultiLabel, Regression, Tagging, MultipleChoice, Similarity)
 }
 """Every task by its name: the one list that a new task is added to."""
 
