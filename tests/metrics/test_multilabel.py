@@ -6,12 +6,13 @@ from sklearn import metrics as reference
 
 from inlay.errors import DataError
 from inlay.metrics.multilabel import (
+    each_label,
     hamming_loss,
     label_scores,
     macro_f1,
     micro_f1,
     subset_accuracy,
-    tune_thresholds,
+    tune_threshold,
 )
 
 
@@ -33,7 +34,7 @@ def test_metrics_equal_those_of_scikit_learn(seed):
     assert micro_f1(known, predicted) == pytest.approx(expected, abs=1e-12)
     used = known.any(axis=0) | predicted.any(axis=0)
     each = reference.precision_recall_fscore_support(known, predicted, **options)
-    for column, score in enumerate(label_scores(known, predicted)):
+    for column, score in enumerate(each_label(known, predicted)):
         found = (score.precision, score.recall, score.f1, score.support)
         assert found == pytest.approx(tuple(part[column] for part in each), abs=1e-12)
     expected = each[2][used].mean() if used.any() else 0.0
@@ -42,12 +43,18 @@ def test_metrics_equal_those_of_scikit_learn(seed):
     assert subset_accuracy(known.tolist(), predicted.tolist()) == pytest.approx(expected)
     expected = reference.hamming_loss(known, predicted)
     assert hamming_loss(known, predicted) == pytest.approx(expected)
+    assert label_scores(known, predicted) == {
+        "micro_f1": micro_f1(known, predicted),
+        "macro_f1": macro_f1(known, predicted),
+        "subset_accuracy": subset_accuracy(known, predicted),
+        "hamming_loss": hamming_loss(known, predicted),
+    }
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_no_threshold_does_better(seed):
     known, probabilities = draws(seed)
-    threshold = tune_thresholds(probabilities, known)
+    threshold = tune_threshold(probabilities, known)
     found = micro_f1(known, probabilities >= threshold)
     values = np.unique(probabilities)
     tried = [*values, *((values[1:] + values[:-1]) / 2), 2.0]
@@ -56,28 +63,32 @@ def test_no_threshold_does_better(seed):
     assert found > 0 or not known.any()
 
 
-def test_the_threshold_is_in_the_middle_of_the_highest_best_cut():
+def test_the_threshold_is_in_the_middle_of_the_best_cut_nearest_to_one_half():
     probabilities = [[0.9, 0.8], [0.3, 0.1]]
-    assert tune_thresholds(probabilities, [[1, 1], [0, 0]]) == pytest.approx(0.55)
-    assert tune_thresholds(probabilities, [[1, 1], [1, 1]]) == 0.1
-    assert tune_thresholds(probabilities, [[0, 0], [0, 0]]) == tune_thresholds([], []) == 0.5
-    # Of 1 in 1 and 2 in 4 known labels, F1 is 2/3 twice.
-    assert tune_thresholds(probabilities, [[1, 0], [0, 1]]) == pytest.approx(0.85)
+    assert tune_threshold(probabilities, [[1, 1], [0, 0]]) == pytest.approx(0.55)
+    # Below the lowest there is 0.
+    assert tune_threshold(probabilities, [[1, 1], [1, 1]]) == 0.05
+    assert tune_threshold([[0.0, 0.0]], [[1, 0]]) == 0.0
+    assert tune_threshold(probabilities, [[0, 0], [0, 0]]) == tune_threshold([], []) == 0.5
+    # F1 is 2/3 both with the first alone, from 0.85 on, and with all, from 0.05 on.
+    assert tune_threshold(probabilities, [[1, 0], [0, 1]]) == pytest.approx(0.85)
     # All alike can only be chosen together.
-    assert tune_thresholds([[0.4, 0.4]], [[1, 0]]) == 0.4
+    assert tune_threshold([[0.4, 0.4]], [[1, 0]]) == 0.2
 
 
-def test_neighbouring_floats_are_parted():
-    low = 0.5
-    high = np.nextafter(low, 1)
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+@pytest.mark.parametrize("start", [0.1, 0.3, 0.5, 0.7])
+def test_neighbouring_floats_are_parted(precision, start):
+    low = precision(start)
+    high = np.nextafter(low, precision(1))
     for values, known in (([low, high], [0, 1]), ([high, low], [1, 0])):
-        threshold = tune_thresholds([values], [known])
+        threshold = tune_threshold([values], [known])
         assert micro_f1([known], np.asarray([values]) >= threshold) == 1
 
 
 def test_edges():
     assert micro_f1([], []) == macro_f1([], []) == subset_accuracy([], []) == 0
-    assert hamming_loss([], []) == 0 and label_scores([], []) == []
+    assert hamming_loss([], []) == 0 and each_label([], []) == []
     nothing = np.zeros((3, 4), dtype=bool)
     assert micro_f1(nothing, nothing) == macro_f1(nothing, nothing) == 0
     assert subset_accuracy(nothing, nothing) == 1 and hamming_loss(nothing, nothing) == 0
@@ -91,4 +102,4 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="give two matrices of rows by labels"):
         subset_accuracy([1, 0], [1, 0])
     with pytest.raises(DataError, match="1 of 2 probabilities are not a number"):
-        tune_thresholds([[0.5, float("nan")]], [[1, 0]])
+        tune_threshold([[0.5, float("nan")]], [[1, 0]])

@@ -12,8 +12,8 @@ from inlay.metrics.classification import LabelScore
 _Bools = npt.NDArray[np.bool_]
 
 
-def label_scores(known: npt.ArrayLike, predicted: npt.ArrayLike) -> list[LabelScore]:
-    """Score each label, in the order of the columns.
+def label_scores(known: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, float]:
+    """Return `micro_f1`, `macro_f1`, `subset_accuracy` and `hamming_loss`, as the functions below.
 
     Args:
         known: Which labels each row has, `(rows, labels)`.
@@ -22,6 +22,16 @@ def label_scores(known: npt.ArrayLike, predicted: npt.ArrayLike) -> list[LabelSc
     Raises:
         ValueError: If the shapes differ or are no matrices; this holds for all functions here.
     """
+    return {
+        "micro_f1": micro_f1(known, predicted),
+        "macro_f1": macro_f1(known, predicted),
+        "subset_accuracy": subset_accuracy(known, predicted),
+        "hamming_loss": hamming_loss(known, predicted),
+    }
+
+
+def each_label(known: npt.ArrayLike, predicted: npt.ArrayLike) -> list[LabelScore]:
+    """Return the precision, recall and F1 of each label, in the order of the columns."""
     a, b = _pair(known, predicted)
     return [_score(a[:, column], b[:, column]) for column in range(a.shape[1])]
 
@@ -52,12 +62,13 @@ def hamming_loss(known: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
     return float((a != b).mean()) if a.size else 0.0
 
 
-def tune_thresholds(probabilities: npt.ArrayLike, known: npt.ArrayLike) -> float:
+def tune_threshold(probabilities: npt.ArrayLike, known: npt.ArrayLike) -> float:
     """Return the one threshold for all labels with the best micro-F1; a label is chosen from it on.
 
     Every cut between two different probabilities is tried, so no other threshold does better on
-    these rows, which must be those of validation. Of cuts that are equally good the highest is
-    taken, in the middle between the probabilities it parts. With no known label it is 0.5.
+    these rows, which must be those of validation. The threshold is in the middle between the
+    probabilities it parts; of equally good ones it is the nearest to 0.5. With no known label it
+    is 0.5.
 
     Args:
         probabilities: Of each label of each row, `(rows, labels)`.
@@ -67,7 +78,7 @@ def tune_thresholds(probabilities: npt.ArrayLike, known: npt.ArrayLike) -> float
         ValueError: If the shapes differ or are no matrices.
         DataError: If a probability is not a number.
     """
-    sure = np.asarray(probabilities, dtype=np.float64)
+    sure = np.asarray(probabilities)
     has, _ = _pair(known, np.zeros(sure.shape, dtype=bool))
     if np.isnan(sure).any():
         raise DataError(
@@ -81,13 +92,13 @@ def tune_thresholds(probabilities: npt.ArrayLike, known: npt.ArrayLike) -> float
     values, right = sure.ravel()[order], np.cumsum(has.ravel()[order])
     # A cut cannot part equal probabilities, so only the last of equal ones can end the chosen.
     ends = np.append(np.flatnonzero(values[:-1] > values[1:]), len(values) - 1)
-    best = ends[np.argmax(2 * right[ends] / (ends + 1 + positives))]
-    lowest = values[best]
-    if best + 1 == len(values):
-        return float(lowest)
-    middle = lowest + (values[best + 1] - lowest) / 2
-    # Between neighbours among the floats there is no middle.
-    return float(middle if middle > values[best + 1] else lowest)
+    f1 = 2 * right[ends] / (ends + 1 + positives)
+    best = ends[f1 == f1.max()]
+    lowest, below = values[best], np.append(values[1:], np.minimum(values[-1:], 0))[best]
+    middles = below + (lowest - below) / 2
+    # Between neighbours among the floats of the given precision there is no middle.
+    thresholds = np.where(middles > below, middles, lowest)
+    return float(thresholds[np.abs(thresholds - 0.5).argmin()])
 
 
 def _score(known: _Bools, predicted: _Bools) -> LabelScore:
