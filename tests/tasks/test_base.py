@@ -2,15 +2,11 @@
 
 import torch
 
-from inlay.tasks.base import Batch, Encoded, Prediction
+from inlay.tasks.base import Batch, Encoded
 
 
 def test_length_counts_tokens():
     assert Encoded({"input_ids": [2, 9, 8, 3], "token_type_ids": [0, 0, 1, 1]}, 1).length == 4
-
-
-def test_confidence_is_the_probability_of_the_chosen_label():
-    assert Prediction("b", {"a": 0.25, "b": 0.75}).confidence == 0.75
 
 
 def test_a_batch_moves_as_a_whole():

@@ -113,5 +113,5 @@ def test_a_placement_that_matches_nothing(ready):
 
 
 def test_unknown_task(ready):
-    with pytest.raises(ConfigError, match=r"no task 'regression'; there are text-classification"):
-        ready(task="regression")
+    with pytest.raises(ConfigError, match=r"no task 'regretion'; there are text-classification"):
+        ready(task="regretion")

@@ -9,11 +9,14 @@ from inlay.data.folders import (
     TABLE_ENDINGS,
     find_class_folders,
     find_split_files,
+    find_text_files,
+    is_text_file,
     read_class_folder,
     stem_of,
     table_ending,
 )
 from inlay.data.hub import find_builtin, is_hub_name, list_builtin, read_hub
+from inlay.data.passages import read_passages
 from inlay.data.table import Table
 from inlay.errors import DataError, did_you_mean
 
@@ -55,6 +58,10 @@ def find_tables(source: str | Path) -> Found:
     path = Path(source).expanduser()
     if path.is_file():
         name = path.name
+        if is_text_file(path):
+            name_only = stem_of(path).removesuffix(".txt")
+            table = read_passages(path, name=name)
+            return Found(name=name_only, title=name, tables={"train": [table]})
         return Found(name=stem_of(path), title=name, tables={"train": [read_table(path, name)]})
     if path.is_dir():
         return _read_folder(path)
@@ -114,6 +121,13 @@ def _read_folder(folder: Path) -> Found:
         if spare:
             notes.append(f"files that name no split left out: {', '.join(spare)}.")
         return Found(name=folder.name, title=folder.name, tables=tables, notes=notes)
+    texts = find_text_files(folder)
+    if texts:
+        passages = {
+            split: [read_passages(path, name=path.name) for path in paths]
+            for split, paths in texts.items()
+        }
+        return Found(name=folder.name, title=folder.name, tables=passages)
     classes = find_class_folders(folder)
     if not classes:
         raise DataError(

@@ -47,6 +47,26 @@ def stem_of(path: Path) -> str:
     return name[: -len(ending)] if ending else path.stem
 
 
+def is_text_file(path: Path) -> bool:
+    """Tell whether a file holds running text, by its ending."""
+    return path.name.lower().removesuffix(".gz").endswith(".txt")
+
+
+def find_text_files(folder: Path) -> dict[str, list[Path]]:
+    """Return the text files of each split: `train.txt`, `validation.txt.gz`.
+
+    Args:
+        folder: The folder; without a file for train there are none.
+    """
+    splits: dict[str, list[Path]] = {}
+    for path in sorted(item for item in folder.iterdir() if item.is_file() and is_text_file(item)):
+        stem = path.name.lower().removesuffix(".gz").removesuffix(".txt")
+        split = split_of(stem)
+        if split:
+            splits.setdefault(split, []).append(path)
+    return splits if "train" in splits else {}
+
+
 def find_split_files(folder: Path) -> dict[str, list[Path]]:
     """Return the files of each split in a folder, an empty dictionary if it has no table.
 

@@ -72,11 +72,10 @@ class Training:
     task: AbstractTask
     model: nn.Module
     entry: Entry
-    head: nn.Module
+    head: nn.Module | None
     tokenizer: Any
     train: Sequence[Encoded]
     validation: Sequence[Encoded]
-    validation_targets: Tensor
     row_name: Callable[[int], str]
     optimizer: Optimizer
     schedule: LambdaLR
@@ -315,10 +314,10 @@ def _evaluate(
         training.task, training.model, training.head, training.validation, training.tokenizer,
         autocast=training.autocast,
     )  # fmt: skip
-    if not bool(torch.isfinite(scores).all()):
+    if not all(bool(torch.isfinite(own).all()) for own in scores):
         what = "a score on validation is not finite after"
         raise TrainingError(_not_a_number(training, progress, what))
-    metrics = training.task.metrics(scores, training.validation_targets)
+    metrics = training.task.metrics(scores, training.validation)
     progress.num_evaluations += 1
     is_best = metrics[training.task.better] > progress.best_score
     if is_best:

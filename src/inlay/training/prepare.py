@@ -1,7 +1,7 @@
 """Build what a training needs: rows as token ids, the base with its adapter, the optimiser."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -18,7 +18,7 @@ from inlay.data.rows import Dataset, Example
 from inlay.errors import BaseError
 from inlay.evaluation.predictor import output_width
 from inlay.methods.presets import Preset
-from inlay.store.bases import Base, load_base, resolve_base
+from inlay.store.bases import Base, base_kind, load_base, resolve_base
 from inlay.tasks.base import AbstractTask, Encoded
 from inlay.tasks.registry import task_for
 from inlay.training.checkpoint import Checkpoints, random_state, restore_random_state
@@ -79,12 +79,14 @@ def prepare(
         config.precision, trains_base=updates_base, device=accelerator.device
     )
     base = resolve_base(config.base)
-    model, tokenizer = _load(base, numerics)
+    task = task_for(config.task, dataset, base_kind=base_kind(base))
+    model, tokenizer = _load(base, numerics, task.needs)
     model.to(accelerator.device)
     torch.manual_seed(config.seed)
-    task = task_for(config.task, dataset)
     adapters = attach(model)
-    head = task.build_head(output_width(adapters.sites)).to(accelerator.device)
+    head = task.build_head(output_width(adapters.sites))
+    if head is not None:
+        head.to(accelerator.device)
     entry = _add(adapters, config, preset, dataset.name, head)
     max_length = _max_length(config, tokenizer, model)
     encoded = {
@@ -92,12 +94,10 @@ def prepare(
         for split, rows in dataset.splits.items()
     }
     optimizer, schedule = _optimizer(config, entry, num_rows=len(encoded["train"]))
-    train = dataset.splits["train"]
     training = Training(
         config=config, task=task, model=model, entry=entry, head=head, tokenizer=tokenizer,
         train=encoded["train"], validation=encoded["validation"],
-        validation_targets=torch.tensor([row.target for row in encoded["validation"]]),
-        row_name=lambda row: f"{train[row].file}:{train[row].line}",
+        row_name=_row_namer(dataset.splits["train"], encoded["train"]),
         optimizer=optimizer, schedule=schedule, accelerator=accelerator,
         trains_base=updates_base, autocast=numerics.autocast, checkpoints=checkpoints,
         reporter=reporter, stop=stop, run=run,
@@ -109,9 +109,19 @@ def prepare(
     )  # fmt: skip
 
 
-def _load(base: Base, numerics: Numerics) -> tuple[Any, Any]:
+def _row_namer(rows: Sequence[Example], encoded: Sequence[Encoded]) -> Callable[[int], str]:
+    """Return what names the file and line that an encoded row is from."""
+
+    def name(number: int) -> str:
+        row = rows[encoded[number].row]
+        return f"{row.file}:{row.line}"
+
+    return name
+
+
+def _load(base: Base, numerics: Numerics, needs: str) -> tuple[Any, Any]:
     model, tokenizer = load_base(
-        base, dtype=numerics.stored, attn_implementation=numerics.attention
+        base, dtype=numerics.stored, needs=needs, attn_implementation=numerics.attention
     )
     if tokenizer is None:
         raise BaseError(f"{base.id!r} has no tokenizer, so it cannot read text.")
@@ -119,7 +129,7 @@ def _load(base: Base, numerics: Numerics) -> tuple[Any, Any]:
 
 
 def _add(
-    adapters: Adapters, config: TrainConfig, preset: Preset, name: str, head: nn.Module
+    adapters: Adapters, config: TrainConfig, preset: Preset, name: str, head: nn.Module | None
 ) -> Entry:
     """Place a fresh adapter and make it the only thing that is trained."""
     entry = adapters.add(

@@ -1,7 +1,7 @@
 """`train` and `resume`: from data to a trained, measured, reloadable adapter."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
@@ -11,20 +11,22 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from inlay.adapters.entry import Entry
-from inlay.data.rows import Dataset
+from inlay.data.forms.base import Given
+from inlay.data.rows import Dataset, Example
 from inlay.data.sources import read_dataset
 from inlay.errors import RunError
-from inlay.evaluation.predictor import Predictor, Text, load_predictor
+from inlay.evaluation.answering import answer_rows
+from inlay.evaluation.predictor import Predictor, load_predictor
 from inlay.evaluation.records import PREDICTIONS_FILE, Record, mistakes, to_jsonl
 from inlay.evaluation.report import report_on, report_on_baselines
 from inlay.evaluation.scoring import score_rows
 from inlay.store.atomic import write_atomically
 from inlay.store.save import save
-from inlay.tasks.base import AbstractTask, Prediction
+from inlay.tasks.base import AbstractGenerativeTask, AbstractPrediction, AbstractTask, Encoded
 from inlay.training.checkpoint import Checkpoints, Snapshot
 from inlay.training.claim import Claim
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
-from inlay.training.defaults import with_defaults
+from inlay.training.defaults import with_defaults, with_steps_for_few_rows
 from inlay.training.interrupt import stop_on_signals
 from inlay.training.loop import Progress, fit, steps_of
 from inlay.training.prepare import Prepared, estimate_seconds, prepare
@@ -67,11 +69,11 @@ class Run:
         """The settings, all resolved."""
         return RunFolder(self.folder).read_config().config
 
-    def predict(self, texts: list[Text]) -> list[Prediction]:
-        """Answer texts or pairs; the base is loaded at the first call."""
+    def predict(self, inputs: Sequence[Given]) -> list[Any]:
+        """Answer raw inputs, see `Predictor.predict`; the base is loaded at the first call."""
         if self._predictor is None:
             self._predictor = load_predictor(self.folder)
-        return self._predictor.predict(texts)
+        return self._predictor.predict(inputs)
 
     def errors(self, number: int = 20) -> list[Record]:
         """Return the most confidently wrong test rows."""
@@ -141,8 +143,8 @@ def read_data(config: TrainConfig) -> Dataset:
 def data_options(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that say how the data are read."""
     names = (
-        "text_column", "pair_column", "label_column", "label_map", "max_rejected", "split_seed",
-        "drop_unseen_labels",
+        "task", "text_column", "pair_column", "label_column", "columns", "label_map",
+        "max_rejected", "split_seed", "drop_unseen_labels", "few_shot",
     )  # fmt: skip
     return {name: getattr(config, name) for name in names}
 
@@ -151,8 +153,9 @@ def _run(
     resolved: ResolvedConfig, reporter: Reporter, *, force: bool, folder: RunFolder | None
 ) -> Run:
     resolved, preset = with_defaults(resolved)
+    dataset = read_data(resolved.config)
+    resolved = with_steps_for_few_rows(resolved, len(dataset.splits["train"]))
     config = resolved.config
-    dataset = read_data(config)
     accelerator = Accelerator()
     is_main = accelerator.is_main_process
     if not is_main:
@@ -280,30 +283,50 @@ def _base_size(prepared: Prepared, entry: Entry) -> int:
 def _finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Progress) -> None:
     """Calibrate, measure on test, save, check, and write the metrics last of all."""
     training = prepared.training
-    test = dataset.splits["test"]
-    training.reporter.on_note("measuring on test, against two baselines and in a fresh process")
+    rows, test = dataset.splits["validation"], dataset.splits["test"]
+    training.reporter.on_note("measuring on test, against baselines and in a fresh process")
     validation = _scores(prepared, "validation")
-    task = prepared.task.calibrated(validation, training.validation_targets)
-    predictions = task.decode(_scores(prepared, "test"))
-    report = report_on(test, predictions)
+    task = prepared.task.calibrated(validation, prepared.encoded["validation"])
+    predictions = _answers(prepared, task, test, prepared.encoded["test"])
+    report = report_on(task, test, predictions)
     card = _card(prepared, dataset, task, report)
     adapter = folder.path / ADAPTER_FOLDER
     save(training.model, prepared.name, adapter, card=card)
-    few = prepared.encoded["test"][:ROWS]
+    few = [row for row in prepared.encoded["test"] if row.row < ROWS]
     scores = score_rows(
         task, training.model, training.head, few, training.tokenizer, autocast=training.autocast
     )
-    labels = [prediction.label for prediction in task.decode(scores)]
+    own = _answers(prepared, task, test[:ROWS], few)
     results = {
-        "validation": report_on(dataset.splits["validation"], task.decode(validation)),
+        "validation": _validation_report(prepared, task, rows, validation),
         "test": report,
-        "baselines": report_on_baselines(dataset.splits["train"], test, predictions),
-        "reload_check": check_reload(adapter, test[:ROWS], scores, labels),
+        "baselines": report_on_baselines(task, dataset.splits["train"], test, predictions),
+        "reload_check": check_reload(adapter, test[:ROWS], scores, [p.answer for p in own]),
     }
-    write_atomically(folder.path / PREDICTIONS_FILE, to_jsonl(test, predictions))
+    write_atomically(folder.path / PREDICTIONS_FILE, to_jsonl(task, test, predictions))
     metrics = _facts(prepared, dataset, progress) | results | {"run": str(folder.path)}
     folder.write_json(METRICS_FILE, metrics)
     training.checkpoints.clear()
+
+
+def _answers(
+    prepared: Prepared, task: AbstractTask, rows: Sequence[Example], encoded: Sequence[Encoded]
+) -> list[AbstractPrediction]:
+    training = prepared.training
+    return answer_rows(
+        task, training.model, training.head, encoded, rows, training.tokenizer,
+        autocast=training.autocast,
+    )  # fmt: skip
+
+
+def _validation_report(
+    prepared: Prepared, task: AbstractTask, rows: Sequence[Example], kept: list[torch.Tensor]
+) -> dict[str, Any]:
+    """Report on validation; where answers are written token by token, only what scores tell."""
+    encoded = prepared.encoded["validation"]
+    if isinstance(task, AbstractGenerativeTask):
+        return {"metric": task.better, **task.metrics(kept, encoded), "n": len(rows)}
+    return report_on(task, rows, task.decode(kept, encoded, rows))
 
 
 def _card(
@@ -330,6 +353,7 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
     config, entry = prepared.training.config, prepared.training.entry
     return {
         "task": prepared.task.name,
+        "headline": dataclasses.asdict(prepared.task.headline),
         "data": dataset.name,
         "base": prepared.base.id,
         "method": config.method,
@@ -351,7 +375,7 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
     }
 
 
-def _scores(prepared: Prepared, split: str) -> torch.Tensor:
+def _scores(prepared: Prepared, split: str) -> list[torch.Tensor]:
     training = prepared.training
     return score_rows(
         prepared.task, training.model, training.head, prepared.encoded[split],

@@ -4,7 +4,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from inlay.data.rows import Example
-from inlay.evaluation.baselines import majority, words_and_regression
+from inlay.tasks.baselines import majority, words_and_regression
 from tests import tiny
 
 
