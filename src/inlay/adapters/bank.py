@@ -14,7 +14,8 @@ from inlay.adapters.merge import Merged
 from inlay.adapters.running import Running
 from inlay.adapters.summary import summary_of
 from inlay.adapters.swap import WeightSwap
-from inlay.compose.nodes import Composition, Stack, names_in
+from inlay.compose.nodes import Composition, names_in
+from inlay.compose.stack import Stack
 from inlay.errors import AdapterError, CompositionError, SiteError, did_you_mean
 from inlay.methods.base import (
     AbstractAdapterLayer,
