@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from inlay.adapters.attach import attach as attach
     from inlay.adapters.attach import detach as detach
     from inlay.adapters.bank import Adapters as Adapters
+    from inlay.adapters.repeating import repeat as repeat
     from inlay.compose.average import Average as Average
     from inlay.compose.fuse import Fuse as Fuse
     from inlay.compose.parallel import Parallel as Parallel
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from inlay.methods.conv import ConvAdapter as ConvAdapter
     from inlay.methods.ends import EmbeddingAdapter as EmbeddingAdapter
     from inlay.methods.ends import OutputAdapter as OutputAdapter
+    from inlay.methods.fusion import Fusion as Fusion
+    from inlay.methods.gate import Gate as Gate
     from inlay.methods.lora import LoRA as LoRA
     from inlay.sites.probe import probe as probe
     from inlay.sites.sitemap import Site as Site
@@ -47,6 +50,8 @@ _HOMES = {
     "EmbeddingAdapter": "inlay.methods.ends",
     "Full": "inlay.methods.comparators",
     "Fuse": "inlay.compose.fuse",
+    "Fusion": "inlay.methods.fusion",
+    "Gate": "inlay.methods.gate",
     "Head": "inlay.methods.comparators",
     "LoRA": "inlay.methods.lora",
     "OutputAdapter": "inlay.methods.ends",
@@ -67,6 +72,7 @@ _HOMES = {
     "load_predictor": "inlay.evaluation.predictor",
     "parse_composition": "inlay.compose.text",
     "probe": "inlay.sites.probe",
+    "repeat": "inlay.adapters.repeating",
     "resume": "inlay.training.train",
     "save": "inlay.store.save",
     "train": "inlay.training.train",
