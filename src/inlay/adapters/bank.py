@@ -20,18 +20,16 @@ from inlay.adapters.summary import summary_of
 from inlay.adapters.swap import WeightSwap
 from inlay.compose.fuse import Fuse
 from inlay.compose.nodes import AbstractNode, Composition, names_in
+from inlay.compose.plan import combiners_in
 from inlay.compose.route import Route
 from inlay.compose.simplify import simplify
 from inlay.compose.stack import Stack
 from inlay.errors import AdapterError, CompositionError, did_you_mean
-from inlay.methods.base import AbstractMethod, AbstractSiteMethod, AbstractWeightMethod
+from inlay.methods.base import AbstractMethod, AbstractSiteMethod
 from inlay.methods.combining import AbstractCombineMethod
-from inlay.methods.fusion import Fusion
-from inlay.methods.gate import Gate
-from inlay.methods.parse import parse_method
 from inlay.sites.heads import own_heads
 from inlay.sites.hooks import SiteHooks
-from inlay.sites.placement import Layers, make_placement
+from inlay.sites.placement import Layers
 from inlay.sites.sitemap import SiteMap
 
 
@@ -123,22 +121,9 @@ class Adapters(nn.Module):
             ConfigError: If the method is not known or a setting is not allowed.
         """
         self._check_name(name)
-        default_at = ""
-        if isinstance(method, str):
-            preset = parse_method(method)
-            method, default_at = preset.method, preset.at
-        if isinstance(method, AbstractSiteMethod):
-            placement = make_placement(at or default_at or method.default_at, layers, submodel)
-            entry = self._maker.placed(name, method, placement, head, copy_heads=copy_heads)
-        elif isinstance(method, AbstractWeightMethod):
-            if at is not None or layers != "all" or submodel:
-                raise AdapterError(
-                    f"method {method.name!r} trains weights of the base, so at, layers and "
-                    "submodel have no effect; leave them out."
-                )
-            entry = self._maker.comparator(name, method, head, copy_heads=copy_heads)
-        else:
-            raise AdapterError(f"{method!r} is no method; see `inlay.methods.parse.METHODS`.")
+        entry = self._maker.adapter(
+            name, method, at=at, layers=layers, submodel=submodel, head=head, copy_heads=copy_heads
+        )
         return self._keep(name, entry)
 
     def add_combiner(
@@ -167,12 +152,6 @@ class Adapters(nn.Module):
         node = simplify(resolved(composition, self.entry))
         if not isinstance(node, Fuse | Route):
             raise CompositionError(f"{composition!r} learns nothing; give Fuse(...) or Route(...).")
-        if method is None:
-            method = Fusion() if isinstance(node, Fuse) else Gate()
-        if isinstance(method, Fusion) != isinstance(node, Fuse):
-            raise CompositionError(
-                f"{node!r} cannot learn by {method!r}; Fuse takes Fusion(...), Route Gate(...)."
-            )
         self._check_name(node.key)
         check(
             activated(node), self.entry, {**self._combinations, node.key: node},
@@ -191,21 +170,25 @@ class Adapters(nn.Module):
             CompositionError: If it is part of a composition that is active, or of a learned one.
         """
         entry = self.entry(name)
-        over = [key for key, node in self._combinations.items() if name in names_in(node)]
+        over = [
+            key
+            for key, node in self._combinations.items()
+            if name in names_in(node) or entry.combines in combiners_in(node)[1:]
+        ]
         if over:
             raise CompositionError(
                 f"the learned combination {over[0]!r} is over {name!r}; remove that first."
             )
         if self._merged.name == name:
             self.unmerge()
-        active = self._running.active
-        if name in (*active.names, *(node.key for node in active.combinations)):
-            if self.active not in (name, entry.combines):
-                raise CompositionError(
-                    f"{name!r} is part of {self.active!r}, which is active; "
-                    "use another composition first."
-                )
-            self.use(None)
+        for active in {self._running.for_all, self._running.active}:
+            if name in (*active.names, *(node.key for node in active.combinations)):
+                if active.composition not in (name, entry.combines) or self._running.thread.active:
+                    raise CompositionError(
+                        f"{name!r} is part of {active.composition!r}, which is active; "
+                        "use another composition first."
+                    )
+                self.use(None)
         del self._entries[self._keys.pop(name)]
         self._combinations.pop(name, None)
         self._training_names = tuple(n for n in self._training_names if n != name)

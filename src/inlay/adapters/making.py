@@ -12,10 +12,13 @@ from inlay.adapters.base_weights import copy_weights
 from inlay.adapters.entry import Entry, build_combiners, build_layers
 from inlay.compose.fuse import Fuse
 from inlay.compose.route import Route
-from inlay.errors import SiteError
-from inlay.methods.base import AbstractSiteMethod, AbstractWeightMethod
+from inlay.errors import AdapterError, CompositionError, SiteError
+from inlay.methods.base import AbstractMethod, AbstractSiteMethod, AbstractWeightMethod
 from inlay.methods.combining import AbstractCombineMethod
-from inlay.sites.placement import Placement
+from inlay.methods.fusion import Fusion
+from inlay.methods.gate import Gate
+from inlay.methods.parse import parse_method
+from inlay.sites.placement import Layers, Placement, make_placement
 from inlay.sites.sitemap import Site, SiteMap
 
 
@@ -42,7 +45,41 @@ class Maker:
         self.model, self.adapters, self.sites = model, adapters, sites
         self.own_heads, self.originals = tuple(own_heads), originals
 
-    def placed(
+    def adapter(
+        self,
+        name: str,
+        method: AbstractMethod | str,
+        *,
+        at: str | Sequence[str] | None,
+        layers: Layers,
+        submodel: str | None,
+        head: nn.Module | None,
+        copy_heads: bool,
+    ) -> Entry:
+        """Build an adapter from what `Adapters.add` takes.
+
+        Raises:
+            AdapterError: If it is no method, or a place is given to one that has none.
+            SiteError: If the placement matches nothing or the method cannot act there.
+            ConfigError: If the method is not known or a setting is not allowed.
+        """
+        default_at = ""
+        if isinstance(method, str):
+            preset = parse_method(method)
+            method, default_at = preset.method, preset.at
+        if isinstance(method, AbstractSiteMethod):
+            placement = make_placement(at or default_at or method.default_at, layers, submodel)
+            return self._placed(name, method, placement, head, copy_heads=copy_heads)
+        if isinstance(method, AbstractWeightMethod):
+            if at is not None or layers != "all" or submodel:
+                raise AdapterError(
+                    f"method {method.name!r} trains weights of the base, so at, layers and "
+                    "submodel have no effect; leave them out."
+                )
+            return self._comparator(name, method, head, copy_heads=copy_heads)
+        raise AdapterError(f"{method!r} is no method; see `inlay.methods.parse.METHODS`.")
+
+    def _placed(
         self,
         name: str,
         method: AbstractSiteMethod,
@@ -60,7 +97,7 @@ class Maker:
             own_heads=self._copied_heads() if copy_heads else {},
         )  # fmt: skip
 
-    def comparator(
+    def _comparator(
         self, name: str, method: AbstractWeightMethod, head: nn.Module | None, *, copy_heads: bool
     ) -> Entry:
         """Build an adapter that is a copy of weights of the base."""
@@ -74,13 +111,24 @@ class Maker:
     def combination(
         self,
         node: Fuse | Route,
-        method: AbstractCombineMethod,
+        method: AbstractCombineMethod | None,
         children: Sequence[Entry],
         head: nn.Module | None,
         *,
         copy_heads: bool,
     ) -> Entry:
-        """Build the learned weights of a combination, at every site where a child acts."""
+        """Build the learned weights of a combination, at every site where a child acts.
+
+        Raises:
+            CompositionError: If the combination cannot learn by this method.
+            ConfigError: If the method cannot act at one of the sites.
+        """
+        if method is None:
+            method = Fusion() if isinstance(node, Fuse) else Gate()
+        if not isinstance(method, Fusion if isinstance(node, Fuse) else Gate):
+            raise CompositionError(
+                f"{node!r} cannot learn by {method!r}; Fuse takes Fusion(...), Route Gate(...)."
+            )
         used = {site for child in children for site in child.layers}
         chosen = tuple(site for site in self.sites if site.name in used)
         combiners = build_combiners(method, chosen, len(node.children))

@@ -1,7 +1,7 @@
 """Run a program, a composition for one kind of row, on the tensors of one site."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -16,6 +16,9 @@ from inlay.compose.route import Route
 from inlay.compose.stack import Stack
 from inlay.errors import AdapterError
 from inlay.methods.base import AbstractAdapterLayer, add
+from inlay.methods.combining import Combined
+from inlay.methods.fusion import FusionLayer
+from inlay.ops.fusion import LowRankUpdates
 from inlay.sites.reading import Read
 
 
@@ -110,11 +113,34 @@ class SitePass:
         if layer is None:
             return x
         exact = torch.promote_types(x.dtype, torch.float32)
+        if isinstance(layer, FusionLayer):
+            combined = self.fused(layer, node.children, x)
+            if combined is not None:
+                self.around.note(node.key, self.site, combined.weights, combined.loss)
+                return add(x, combined.update)
         before = x.to(exact)
         updates = [self.run(child, x).to(exact) - before for child in node.children]
         combined = layer(before, torch.stack(updates), self.mask_of(x))
         self.around.note(node.key, self.site, combined.weights, combined.loss)
         return add(x, combined.update)
+
+    def fused(self, layer: FusionLayer, children: Sequence[Program], x: Tensor) -> Combined | None:
+        """Fuse without computing the updates, if each child is one adapter of low rank."""
+        layers = [self.layer(name) if isinstance(name, str) else None for name in children]
+        forms = [None if found is None else found.low_rank() for found in layers]
+        hidden, ups, biases, sources = [], [], [], []
+        for found, form in zip(layers, forms, strict=True):
+            if found is None or form is None:
+                return None
+            hidden.append(form.reduce(self.inputs(found, x)))
+            ups.append(form.up)
+            biases.append(torch.zeros_like(form.up[:, 0]) if form.bias is None else form.bias)
+            sources += [*found.parameters()]
+        updates = LowRankUpdates(
+            torch.cat(hidden, dim=-1), torch.cat(ups, dim=-1), torch.stack(biases),
+            tuple(up.shape[1] for up in ups),
+        )  # fmt: skip
+        return layer.forward_low_rank(x, updates, tuple(sources))
 
     def mask_for(self, layer: AbstractAdapterLayer, x: Tensor) -> Tensor | None:
         """Return the padding mask for a layer that looks at neighbours."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
@@ -73,6 +73,19 @@ class AbstractWeightMethod(AbstractMethod):
         """
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """An update `up @ reduce(inputs) + bias`, which need not be computed to be combined."""
+
+    reduce: Callable[[Tensor], Tensor]
+    """Turns what the layer reads into `(..., rank)`."""
+    up: Tensor
+    """`(width, rank)`"""
+    bias: Tensor | None = None
+    """`(width,)`"""
+
+
 class AbstractAdapterLayer(nn.Module, ABC):
     """The trainable part of an adapter at one site."""
 
@@ -81,6 +94,10 @@ class AbstractAdapterLayer(nn.Module, ABC):
 
     sees_neighbours: ClassVar[bool] = False
     """Whether a position's output depends on other positions, so that padding must be known."""
+
+    def low_rank(self) -> "LowRank | None":
+        """Return the update in two factors, or `None` if it has no such form now."""
+        return None
 
     @abstractmethod
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from inlay.methods.base import (
     AbstractAdapterLayer,
     AbstractSiteMethod,
     Input,
+    LowRank,
     Place,
     add,
     check_at_least,
@@ -172,6 +173,18 @@ class BottleneckLayer(AbstractAdapterLayer):
         hidden = self.norm_before(inputs.to(self.up.weight.dtype))
         update = self.dropout(self.norm_after(self.up(self.down(hidden)))) * self.scale
         return add(outputs, update)
+
+    @override
+    def low_rank(self) -> LowRank | None:
+        dropped = self.training and self.dropout.p > 0
+        if dropped or not isinstance(self.norm_after, nn.Identity):
+            return None
+        scale = self.scale
+        return LowRank(
+            lambda inputs: self.down(self.norm_before(inputs.to(self.up.weight.dtype))),
+            self.up.weight * (scale if isinstance(scale, float) else scale.unsqueeze(-1)),
+            self.up.bias * scale,
+        )
 
 
 def _scale(scaling: float | Scaling, width: int) -> nn.Parameter | float:

@@ -5,12 +5,14 @@ from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from typing_extensions import override
 
 from inlay.errors import ConfigError
 from inlay.methods.base import (
     AbstractAdapterLayer,
     AbstractSiteMethod,
+    LowRank,
     Place,
     add,
     check_at_least,
@@ -77,6 +79,13 @@ class LoRALayer(AbstractAdapterLayer):
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
         update = low_rank(self.dropout(inputs), self.a, self.b, self.scale)
         return add(outputs, update)
+
+    @override
+    def low_rank(self) -> LowRank:
+        return LowRank(
+            lambda inputs: linear(self.dropout(inputs).to(self.a.dtype), self.a),
+            self.b * self.scale,
+        )
 
     def weight_update(self) -> Tensor:
         """Return what a merge adds to the map's weight, `(out_width, in_width)`."""
