@@ -4,11 +4,13 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, TypeVar, final
 
 from torch import Tensor, nn
 
 from inlay.errors import ConfigError, did_you_mean
+
+M = TypeVar("M", bound="AbstractMethod")
 
 Input = Literal["x", "r", "x+r", "norm(x+r)", "in"]
 """What a method reads at a site: the sublayer's output `x`, the residual stream `r`, the base's
@@ -116,7 +118,7 @@ def add(outputs: Tensor, update: Tensor) -> Tensor:
     return outputs + update.to(outputs.dtype)
 
 
-def from_settings(cls: type[AbstractMethod], settings: Mapping[str, Any]) -> AbstractMethod:
+def from_settings(cls: type[M], settings: Mapping[str, Any]) -> M:
     """Build a method from plain settings.
 
     Raises:
