@@ -1,10 +1,14 @@
 """Rows are taken apart and put back in order."""
 
+import pytest
 import torch
 
-from inlay import Parallel, Rows
+import inlay
+from inlay import Parallel, Rows, Stack
+from inlay.adapters import rows as rows_module
 from inlay.adapters.rows import RowGroups, picked
 from inlay.compose.plan import make_plan
+from tests.contracts import tiny
 
 CPU = torch.device("cpu")
 
@@ -26,3 +30,111 @@ def test_rows_of_a_calls_arguments():
     assert found[1]["n"] == 3
     assert len(found[2]) == 2
     assert found[3] is None
+
+
+KINDS = {
+    "lora": (inlay.LoRA(rank=3, alpha=7), "q, up"),
+    "bottleneck": (inlay.Bottleneck(inner_width=5, hidden_layers=2), "attention, ffn"),
+    "channel": (inlay.Bottleneck(inner_width=5, scaling="channel", input="x+r"), "ffn"),
+    "learned": (inlay.Bottleneck(inner_width=5, scaling="learned", input="r"), "ffn"),
+    "own norms": (inlay.Bottleneck(inner_width=5, norm_before=True), "ffn"),
+}
+ORDERS = {
+    "sorted": "aabbccdd",
+    "mixed": "dbacabdc",
+    "uneven": "aaabdcaa",
+    "with gaps": "ab.cd.a.",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_grouped_pass_equals_the_loop(kind, order, monkeypatch):
+    """The fast path against one program after the other, outputs and gradients."""
+    method, at = KINDS[kind]
+    model = tiny.encoder().double()
+    adapters = inlay.attach(model)
+    for seed, name in enumerate("abcd"):
+        own = inlay.LoRA(rank=2) if name == "d" else method  # one is of another shape
+        tiny.stir(adapters.add(name, own, at="q, up" if name == "d" else at), seed=seed)
+        adapters.entry(name).requires_grad_(True)
+    rows = Rows(*[None if name == "." else name for name in ORDERS[order]])
+    weights = torch.randn(8, 6, 24, dtype=torch.float64)
+    calls = []
+
+    def run():
+        adapters.zero_grad()
+        with adapters.using(rows):
+            output = model(**tiny.batch(8, 6)).last_hidden_state
+            (output * weights).sum().backward()
+            with torch.no_grad():
+                twice = [model(**tiny.batch(8, 6)).last_hidden_state for _ in range(2)]
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in adapters.parameters()]
+        return [output, *twice, *grads]
+
+    real = rows_module.RowGroups.stacked
+    monkeypatch.setattr(
+        rows_module.RowGroups, "stacked", lambda *args: calls.append(args) or real(*args)
+    )
+    fast = run()
+    assert bool(calls) == (kind != "own norms")
+    monkeypatch.setattr(rows_module, "grouped_form", lambda site, program: None)
+    for one, two in zip(fast, run(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
+
+
+def test_stacked_weights_follow_every_change(tmp_path):
+    model = tiny.encoder()
+    adapters = inlay.attach(model)
+    for seed, name in enumerate("abc"):
+        tiny.stir(adapters.add(name, "lora"), seed=seed)
+    inputs = tiny.batch(2)
+    adapters.use(Rows("a", "b"))
+    groups = adapters._running.active.rows(torch.empty(2))
+    before = tiny.hidden(model, inputs)
+    stacks = dict(groups.stacks)
+    assert stacks
+
+    def changed(change):
+        change()
+        fast = tiny.hidden(model, inputs)
+        with adapters.using(Stack("a")):
+            alone = tiny.hidden(model, inputs)
+        torch.testing.assert_close(fast[0], alone[0], atol=1e-5, rtol=1e-4)
+        return fast
+
+    weight = adapters.entry("a").layer_at("0.attention.q").b
+    assert torch.equal(changed(lambda: None), before)
+    assert not torch.allclose(changed(lambda: weight.data.mul_(4)), before)
+    with torch.no_grad():
+        assert torch.equal(changed(lambda: weight.div_(4)), before)
+    assert all(groups.stacks[key] is stack for key, stack in stacks.items()), "stacked once"
+    moved = changed(lambda: setattr(weight, "data", weight.data.clone() * 2))
+    assert not torch.allclose(moved, before)
+    with adapters.using(Rows("c", "a")):
+        tiny.hidden(model, inputs)
+    assert torch.equal(changed(lambda: None), moved), "another stack had taken it over"
+    with torch.inference_mode():
+        model(**inputs)
+    adapters.train("a")
+    model(**inputs).last_hidden_state.sum().backward()
+    optimizer = torch.optim.SGD(adapters.entry("a").parameters(), lr=0.1)
+    optimizer.step()
+    adapters.use(Rows("a", "b"))
+    changed(lambda: None)
+    inlay.save(model, "a", tmp_path / "a")
+    assert inlay.load(model, tmp_path / "a", name="again") == "again"
+
+
+def test_adapters_in_different_modes_do_not_share_a_pass():
+    model = tiny.encoder().double()
+    adapters = inlay.attach(model)
+    for seed, name in enumerate("ab"):
+        tiny.stir(adapters.add(name, inlay.LoRA(dropout=0.9)), seed=seed)
+    inputs = tiny.batch(2)
+    adapters.use(Rows("a", "b"))
+    before = tiny.hidden(model, inputs)
+    adapters.entry("b").train()
+    after = tiny.hidden(model, inputs)
+    torch.testing.assert_close(after[0], before[0])
+    assert not torch.allclose(after[1], before[1]), "only the one in training drops channels"

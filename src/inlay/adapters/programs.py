@@ -128,19 +128,18 @@ class SitePass:
         """Fuse without computing the updates, if each child is one adapter of low rank."""
         layers = [self.layer(name) if isinstance(name, str) else None for name in children]
         forms = [None if found is None else found.low_rank() for found in layers]
-        hidden, ups, biases, sources = [], [], [], []
+        hidden, ups, biases = [], [], []
         for found, form in zip(layers, forms, strict=True):
             if found is None or form is None:
                 return None
             hidden.append(form.reduce(self.inputs(found, x)))
             ups.append(form.up)
             biases.append(torch.zeros_like(form.up[:, 0]) if form.bias is None else form.bias)
-            sources += [*found.parameters()]
         updates = LowRankUpdates(
             torch.cat(hidden, dim=-1), torch.cat(ups, dim=-1), torch.stack(biases),
             tuple(up.shape[1] for up in ups),
         )  # fmt: skip
-        return layer.forward_low_rank(x, updates, tuple(sources))
+        return layer.forward_low_rank(x, updates)
 
     def mask_for(self, layer: AbstractAdapterLayer, x: Tensor) -> Tensor | None:
         """Return the padding mask for a layer that looks at neighbours."""

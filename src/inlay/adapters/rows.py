@@ -1,6 +1,7 @@
 """Send different rows of a batch through different programs, and put them back in order."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -8,6 +9,33 @@ from torch import Tensor
 
 from inlay.adapters.programs import SitePass
 from inlay.compose.plan import Plan, Program
+from inlay.methods.base import Grouped
+from inlay.ops.grouped import Slots
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that run together at one site."""
+
+    programs: tuple[Program, ...]
+    """One program, or several adapters of one kind that run in one grouped pass."""
+    index: Tensor
+    """Their rows, program after program."""
+    slots: Slots
+    """Rows of each program."""
+    is_busy: bool
+    """Whether anything acts on these rows."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the rows run at one site."""
+
+    parts: tuple[Part, ...]
+    back: Tensor | None
+    """Puts the parts' rows, one part after the other, in order; `None` if they are."""
 
 
 @final
@@ -24,14 +52,76 @@ class RowGroups:
     """
 
     def __init__(self, plan: Plan, leading: int, device: torch.device) -> None:
-        found = plan.groups(leading)
-        order = torch.tensor([row for rows in found.values() for row in rows])
-        self.index = {program: torch.tensor(rows, device=device) for program, rows in found.items()}
-        self.back = torch.argsort(order).to(device)
+        self.index = {
+            program: torch.tensor(rows, device=device)
+            for program, rows in plan.groups(leading).items()
+        }
+        self.back = torch.argsort(torch.cat(list(self.index.values())))
+        self.layouts: dict[str, Layout] = {}
+        self.stacks: dict[tuple[str, tuple[Program, ...]], tuple[Tensor, ...]] = {}
 
     def joined(self, parts: Sequence[Tensor]) -> Tensor:
         """Put what each group gave, in the order of `index`, back into the order of the rows."""
         return torch.cat(list(parts)).index_select(0, self.back)
+
+    def layout(self, site: SitePass, acting: Callable[[Program], bool]) -> Layout:
+        """Return how the rows run at a site, worked out the first time."""
+        if site.site not in self.layouts:
+            self.layouts[site.site] = self._made_layout(site, acting)
+        return self.layouts[site.site]
+
+    def stacked(self, site: str, part: Part, forms: Sequence[Grouped]) -> tuple[Tensor, ...]:
+        """Return the weights of adapters stacked; without gradient, once for many passes."""
+        several = list(zip(*(form.weights for form in forms), strict=True))
+        if torch.is_grad_enabled():
+            return tuple(torch.stack(weights) for weights in several)
+        kept = self.stacks.get((site, part.programs))
+        if kept is None or not all(map(_is_stack_of, kept, several)):
+            with torch.inference_mode(mode=False), torch.no_grad():
+                kept = tuple(map(_stack_of_views, several))
+            self.stacks[site, part.programs] = kept
+        return kept
+
+    def _made_layout(self, site: SitePass, acting: Callable[[Program], bool]) -> Layout:
+        together: dict[Hashable, list[Program]] = {}
+        for program in self.index:
+            form = grouped_form(site, program)
+            key = program if form is None else ("grouped", form.key)
+            together.setdefault(key if acting(program) else None, []).append(program)
+        parts = tuple(
+            Part(
+                tuple(programs),
+                torch.cat([self.index[program] for program in programs]),
+                Slots(tuple(len(self.index[program]) for program in programs)),
+                key is not None,
+            )
+            for key, programs in together.items()
+        )
+        order = torch.cat([part.index for part in parts])
+        in_order = torch.equal(order, torch.arange(len(order), device=order.device))
+        return Layout(parts, None if in_order else torch.argsort(order))
+
+
+def _stack_of_views(weights: Sequence[Tensor]) -> Tensor:
+    """Stack weights and let each be a view of its place, so that no change of one is missed."""
+    stack = torch.stack([weight.detach() for weight in weights])
+    for weight, place in zip(weights, stack, strict=True):
+        weight.data = place
+    return stack
+
+
+def _is_stack_of(stack: Tensor, weights: Sequence[Tensor]) -> bool:
+    """Tell whether these weights, in this order, are views of the stack."""
+    start, step = stack.data_ptr(), stack.stride(0) * stack.element_size()
+    return len(stack) == len(weights) and all(
+        weight.data_ptr() == start + place * step for place, weight in enumerate(weights)
+    )
+
+
+def grouped_form(site: SitePass, program: Program) -> Grouped | None:
+    """Return how the one layer of a program runs in a grouped pass, if it can."""
+    layer = site.layer(program) if isinstance(program, str) else None
+    return None if layer is None else layer.grouped()
 
 
 def act_on_rows(site: SitePass, groups: RowGroups, acting: Callable[[Program], bool]) -> Tensor:
@@ -42,17 +132,35 @@ def act_on_rows(site: SitePass, groups: RowGroups, acting: Callable[[Program], b
         groups: The rows of each program.
         acting: Tells whether a program does anything at this site.
     """
-    busy = {program for program in groups.index if acting(program)}
-    if not busy:
+    layout = groups.layout(site, acting)
+    if not any(part.is_busy for part in layout.parts):
         return site.start
-    parts = []
-    for program, index in groups.index.items():
-        if program in busy:
-            part = site.rows(index)
-            parts.append(part.run(program, part.start))
-        else:
-            parts.append(site.start.index_select(0, index))
-    return groups.joined(parts)
+    outputs = []
+    for part in layout.parts:
+        whole = layout.back is None and len(layout.parts) == 1
+        if not part.is_busy:
+            outputs.append(site.start.index_select(0, part.index))
+            continue
+        rows = site if whole else site.rows(part.index)
+        outputs.append(_run_part(rows, groups, part))
+    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    return joined if layout.back is None else joined.index_select(0, layout.back)
+
+
+def _run_part(rows: SitePass, groups: RowGroups, part: Part) -> Tensor:
+    if len(part.programs) == 1:
+        return rows.run(part.programs[0], rows.start)
+    first = rows.layer(str(part.programs[0]))
+    forms = [form for program in part.programs if (form := grouped_form(rows, program))]
+    if first is None or len({form.key for form in forms}) > 1:  # one was set to another mode
+        every = torch.arange(len(rows.start), device=rows.start.device)
+        singles = torch.split(every, list(part.slots.counts))
+        pieces = [rows.rows(index) for index in singles]
+        return torch.cat(
+            [piece.run(p, piece.start) for piece, p in zip(pieces, part.programs, strict=True)]
+        )
+    stacked = groups.stacked(rows.site, part, forms)
+    return forms[0].run(stacked, part.slots, rows.inputs(first, rows.start), rows.start)
 
 
 def picked(value: Any, index: Tensor, leading: int) -> Any:

@@ -2,13 +2,14 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar, final
 
 from torch import Tensor, nn
 
 from inlay.errors import ConfigError, did_you_mean
+from inlay.ops.grouped import Slots
 
 M = TypeVar("M", bound="AbstractMethod")
 
@@ -88,6 +89,19 @@ class LowRank:
     """`(width,)`"""
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """How a layer runs in one pass with others of its kind, each on rows of its own."""
+
+    key: Hashable
+    """Layers with equal keys can run together."""
+    weights: tuple[Tensor, ...]
+    """What differs between them; stacked, they are the first argument of `run`."""
+    run: Callable[[tuple[Tensor, ...], Slots, Tensor, Tensor], Tensor]
+    """Returns the new outputs from stacked weights, slots, inputs and outputs of all rows."""
+
+
 class AbstractAdapterLayer(nn.Module, ABC):
     """The trainable part of an adapter at one site."""
 
@@ -99,6 +113,10 @@ class AbstractAdapterLayer(nn.Module, ABC):
 
     def low_rank(self) -> "LowRank | None":
         """Return the update in two factors, or `None` if it has no such form now."""
+        return None
+
+    def grouped(self) -> Grouped | None:
+        """Return how the layer runs together with others, or `None` if it cannot."""
         return None
 
     @abstractmethod

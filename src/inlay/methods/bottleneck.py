@@ -14,6 +14,7 @@ from inlay.methods.activation import ACTIVATIONS
 from inlay.methods.base import (
     AbstractAdapterLayer,
     AbstractSiteMethod,
+    Grouped,
     Input,
     LowRank,
     Place,
@@ -22,6 +23,7 @@ from inlay.methods.base import (
     check_choice,
     check_fraction,
 )
+from inlay.ops.grouped import Slots, grouped_linear
 
 Init = Literal["zero", "houlsby", "bert"]
 Scaling = Literal["learned", "channel"]
@@ -185,6 +187,40 @@ class BottleneckLayer(AbstractAdapterLayer):
             self.up.weight * (scale if isinstance(scale, float) else scale.unsqueeze(-1)),
             self.up.bias * scale,
         )
+
+    @override
+    def grouped(self) -> Grouped | None:
+        if any(isinstance(norm, nn.LayerNorm) for norm in (self.norm_before, self.norm_after)):
+            return None
+        linears = [m for m in (*self.down, self.up) if isinstance(m, nn.Linear)]
+        weights = [tensor for linear in linears for tensor in (linear.weight, linear.bias)]
+        fixed: float | None = None
+        if isinstance(self.scale, float):
+            fixed = self.scale
+        else:
+            weights.append(self.scale)
+        key = (
+            BottleneckLayer, self.reads, type(self.down[1]), fixed, self.dropout.p, self.training,
+            self.up.weight.dtype, *(weight.shape for weight in weights),
+        )  # fmt: skip
+        return Grouped(key, tuple(weights), self._run_grouped)
+
+    def _run_grouped(
+        self, weights: tuple[Tensor, ...], slots: Slots, inputs: Tensor, outputs: Tensor
+    ) -> Tensor:
+        hidden = inputs.to(weights[0].dtype)
+        place = 0
+        for module in (*self.down, self.up):
+            if isinstance(module, nn.Linear):
+                hidden = grouped_linear(hidden, weights[place], weights[place + 1], slots)
+                place += 2
+            else:
+                hidden = module(hidden)
+        scale: float | Tensor = self.scale
+        if not isinstance(scale, float):
+            scale = slots.of_rows(weights[place])
+            scale = scale.view(len(scale), *[1] * (hidden.ndim - 2), -1)
+        return add(outputs, self.dropout(hidden) * scale)
 
 
 def _scale(scaling: float | Scaling, width: int) -> nn.Parameter | float:

@@ -11,7 +11,6 @@ from inlay.errors import ConfigError
 from inlay.methods.base import Place, check_at_least
 from inlay.methods.combining import AbstractCombineMethod, AbstractCombiner, Combined
 from inlay.ops.fusion import (
-    FoldedFusion,
     FusionWeights,
     LowRankUpdates,
     fold,
@@ -19,7 +18,6 @@ from inlay.ops.fusion import (
     fuse_folded,
     fuse_low_rank,
 )
-from inlay.ops.stamp import Stamp
 
 
 @final
@@ -69,7 +67,6 @@ class FusionLayer(AbstractCombiner):
         self.value = nn.Linear(width, width, bias=False)
         with torch.no_grad():
             self.value.weight.copy_(torch.eye(width) + torch.randn(width, width) * 1e-6)
-        self._folded: tuple[Stamp, FoldedFusion] | None = None
 
     @property
     def weights(self) -> FusionWeights:
@@ -81,25 +78,19 @@ class FusionLayer(AbstractCombiner):
         dtype = self.query.weight.dtype
         return Combined(*fuse(x.to(dtype), updates.to(dtype), self.weights, self.temperature))
 
-    def forward_low_rank(
-        self, x: Tensor, updates: LowRankUpdates, sources: tuple[Tensor, ...]
-    ) -> Combined:
+    def forward_low_rank(self, x: Tensor, updates: LowRankUpdates) -> Combined:
         """Combine updates that are known in two factors, without computing them.
 
         Args:
             x: The site's output before the adapters, `(..., width)`.
             updates: The factors, in the precision of the matrices.
-            sources: The weights that `updates.up` and `updates.bias` were made from; while they
-                and the matrices stay as they are, passes without gradient share one folding.
         """
         x = x.to(self.query.weight.dtype)
-        if torch.is_grad_enabled():
+        if x[..., 0].numel() <= sum(updates.ranks):
             return Combined(*fuse_low_rank(x, updates, self.weights, self.temperature))
-        sources = (*sources, *self.weights)
-        if self._folded is None or not self._folded[0].holds_for(sources):
-            folded = fold(updates.up, updates.bias, updates.ranks, self.weights)
-            self._folded = Stamp(sources), folded
-        return Combined(*fuse_folded(x, updates.hidden, self._folded[1], self.temperature))
+        # Folding costs as much as the square matrices on as many tokens as there are ranks.
+        folded = fold(updates.up, updates.bias, updates.ranks, self.weights)
+        return Combined(*fuse_folded(x, updates.hidden, folded, self.temperature))
 
     @override
     def penalty(self) -> Tensor:

@@ -109,10 +109,10 @@ def combine_method_from_settings(settings: Mapping[str, Any]) -> AbstractCombine
 
 
 def _named(settings: Mapping[str, Any], known: Mapping[str, type[M]]) -> type[M]:
-    name = str(settings.get("method"))
-    if name not in known:
+    name = settings.get("method")
+    if not isinstance(name, str) or name not in known:
         raise ConfigError(
-            f"no method {name!r}; there are {', '.join(known)}.{did_you_mean(name, known)}"
+            f"no method {name!r}; there are {', '.join(known)}.{did_you_mean(str(name), known)}"
         )
     return known[name]
 

@@ -63,3 +63,16 @@ def fuse(
         values = [value @ update[token] for update in updates]
         rows.append((weights.unsqueeze(-1) * torch.stack(values)).sum(0))
     return torch.stack(rows)
+
+
+def grouped_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, counts: tuple[int, ...]
+) -> Tensor:
+    """Return `W_s x + b_s` row by row; arguments as in `inlay.ops.grouped`."""
+    rows, start = [], 0
+    for slot, count in enumerate(counts):
+        for row in x[start : start + count]:
+            result = row @ weight[slot].T
+            rows.append(result if bias is None else result + bias[slot])
+        start += count
+    return torch.stack(rows)

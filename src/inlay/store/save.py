@@ -61,12 +61,6 @@ def save(
             f"{folder} is not empty and holds no saved adapter; choose another folder."
         )
     tensors = {key: value.detach().cpu().contiguous() for key, value in entry.tensors().items()}
-    placement = None
-    if entry.placement is not None:
-        placement = PlacementRecord(
-            at=entry.placement.at, layers=entry.placement.layers,
-            submodel=entry.placement.submodel, sites=list(entry.layers),
-        )  # fmt: skip
     with adapters.original_weights():
         mark = fingerprint(model, adapters.sites)
     config = getattr(model, "config", None)
@@ -76,7 +70,7 @@ def save(
         library_version=version("inlay"),
         name=name,
         method=entry.method.settings(),
-        placement=placement,
+        placement=_placement(entry),
         base=BaseRecord(
             id=getattr(config, "_name_or_path", None) or None,
             revision=getattr(config, "_commit_hash", None),
@@ -97,6 +91,15 @@ def save(
         plain = manifest.model_dump(exclude=left_out)
         text = json.dumps(plain, indent=2, ensure_ascii=False)
         (temporary / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _placement(entry: Entry) -> PlacementRecord | None:
+    if entry.placement is None:
+        return None
+    return PlacementRecord(
+        at=entry.placement.at, layers=entry.placement.layers, submodel=entry.placement.submodel,
+        sites=list(entry.layers),
+    )  # fmt: skip
 
 
 def _combines(adapters: Adapters, entry: Entry) -> CombinesRecord | None:
