@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers as hf
 
 import inlay
 from inlay import Average, Fuse, Parallel, Route, Rows, Stack
@@ -253,6 +254,52 @@ def test_generating_under_a_parallel_by_repeating():
         with model.adapters.using(child):
             alone = model.generate(**inputs, max_new_tokens=4, do_sample=False)
         assert torch.equal(together[2 * number : 2 * number + 2], alone)
+
+
+def test_an_encoder_decoder_generates_row_by_row():
+    """`generate` calls the encoder by itself, so its rows are told by the composition alone."""
+    torch.manual_seed(3)
+    config = hf.T5Config(
+        d_model=24, d_ff=40, num_layers=2, num_heads=4, d_kv=6, vocab_size=97,
+        decoder_start_token_id=0, eos_token_id=96, pad_token_id=0,
+    )  # fmt: skip
+    model = tiny.perturbed(hf.T5ForConditionalGeneration(config)).double()
+    adapted(model, inlay.LoRA(rank=3, alpha=7), "q, v, up")
+    inputs = tiny.batch(3, 6)
+    how = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "output_logits": True,
+           "return_dict_in_generate": True}  # fmt: skip
+    children = ("a", None, Stack("b", FUSE))
+    with model.adapters.using(Rows(*children)):
+        together = torch.stack(model.generate(**inputs, **how).logits)
+    for row, child in enumerate(children):
+        with model.adapters.using(child):
+            alone = torch.stack(model.generate(**row_of(inputs, row), **how).logits)
+        torch.testing.assert_close(together[:, row : row + 1], alone, **EXACT)
+    with (
+        model.adapters.using(Parallel("a", "b")),
+        pytest.raises(CompositionError, match="Repeat the batch yourself"),
+    ):
+        model.generate(**inputs, **how)
+
+
+def test_two_batches_in_one_call_have_no_rows():
+    model = FAMILIES["clip"].build()
+    inlay.attach(model).add("a", inlay.LoRA(rank=2), at="q")
+    inputs = example_inputs(model)
+    inputs["pixel_values"] = torch.cat([inputs["pixel_values"]] * 2)
+    for composition in (Rows("a", None), Parallel("a", None)):
+        with pytest.raises(CompositionError, match="'pixel_values' is 4 x 3 x 32 x 32"):
+            run(model, composition, inputs)
+
+
+def test_training_in_a_stack_over_a_parallel():
+    model = adapted(tiny.encoder().double(), inlay.LoRA(rank=3, alpha=7), "q, v")
+    model.adapters.train(Stack("a", Parallel("b", "c")))
+    assert model.adapters.in_training == ("a", "b", "c")
+    model(**tiny.batch()).last_hidden_state.sum().backward()
+    for name in ("a", "b", "c"):
+        layer = next(iter(model.adapters.entry(name).layers.values()))
+        assert all(p.grad is not None for p in layer.parameters())
 
 
 @pytest.mark.parametrize("kind", [*ANY, "rows", "parallel"])

@@ -45,7 +45,9 @@ def test_every_form_of_an_argument():
 
 
 def test_a_tensor_of_another_size_is_refused():
-    with pytest.raises(CompositionError, match="2 rows of the batch, but 'pixel_values' is 5 x 3"):
+    with pytest.raises(
+        CompositionError, match="the 2 rows of the batch, but 'pixel_values' is 5 x 3"
+    ):
         repeated(pixel_values=torch.ones(5, 3))
     with pytest.raises(CompositionError, match="'an argument' is 6 x 3"):
         repeated(args=(torch.ones(6, 3),))

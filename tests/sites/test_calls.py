@@ -12,7 +12,7 @@ from inlay.sites.calls import CallHook, EndHook, PassState
 
 
 class Noting:
-    def __init__(self, copies=1):
+    def __init__(self, copies=0):
         self.number, self.noted = copies, None
 
     def copies(self):
@@ -62,8 +62,19 @@ def test_repeated_rows_go_on_with_their_cache():
         hook(nn.Identity(), (torch.ones(3, 1),), {"past_key_values": cache})
     with pytest.raises(CompositionError, match="was not filled under this Parallel"):
         hook(nn.Identity(), (torch.ones(2, 1),), {"past_key_values": Cache(3)})
-    with pytest.raises(CompositionError, match="the model was given no tensor"):
+    with pytest.raises(CompositionError, match="is about rows, but the model was given no tensor"):
         hook(nn.Identity(), (), {})
+
+
+def test_rows_without_copies_are_only_checked():
+    actor = Noting(copies=1)
+    hook = CallHook(actor, PassState())
+    ids = torch.ones(2, 3)
+    args, kwargs = hook(nn.Identity(), (ids,), {"past_key_values": Cache(4)})
+    assert args[0] is ids
+    assert isinstance(kwargs["past_key_values"], Cache)
+    with pytest.raises(CompositionError, match="the 2 rows of the batch, but 'pixels' is 4 x 3"):
+        hook(nn.Identity(), (ids,), {"pixels": torch.ones(4, 3)})
 
 
 def test_a_copy_starts_empty():

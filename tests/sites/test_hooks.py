@@ -27,7 +27,7 @@ class Double:
         return torch.zeros(1)
 
     def copies(self):
-        return 1
+        return 0
 
     def note_call(self, mask, *, rows, has_cache):
         self.mask, self.rows = mask, rows

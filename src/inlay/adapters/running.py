@@ -163,8 +163,12 @@ class Running:
         return answer_rows(plan, find, args, kwargs, output)
 
     def copies(self) -> int:
-        """Tell how often the batch of a forward pass that starts is to be repeated."""
-        return len(self.active.plan.copies)
+        """Tell how often the batch of a forward pass that starts is to be repeated.
+
+        0 if any number of rows will do, as they all run through one program.
+        """
+        plan = self.active.plan
+        return 0 if plan.only else len(plan.copies)
 
     def note_call(self, mask: Tensor | None, *, rows: int | None, has_cache: bool) -> None:
         """Remember the forward pass that starts in this thread.

@@ -50,7 +50,7 @@ def repeat_batch(
         args: Positional arguments of the call.
         kwargs: Its named arguments.
         rows: Rows of the batch before.
-        copies: How often the batch shall be there.
+        copies: How often the batch shall be there; with 1 the sizes are only checked.
         grown: Whether the call continues one whose batch was repeated, so that a tensor may have
             all rows already.
 
@@ -83,11 +83,12 @@ def _repeated_tensor(value: Tensor, name: str, *, rows: int, copies: int, grown:
     size = len(value) if value.ndim else 1
     if name == "position_ids" and value.ndim == 3 and value.shape[1] == rows:
         return value.repeat(1, copies, 1)  # one plane for each axis of a picture
-    if size == rows:
+    if size == rows and copies > 1:
         return value.repeat(copies, *[1] * (value.ndim - 1)) if value.ndim else value
-    if size == 1 or value.ndim == 1 or (grown and size == rows * copies):
+    if size in (1, rows) or value.ndim == 1 or (grown and size == rows * copies):
         return value
     raise CompositionError(
-        f"Parallel repeats the {rows} rows of the batch, but {name or 'an argument'!r} is "
-        f"{' x '.join(map(str, value.shape))}; give one entry for each row."
+        f"the active composition is about the {rows} rows of the batch, but "
+        f"{name or 'an argument'!r} is {' x '.join(map(str, value.shape))}; give one entry for "
+        "each row."
     )

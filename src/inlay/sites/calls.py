@@ -28,7 +28,10 @@ class Actor(Protocol):
         """Return what the active adapter's own head gives, or `None` for the base's `output`."""
 
     def copies(self) -> int:
-        """Tell how often the batch of a forward pass that starts is to be repeated."""
+        """Tell how often the batch of a forward pass that starts is to be repeated.
+
+        0 if rows do not matter; 1 if each argument must have one entry for each row.
+        """
 
     def note_call(self, mask: Tensor | None, *, rows: int | None, has_cache: bool) -> None:
         """Take note of a forward pass that starts.
@@ -72,14 +75,14 @@ class CallHook:
         has_cache = bool(length()) if callable(length) else cache is not None
         rows = batch_rows(getattr(module, "main_input_name", "input_ids"), args, kwargs)
         copies = actor.copies()
-        if copies > 1:
+        if copies:
             args, kwargs, rows = self.repeated(args, kwargs, rows, copies, has_cache=has_cache)
         mask = kwargs.get("attention_mask")
         if not isinstance(mask, Tensor) and len(args) > 1 and isinstance(args[1], Tensor):
             mask = args[1]
         is_padding = isinstance(mask, Tensor) and mask.ndim == 2
         actor.note_call(mask if is_padding else None, rows=rows, has_cache=has_cache)
-        return (args, kwargs) if copies > 1 else None
+        return (args, kwargs) if copies else None
 
     def repeated(
         self,
@@ -92,9 +95,11 @@ class CallHook:
     ) -> tuple[tuple[Any, ...], dict[str, Any], int]:
         """Repeat the batch, unless it continues one that was repeated and has all rows."""
         if rows is None:
-            raise CompositionError("Parallel repeats the batch, but the model was given no tensor.")
+            raise CompositionError(
+                "the active composition is about rows, but the model was given no tensor."
+            )
         known = self.state.repeated
-        if not has_cache:
+        if not has_cache or copies == 1:
             args, kwargs = repeat_batch(args, kwargs, rows=rows, copies=copies, grown=False)
             return args, kwargs, rows * copies
         total = known.get(cache_in(kwargs))
