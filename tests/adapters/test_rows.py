@@ -4,9 +4,10 @@ import pytest
 import torch
 
 import inlay
-from inlay import Parallel, Rows, Stack
+from inlay import Parallel, Rows
 from inlay.adapters import rows as rows_module
 from inlay.adapters.rows import RowGroups, picked
+from inlay.adapters.stacks import Stacks
 from inlay.compose.plan import make_plan
 from tests.contracts import tiny
 
@@ -72,58 +73,13 @@ def test_the_grouped_pass_equals_the_loop(kind, order, monkeypatch):
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in adapters.parameters()]
         return [output, *twice, *grads]
 
-    real = rows_module.RowGroups.stacked
-    monkeypatch.setattr(
-        rows_module.RowGroups, "stacked", lambda *args: calls.append(args) or real(*args)
-    )
+    real = Stacks.of
+    monkeypatch.setattr(Stacks, "of", lambda *args: calls.append(args) or real(*args))
     fast = run()
     assert bool(calls) == (kind != "own norms")
     monkeypatch.setattr(rows_module, "grouped_form", lambda site, program: None)
     for one, two in zip(fast, run(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
-
-
-def test_stacked_weights_follow_every_change(tmp_path):
-    model = tiny.encoder()
-    adapters = inlay.attach(model)
-    for seed, name in enumerate("abc"):
-        tiny.stir(adapters.add(name, "lora"), seed=seed)
-    inputs = tiny.batch(2)
-    adapters.use(Rows("a", "b"))
-    groups = adapters._running.active.rows(torch.empty(2))
-    before = tiny.hidden(model, inputs)
-    stacks = dict(groups.stacks)
-    assert stacks
-
-    def changed(change):
-        change()
-        fast = tiny.hidden(model, inputs)
-        with adapters.using(Stack("a")):
-            alone = tiny.hidden(model, inputs)
-        torch.testing.assert_close(fast[0], alone[0], atol=1e-5, rtol=1e-4)
-        return fast
-
-    weight = adapters.entry("a").layer_at("0.attention.q").b
-    assert torch.equal(changed(lambda: None), before)
-    assert not torch.allclose(changed(lambda: weight.data.mul_(4)), before)
-    with torch.no_grad():
-        assert torch.equal(changed(lambda: weight.div_(4)), before)
-    assert all(groups.stacks[key] is stack for key, stack in stacks.items()), "stacked once"
-    moved = changed(lambda: setattr(weight, "data", weight.data.clone() * 2))
-    assert not torch.allclose(moved, before)
-    with adapters.using(Rows("c", "a")):
-        tiny.hidden(model, inputs)
-    assert torch.equal(changed(lambda: None), moved), "another stack had taken it over"
-    with torch.inference_mode():
-        model(**inputs)
-    adapters.train("a")
-    model(**inputs).last_hidden_state.sum().backward()
-    optimizer = torch.optim.SGD(adapters.entry("a").parameters(), lr=0.1)
-    optimizer.step()
-    adapters.use(Rows("a", "b"))
-    changed(lambda: None)
-    inlay.save(model, "a", tmp_path / "a")
-    assert inlay.load(model, tmp_path / "a", name="again") == "again"
 
 
 def test_adapters_in_different_modes_do_not_share_a_pass():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from inlay.adapters.programs import SitePass
+from inlay.adapters.stacks import Stacks
 from inlay.compose.plan import Plan, Program
 from inlay.methods.base import Grouped
 from inlay.ops.grouped import Slots
@@ -58,7 +59,6 @@ class RowGroups:
         }
         self.back = torch.argsort(torch.cat(list(self.index.values())))
         self.layouts: dict[str, Layout] = {}
-        self.stacks: dict[tuple[str, tuple[Program, ...]], tuple[Tensor, ...]] = {}
 
     def joined(self, parts: Sequence[Tensor]) -> Tensor:
         """Put what each group gave, in the order of `index`, back into the order of the rows."""
@@ -69,18 +69,6 @@ class RowGroups:
         if site.site not in self.layouts:
             self.layouts[site.site] = self._made_layout(site, acting)
         return self.layouts[site.site]
-
-    def stacked(self, site: str, part: Part, forms: Sequence[Grouped]) -> tuple[Tensor, ...]:
-        """Return the weights of adapters stacked; without gradient, once for many passes."""
-        several = list(zip(*(form.weights for form in forms), strict=True))
-        if torch.is_grad_enabled():
-            return tuple(torch.stack(weights) for weights in several)
-        kept = self.stacks.get((site, part.programs))
-        if kept is None or not all(map(_is_stack_of, kept, several)):
-            with torch.inference_mode(mode=False), torch.no_grad():
-                kept = tuple(map(_stack_of_views, several))
-            self.stacks[site, part.programs] = kept
-        return kept
 
     def _made_layout(self, site: SitePass, acting: Callable[[Program], bool]) -> Layout:
         together: dict[Hashable, list[Program]] = {}
@@ -102,34 +90,21 @@ class RowGroups:
         return Layout(parts, None if in_order else torch.argsort(order))
 
 
-def _stack_of_views(weights: Sequence[Tensor]) -> Tensor:
-    """Stack weights and let each be a view of its place, so that no change of one is missed."""
-    stack = torch.stack([weight.detach() for weight in weights])
-    for weight, place in zip(weights, stack, strict=True):
-        weight.data = place
-    return stack
-
-
-def _is_stack_of(stack: Tensor, weights: Sequence[Tensor]) -> bool:
-    """Tell whether these weights, in this order, are views of the stack."""
-    start, step = stack.data_ptr(), stack.stride(0) * stack.element_size()
-    return len(stack) == len(weights) and all(
-        weight.data_ptr() == start + place * step for place, weight in enumerate(weights)
-    )
-
-
 def grouped_form(site: SitePass, program: Program) -> Grouped | None:
     """Return how the one layer of a program runs in a grouped pass, if it can."""
     layer = site.layer(program) if isinstance(program, str) else None
     return None if layer is None else layer.grouped()
 
 
-def act_on_rows(site: SitePass, groups: RowGroups, acting: Callable[[Program], bool]) -> Tensor:
+def act_on_rows(
+    site: SitePass, groups: RowGroups, stacks: Stacks, acting: Callable[[Program], bool]
+) -> Tensor:
     """Run each group of rows through its program at one site.
 
     Args:
         site: The site, for all rows.
         groups: The rows of each program.
+        stacks: Keeps the weights of grouped passes.
         acting: Tells whether a program does anything at this site.
     """
     layout = groups.layout(site, acting)
@@ -142,12 +117,12 @@ def act_on_rows(site: SitePass, groups: RowGroups, acting: Callable[[Program], b
             outputs.append(site.start.index_select(0, part.index))
             continue
         rows = site if whole else site.rows(part.index)
-        outputs.append(_run_part(rows, groups, part))
+        outputs.append(_run_part(rows, part, stacks))
     joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return joined if layout.back is None else joined.index_select(0, layout.back)
 
 
-def _run_part(rows: SitePass, groups: RowGroups, part: Part) -> Tensor:
+def _run_part(rows: SitePass, part: Part, stacks: Stacks) -> Tensor:
     if len(part.programs) == 1:
         return rows.run(part.programs[0], rows.start)
     first = rows.layer(str(part.programs[0]))
@@ -159,7 +134,7 @@ def _run_part(rows: SitePass, groups: RowGroups, part: Part) -> Tensor:
         return torch.cat(
             [piece.run(p, piece.start) for piece, p in zip(pieces, part.programs, strict=True)]
         )
-    stacked = groups.stacked(rows.site, part, forms)
+    stacked = stacks.of(rows.site, forms)
     return forms[0].run(stacked, part.slots, rows.inputs(first, rows.start), rows.start)
 
 

@@ -13,6 +13,7 @@ from inlay.adapters.entry import Entry, reads_stream
 from inlay.adapters.heads import answer, answer_rows, heads_of, own_head_finder
 from inlay.adapters.programs import Around, SitePass
 from inlay.adapters.rows import RowGroups, act_on_rows
+from inlay.adapters.stacks import Stacks
 from inlay.compose.fuse import Fuse
 from inlay.compose.nodes import Composition, names_in
 from inlay.compose.plan import Plan, combiners_in, make_plan
@@ -91,6 +92,7 @@ class Running:
         self.merged = merged
         self.for_all = activated(None)
         self.thread = _ThreadState()
+        self.stacks = Stacks()
 
     @property
     def active(self) -> Active:
@@ -140,6 +142,7 @@ class Running:
         return act_on_rows(
             one,
             active.rows(x),
+            self.stacks,
             lambda program: any(self.acts(name, site) for name in names_in(program)),
         )
 
