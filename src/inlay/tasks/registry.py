@@ -9,6 +9,7 @@ from inlay.errors import ConfigError, FormatError
 from inlay.tasks.base import AbstractTask
 from inlay.tasks.choice import MultipleChoice
 from inlay.tasks.classification import TextClassification
+from inlay.tasks.joint import Joint
 from inlay.tasks.multilabel import MultiLabel
 from inlay.tasks.regression import Regression
 from inlay.tasks.similarity import Similarity
@@ -16,7 +17,15 @@ from inlay.tasks.tagging import Tagging
 
 TASKS: dict[str, type[AbstractTask]] = {
     task.name: task
-    for task in (TextClassification, MultiLabel, Regression, Tagging, MultipleChoice, Similarity)
+    for task in (
+        TextClassification,
+        MultiLabel,
+        Regression,
+        Tagging,
+        MultipleChoice,
+        Similarity,
+        Joint,
+    )
 }
 """Every task by its name: the one list that a new task is added to."""
 
