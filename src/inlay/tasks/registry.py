@@ -10,10 +10,12 @@ from inlay.tasks.base import AbstractTask
 from inlay.tasks.choice import MultipleChoice
 from inlay.tasks.classification import TextClassification
 from inlay.tasks.multilabel import MultiLabel
+from inlay.tasks.question_answering import QuestionAnswering
 from inlay.tasks.regression import Regression
 
 TASKS: dict[str, type[AbstractTask]] = {
-    task.name: task for task in (TextClassification, MultiLabel, Regression, MultipleChoice)
+    task.name: task
+    for task in (TextClassification, MultiLabel, Regression, MultipleChoice, QuestionAnswering)
 }
 """Every task by its name: the one list that a new task is added to."""
 

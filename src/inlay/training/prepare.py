@@ -200,6 +200,11 @@ def _truncation_notes(
     max_length: int,
 ) -> list[str]:
     """Say how much text is cut off; only rows that fill the length can have been cut."""
+    own = {
+        split: task.reading_notes(rows, max_length=max_length) for split, rows in encoded.items()
+    }
+    if any(notes is not None for notes in own.values()):
+        return [f"{split}: {note}" for split, notes in own.items() for note in notes or ()]
     full: list[Example] = []
     total = rows = 0
     for split, examples in dataset.splits.items():
