@@ -67,11 +67,12 @@ def find_text_files(folder: Path) -> dict[str, list[Path]]:
     return splits if "train" in splits else {}
 
 
-def find_split_files(folder: Path) -> dict[str, list[Path]]:
+def find_split_files(folder: Path, *, needs_train: bool = True) -> dict[str, list[Path]]:
     """Return the files of each split in a folder, an empty dictionary if it has no table.
 
     Args:
-        folder: The folder; a single file in it, whatever its name, is all rows ("train").
+        folder: The folder; a single file in it that names no split is all rows ("train").
+        needs_train: Whether files without one for train are refused.
 
     Raises:
         DataError: If two files claim one split, or files are there but no train split.
@@ -87,7 +88,7 @@ def find_split_files(folder: Path) -> dict[str, list[Path]]:
             splits.setdefault(split, []).append(path)
     if not splits and len(files) == 1:
         return {"train": files}
-    if "train" not in splits:
+    if "train" not in splits and (needs_train or not splits):
         raise DataError(
             f"{folder.name} has no train split. It has: {_list(files)}. Name the files train, "
             "validation and test, or give one of them."
