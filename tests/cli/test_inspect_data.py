@@ -22,7 +22,8 @@ def asked(monkeypatch):
 def test_options_are_passed_on_and_the_code_returned(call, asked, tmp_path):
     code, _, _ = call(
         "inspect", "reviews.csv", "--task", "text-classification", "--text-column", "review",
-        "--map-label", "Good=good", "--label-map", "Bad=bad", "--max-rejected", "5%", "--out", tmp_path, "--json",
+        "--map-label", "Good=good", "--label-map", "Bad=bad", "--max-rejected", "5%",
+        "--out", tmp_path, "--json",
     )  # fmt: skip
     assert code == 3
     assert asked == [

@@ -1,7 +1,8 @@
 from inlay.cli.results import baseline_lines, finished_text, points, report_lines, verdict
 
 REPORT = {
-    "metric": "accuracy", "accuracy": 0.792, "accuracy_ci": [0.754, 0.826], "macro_f1": 0.748, "n": 500,
+    "metric": "accuracy", "accuracy": 0.792, "accuracy_ci": [0.754, 0.826],
+    "macro_f1": 0.748, "n": 500,
     "calibration_error": 0.031, "weakest_label": "mixed", "weakest_f1": 0.58,
     "weakest_taken_for": "bad",
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """Comparing runs on the same rows."""
 
+import dataclasses
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from inlay.data.rows import Example
 from inlay.errors import RunError
 from inlay.evaluation.compare import compare
 from inlay.evaluation.records import to_jsonl
+from inlay.metrics.headline import Headline
 from inlay.metrics.significance import mcnemar
 from inlay.tasks.classification import Prediction, TextClassification
 
@@ -15,7 +17,7 @@ TASK = TextClassification(labels=("a", "b", "c"))
 LABELS = ["a", "b", "a", "b", "c"] * 12
 
 
-def write(folder, wrong, *, labels=LABELS, file="x.csv", backwards=False, task=TASK.name):
+def write(folder, wrong, *, labels=LABELS, file="x.csv", backwards=False, headline=TASK.headline):
     """Write predictions that are wrong in some rows."""
     folder.mkdir()
     rows = [Example(f"text {n}", None, label, file, n + 2) for n, label in enumerate(labels)]
@@ -27,7 +29,7 @@ def write(folder, wrong, *, labels=LABELS, file="x.csv", backwards=False, task=T
     pairs = pairs[::-1] if backwards else pairs
     text = to_jsonl(TASK, [row for row, _ in pairs], [prediction for _, prediction in pairs])
     (folder / "predictions.jsonl").write_text(text)
-    (folder / "metrics.json").write_text(json.dumps({"task": task}))
+    (folder / "metrics.json").write_text(json.dumps({"headline": dataclasses.asdict(headline)}))
     return folder, chosen
 
 
@@ -90,7 +92,7 @@ def test_a_run_that_has_not_finished(tmp_path):
 
 def test_other_metrics_cannot_be_compared(tmp_path):
     one, _ = write(tmp_path / "one", {1})
-    two, _ = write(tmp_path / "two", {2}, task="regression")
+    two, _ = write(tmp_path / "two", {2}, headline=Headline("r_squared"))
     with pytest.raises(RunError, match="two is measured by r_squared and .*one by accuracy, so"):
         compare(one, two)
 
@@ -104,7 +106,9 @@ def test_the_same_text_in_two_files_of_one_split_counts_twice(tmp_path):
         predictions = [Prediction(label, {label: 0.9}) for label in chosen]
         (tmp_path / name).mkdir()
         (tmp_path / name / "predictions.jsonl").write_text(to_jsonl(TASK, rows, predictions))
-        (tmp_path / name / "metrics.json").write_text(json.dumps({"task": TASK.name}))
+        (tmp_path / name / "metrics.json").write_text(
+            json.dumps({"headline": dataclasses.asdict(TASK.headline)})
+        )
         folders.append(tmp_path / name)
     one, two = compare(*folders)
     assert (one.rows, two.rows) == (4, 4)

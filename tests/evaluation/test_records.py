@@ -72,13 +72,13 @@ def test_a_damaged_line_is_named(tmp_path, line):
 
 
 def test_the_headline_is_that_of_the_task(tmp_path):
-    (tmp_path / "metrics.json").write_text('{"task": "text-classification"}')
+    (tmp_path / "metrics.json").write_text('{"headline": {"name": "accuracy", "form": "mean"}}')
     assert read_headline(tmp_path) == TASK.headline
 
 
-@pytest.mark.parametrize("content", [None, "{", "{}", '{"task": "juggling"}', "[]"])
-def test_a_run_without_a_task_has_no_headline(tmp_path, content):
+@pytest.mark.parametrize("content", [None, "{", "{}", '{"headline": {"colour": 1}}', "[]"])
+def test_a_run_without_a_metric_has_no_headline(tmp_path, content):
     if content is not None:
         (tmp_path / "metrics.json").write_text(content)
-    with pytest.raises(RunError, match=r"metrics\.json cannot be read, or names no task"):
+    with pytest.raises(RunError, match=r"metrics\.json cannot be read, or names no metric"):
         read_headline(tmp_path)

@@ -38,6 +38,7 @@ DEFAULTS = {
     "label_map": {},
     "max_rejected": 0.01,
     "drop_unseen_labels": False,
+    "few_shot": None,
     "out": None,
 }
 

@@ -5,7 +5,12 @@ import pytest
 from inlay.errors import ConfigError
 from inlay.methods.parse import parse_method
 from inlay.training.config import resolve_config
-from inlay.training.defaults import LEARNING_RATES, trains_base, with_defaults
+from inlay.training.defaults import (
+    LEARNING_RATES,
+    trains_base,
+    with_defaults,
+    with_steps_for_few_rows,
+)
 
 CASES = {
     # method -> learning rate, at, layers, whether base weights are trained
@@ -58,3 +63,24 @@ def test_a_comparator_has_no_place(given):
         ConfigError, match=r"^(at='ffn'|layers='all'): method 'full' has no sites to pl"
     ):
         with_defaults(resolve_config({"data": "a", "method": "full", **given}))
+
+
+@pytest.mark.parametrize(
+    ("given", "rows", "epochs", "patience"),
+    [
+        ({}, 10_000, 5, 3),
+        ({}, 320, 10, 3),
+        ({}, 16, 30, 7),
+        ({"batch_size": 8}, 320, 5, 3),
+        ({"patience": 2}, 320, 10, 2),
+        ({"epochs": 5}, 320, 5, 3),
+    ],
+)
+def test_few_rows_get_more_epochs_unless_epochs_are_given(given, rows, epochs, patience):
+    resolved = resolve_config({"data": "a.csv", **given})
+    found = with_steps_for_few_rows(resolved, rows)
+    assert (found.config.epochs, found.config.patience) == (epochs, patience)
+    changed = epochs != resolved.config.epochs
+    assert found.origins["epochs"] == (
+        "flag" if "epochs" in given else f"default for {rows} rows" if changed else "default"
+    )

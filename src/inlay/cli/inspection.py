@@ -57,8 +57,8 @@ def screen(found: Inspection, *, max_rejected: float, label_map: Mapping[str, st
         if name is not None and role != "label"
     ]
     if found.labels:
-        place = f"  label from column {_q(found.columns['label'] or '?')}"
-        place = place if "label" in found.columns else " "
+        column = found.columns.get("label")
+        place = " " if column is None else f"  label from column {_q(column)}"
         lines.append(f"{place}   {_labels(len(found.labels))}: {_counts(found.labels)}")
     lines += _rejected(found, max_rejected)
     lines += [f"!  {text}" for text in _warnings(found)]

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from inlay.data.checking import check_rows, label_kinds
 from inlay.data.columns import Roles, find_columns
+from inlay.data.few_shot import take_few
 from inlay.data.finding import Found, find_tables
 from inlay.data.formed import build_dataset, read_rows
 from inlay.data.forms.registry import choose_form
 from inlay.data.inputs import read_inputs
 from inlay.data.labels import apply_label_map, check_classes, merge_numbers
 from inlay.data.rows import SPLITS, Dataset, Example, FileRecord, Rejected
-from inlay.data.splits import complete_splits, count_leaks, describe_leaks, drop_unseen
+from inlay.data.splits import classes_of, complete_splits, count_leaks, describe_leaks, drop_unseen
 from inlay.errors import DataError
 
 __all__ = ["parse_fraction", "read_dataset", "read_inputs"]
@@ -30,6 +31,7 @@ def read_dataset(
     max_rejected: float = 0.01,
     split_seed: int = 42,
     drop_unseen_labels: bool = False,
+    few_shot: int | None = None,
 ) -> Dataset:
     """Read rows of any form, and make the splits that are missing.
 
@@ -47,6 +49,7 @@ def read_dataset(
         split_seed: Draws the splits that are made here.
         drop_unseen_labels: Whether to drop validation and test rows of classes train does not
             have, rather than refuse them.
+        few_shot: Rows for each class that are kept of train and of validation; all if `None`.
 
     Raises:
         DataError: If the rows cannot be used; the message says why and what to do.
@@ -62,13 +65,17 @@ def read_dataset(
             )
         read = read_rows(found, form, given)
         refuse_many_rejected(found.title, read[1], read[2], max_rejected=max_rejected)
-        return build_dataset(
+        dataset = build_dataset(
             found, form, read, given, split_seed=split_seed, drop_unseen_labels=drop_unseen_labels
         )
-    return _labelled_dataset(
-        found, labelled_roles(found, given), label_map or {}, max_rejected=max_rejected,
-        split_seed=split_seed, drop_unseen_labels=drop_unseen_labels,
-    )  # fmt: skip
+    else:
+        dataset = _labelled_dataset(
+            found, labelled_roles(found, given), label_map or {}, max_rejected=max_rejected,
+            split_seed=split_seed, drop_unseen_labels=drop_unseen_labels,
+        )  # fmt: skip
+    if few_shot is not None:
+        take_few(dataset, few_shot, form.classes if form else classes_of, seed=split_seed)
+    return dataset
 
 
 def _labelled_dataset(

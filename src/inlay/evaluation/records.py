@@ -10,7 +10,6 @@ from inlay.data.rows import Example
 from inlay.errors import RunError
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, AbstractTask
-from inlay.tasks.registry import TASKS
 
 PREDICTIONS_FILE = "predictions.jsonl"
 METRICS_FILE = "metrics.json"
@@ -99,14 +98,13 @@ def read_headline(run: str | Path) -> Headline:
     """Return the headline metric of a finished run's task.
 
     Raises:
-        RunError: If the run has not finished, or its task is not known.
+        RunError: If the run has not finished, or its file is damaged.
     """
     path = Path(run) / METRICS_FILE
     try:
-        task = json.loads(path.read_text(encoding="utf-8"))["task"]
-        return TASKS[task].headline
+        return Headline(**json.loads(path.read_text(encoding="utf-8"))["headline"])
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise RunError(f"{path} cannot be read, or names no task ({error}).") from error
+        raise RunError(f"{path} cannot be read, or names no metric ({error}).") from error
 
 
 def mistakes(run: str | Path, number: int = 20) -> list[Record]:

@@ -90,11 +90,13 @@ class AbstractTask(ABC):
     needs: ClassVar[BaseKind] = "encoder"
     """What it needs of a base."""
 
-    headline: ClassVar[Headline]
-    """The metric that reports and comparisons are about."""
-
     better: ClassVar[str]
     """The metric on validation that chooses the best state; more is better."""
+
+    @property
+    @abstractmethod
+    def headline(self) -> Headline:
+        """The metric that reports and comparisons are about."""
 
     @classmethod
     @abstractmethod

@@ -62,10 +62,14 @@ class MultipleChoice(AbstractPooledTask):
 
     name: ClassVar[str] = "multiple-choice"
     form: ClassVar[str] = "choices"
-    headline: ClassVar[Headline] = Headline("accuracy")
     better: ClassVar[str] = "accuracy"
 
     dropout: float = 0.1
+
+    @property
+    @override
+    def headline(self) -> Headline:
+        return Headline("accuracy")
 
     @classmethod
     @override

@@ -84,12 +84,16 @@ class TextClassification(AbstractPooledTask):
 
     name: ClassVar[str] = "text-classification"
     form: ClassVar[str] = "labelled"
-    headline: ClassVar[Headline] = Headline("accuracy")
     better: ClassVar[str] = "accuracy"
 
     labels: tuple[str, ...]
     temperature: float = 1.0
     dropout: float = 0.1
+
+    @property
+    @override
+    def headline(self) -> Headline:
+        return Headline("accuracy")
 
     @classmethod
     @override

@@ -12,10 +12,18 @@ from inlay.tasks.classification import TextClassification
 from inlay.tasks.multilabel import MultiLabel
 from inlay.tasks.question_answering import QuestionAnswering
 from inlay.tasks.regression import Regression
+from inlay.tasks.tagging import Tagging
 
 TASKS: dict[str, type[AbstractTask]] = {
     task.name: task
-    for task in (TextClassification, MultiLabel, Regression, MultipleChoice, QuestionAnswering)
+    for task in (
+        TextClassification,
+        MultiLabel,
+        Regression,
+        Tagging,
+        MultipleChoice,
+        QuestionAnswering,
+    )
 }
 """Every task by its name: the one list that a new task is added to."""
 

@@ -65,12 +65,16 @@ class Regression(AbstractPooledTask):
 
     name: ClassVar[str] = "regression"
     form: ClassVar[str] = "scored"
-    headline: ClassVar[Headline] = Headline("r_squared")
     better: ClassVar[str] = "pearson"
 
     mean: float
     deviation: float
     dropout: float = 0.1
+
+    @property
+    @override
+    def headline(self) -> Headline:
+        return Headline("r_squared")
 
     @classmethod
     @override

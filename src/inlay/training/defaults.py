@@ -1,4 +1,6 @@
-"""Settings that depend on the method, each chosen on validation data (see docs/design.md)."""
+"""Settings that depend on the method or the rows, chosen on validation (see docs/design.md)."""
+
+import math
 
 from inlay.errors import ConfigError
 from inlay.methods.base import AbstractSiteMethod, AbstractWeightMethod
@@ -20,6 +22,11 @@ LEARNING_RATES = {
 
 BLOCK_LAYERS = "upper"
 """Blocks that get adapters: the upper half trains twice as fast and is as accurate."""
+
+_FEWEST_STEPS = 100
+"""Steps of the optimiser that a training gets at least, within `_MOST_EPOCHS`."""
+
+_MOST_EPOCHS = 30
 
 
 def with_defaults(resolved: ResolvedConfig) -> tuple[ResolvedConfig, Preset]:
@@ -50,6 +57,25 @@ def with_defaults(resolved: ResolvedConfig) -> tuple[ResolvedConfig, Preset]:
     origins |= dict.fromkeys(chosen, origin)
     config = config.model_copy(update=chosen)
     return ResolvedConfig(config, origins, resolved.notes), preset
+
+
+def with_steps_for_few_rows(resolved: ResolvedConfig, num_rows: int) -> ResolvedConfig:
+    """Give few rows more epochs, unless epochs were asked for: an adapter needs some steps.
+
+    Args:
+        resolved: The settings.
+        num_rows: Rows of train.
+    """
+    config, origins = resolved.config, dict(resolved.origins)
+    per_epoch = math.ceil(num_rows / (config.batch_size * config.gradient_accumulation))
+    epochs = min(_MOST_EPOCHS, math.ceil(_FEWEST_STEPS / per_epoch))
+    if origins["epochs"] != "default" or epochs <= config.epochs:
+        return resolved
+    chosen = {"epochs": epochs}
+    if origins["patience"] == "default":
+        chosen["patience"] = max(config.patience, epochs // 4)
+    origins |= dict.fromkeys(chosen, f"default for {num_rows} rows")
+    return ResolvedConfig(config.model_copy(update=chosen), origins, resolved.notes)
 
 
 def trains_base(preset: Preset) -> bool:

@@ -26,7 +26,7 @@ from inlay.tasks.base import AbstractGenerativeTask, AbstractPrediction, Abstrac
 from inlay.training.checkpoint import Checkpoints, Snapshot
 from inlay.training.claim import Claim
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
-from inlay.training.defaults import with_defaults
+from inlay.training.defaults import with_defaults, with_steps_for_few_rows
 from inlay.training.interrupt import stop_on_signals
 from inlay.training.loop import Progress, fit, steps_of
 from inlay.training.prepare import Prepared, estimate_seconds, prepare
@@ -144,7 +144,7 @@ def data_options(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that say how the data are read."""
     names = (
         "task", "text_column", "pair_column", "label_column", "columns", "label_map",
-        "max_rejected", "split_seed", "drop_unseen_labels",
+        "max_rejected", "split_seed", "drop_unseen_labels", "few_shot",
     )  # fmt: skip
     return {name: getattr(config, name) for name in names}
 
@@ -153,8 +153,9 @@ def _run(
     resolved: ResolvedConfig, reporter: Reporter, *, force: bool, folder: RunFolder | None
 ) -> Run:
     resolved, preset = with_defaults(resolved)
+    dataset = read_data(resolved.config)
+    resolved = with_steps_for_few_rows(resolved, len(dataset.splits["train"]))
     config = resolved.config
-    dataset = read_data(config)
     accelerator = Accelerator()
     is_main = accelerator.is_main_process
     if not is_main:
@@ -352,6 +353,7 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
     config, entry = prepared.training.config, prepared.training.entry
     return {
         "task": prepared.task.name,
+        "headline": dataclasses.asdict(prepared.task.headline),
         "data": dataset.name,
         "base": prepared.base.id,
         "method": config.method,

@@ -11,6 +11,7 @@ from inlay.data.forms.base import AbstractForm, Given, Place, Role, kind_of, sam
 from inlay.data.rows import Example
 from inlay.data.table import MISSING, Table
 
+_MARK = re.compile("^[BILOUES]-")
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -65,7 +66,8 @@ class Tagged(AbstractForm):
 
     @override
     def classes(self, row: Example) -> Sequence[str]:
-        return sorted(set((row.parts or {}).get("tags", ())))
+        tags = set((row.parts or {}).get("tags", ()))
+        return sorted({_MARK.sub("", tag) for tag in tags if tag != "O"})
 
     @override
     def cells_of(self, given: Given) -> dict[str, Any]:
