@@ -20,15 +20,17 @@ _SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-_SPLIT_STEM = re.compile(rf"(?:.*[-_. ])?({'|'.join(_SPLIT_NAMES)})(?:-\d+-of-\d+)?", re.IGNORECASE)
+_SPLIT_STEM = re.compile(
+    rf"(?:.*[-_. ])?({'|'.join(_SPLIT_NAMES)})(?:-\d+-of-\d+|[-_]v\d+(?:\.\d+)*)?", re.IGNORECASE
+)
 
 
 def split_of(stem: str) -> str | None:
     """Return the split that a file's or folder's name stands for.
 
     Example:
-        >>> split_of("reviews-dev"), split_of("train-00000-of-00002"), split_of("retrain")
-        ('validation', 'train', None)
+        >>> split_of("reviews-dev"), split_of("train-00000-of-00002"), split_of("dev-v2.0")
+        ('validation', 'train', 'validation')
     """
     found = _SPLIT_STEM.fullmatch(stem)
     return _SPLIT_NAMES[found[1].lower()] if found else None

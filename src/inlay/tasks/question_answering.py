@@ -25,6 +25,7 @@ from inlay.tasks.spans import (
     span_loss,
     trimmed,
 )
+from inlay.tasks.tagging import TokenHead
 
 _SHORTEST = 24
 """Tokens of the shortest window in which half a question, the context and an overlap have room."""
@@ -88,29 +89,6 @@ class Answer(AbstractPrediction):
 
 
 @final
-class SpanHead(nn.Module):
-    """One linear map from each position to the scores of starting and ending there, in float32.
-
-    Parameters: `2 * width + 2`.
-
-    Args:
-        width: Channels of the hidden states.
-        dropout: Fraction of the channels zeroed in training, in [0, 1).
-    """
-
-    def __init__(self, *, width: int, dropout: float) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(width, 2)
-
-    @override
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return `(rows, positions, 2)` from `(rows, positions, width)`."""
-        scores: Tensor = self.out(self.dropout(hidden.to(self.out.weight.dtype)))
-        return scores
-
-
-@final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuestionAnswering(AbstractTask):
     """The span of a context that answers a question (SQuAD, arXiv:1606.05250 and 1806.03822).
@@ -130,13 +108,17 @@ class QuestionAnswering(AbstractTask):
 
     name: ClassVar[str] = "question-answering"
     form: ClassVar[str] = "spans"
-    headline: ClassVar[Headline] = Headline("f1")
     better: ClassVar[str] = "f1"
 
     has_unanswerable: bool
     threshold: float = 0.0
     max_answer_tokens: int = 30
     dropout: float = 0.1
+
+    @property
+    @override
+    def headline(self) -> Headline:
+        return Headline("f1")
 
     @classmethod
     @override
@@ -158,7 +140,7 @@ class QuestionAnswering(AbstractTask):
 
     @override
     def build_head(self, width: int) -> nn.Module:
-        return SpanHead(width=width, dropout=self.dropout)
+        return TokenHead(width=width, num_outputs=2, dropout=self.dropout)
 
     @override
     def encode(
@@ -210,20 +192,23 @@ class QuestionAnswering(AbstractTask):
         notes = []
         if long:
             notes.append(
-                f"{len(long)} of {len(examples)} contexts are longer than a window of {max_length} "
-                f"tokens: read in {len(rows)} windows that overlap by {max_length // 4}"
+                f"{len(long)} of {len(examples)} contexts do not fit a window of {max_length} "
+                f"tokens: {len(rows) - len(examples)} more windows, which overlap by "
+                f"{max_length // 4}"
             )
         if partly:
             notes.append(
-                f"{partly} windows cut through their answer, and count as windows without one"
+                f"{_counted(partly, 'window')} cut through the answer: learnt as having none"
             )
         if lost:
             notes.append(
-                f"{len(lost)} answers lie whole in no window: nothing is learnt from them, and in "
-                "validation and test they count like all others"
+                f"{_counted(len(lost), 'answer')} whole in no window: the question still counts"
             )
         if cut:
-            notes.append(f"{len(cut)} questions cut to half of a window ({max_length // 2} tokens)")
+            notes.append(
+                f"{_counted(len(cut), 'question')} cut to half of a window ({max_length // 2} "
+                "tokens)"
+            )
         return notes
 
     @override
@@ -351,6 +336,10 @@ class QuestionAnswering(AbstractTask):
 
 def _known(example: Example) -> list[tuple[int, str]]:
     return [(start, text) for start, text in (example.parts or {}).get("answers", ())]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
 def _check(tokenizer: Any, max_length: int) -> None:

@@ -1,6 +1,7 @@
 """Build what a training needs: rows as token ids, the base with its adapter, the optimiser."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -210,10 +211,12 @@ def _truncation_notes(
     for split, examples in dataset.splits.items():
         rows += len(examples)
         total += sum(row.length for row in encoded[split])
+        # What is read in several windows is read whole.
+        windows = Counter(row.row for row in encoded[split])
         full += [
-            example
-            for example, row in zip(examples, encoded[split], strict=True)
-            if row.length >= max_length
+            examples[row.row]
+            for row in encoded[split]
+            if row.length >= max_length and windows[row.row] == 1
         ]
     lengths = [row.length for row in _uncut(full, task, tokenizer)]
     lost = [length - max_length for length in lengths if length > max_length]
