@@ -1,130 +1,222 @@
-"""Entities in sequences of tags, and how well they are found."""
+"""Entity spans in sequences of tags, and how many of them are right.
 
+A span is `(type, start, end)` with `end` exclusive. Tags are `O` or a letter and a type, `B-PER`;
+the letter alone stands for an entity of the type `""`. Schemes:
+
+- `iob2` (BIO): `B` begins an entity, `I` goes on.
+- `iob1`: `I` begins too; `B` only where the entity before has the same type and touches.
+- `bioes`: as `iob2`, and `E` ends an entity, `S` is one of a single token.
+- `bilou`: the same with `L` for `E` and `U` for `S`.
+- `plain`: no letters, as for parts of speech; every tag but `O` is a span of one token.
+"""
+
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple, final
+from itertools import chain
+from typing import Literal, get_args
 
-Scheme = Literal["iob2", "iob1", "bilou", "plain"]
-"""How tags mark entities: B- at each start; B- only between neighbours of a type; B-, I-, L- or
-E- at ends and U- or S- for single tokens; or no marks at all, as for parts of speech."""
+from inlay.errors import ConfigError, DataError, did_you_mean
+from inlay.metrics.classification import LabelScore, accuracy
 
-_ONE, _LAST = ("U", "S"), ("L", "E")
+Span = tuple[str, int, int]
+Scheme = Literal["iob2", "iob1", "bilou", "bioes", "plain"]
 
-
-@final
-class Span(NamedTuple):
-    """An entity: its type, its first token, and the token behind its last."""
-
-    type: str
-    start: int
-    end: int
+_TAG = re.compile(r"([BIELSU])(?:-(.+))?", re.DOTALL)
+_OUTSIDE = ("O", "")
+# The letters of each scheme, and what they are in `bioes`.
+_LETTERS = {
+    "iob2": {"B": "B", "I": "I"},
+    "iob1": {"B": "B", "I": "I"},
+    "bioes": {"B": "B", "I": "I", "E": "E", "S": "S"},
+    "bilou": {"B": "B", "I": "I", "L": "E", "U": "S"},
+}
 
 
 def detect_scheme(sequences: Iterable[Sequence[str]]) -> Scheme:
-    """Tell how the tags of a corpus mark entities.
+    """Tell the scheme that a corpus of tags is written in.
 
-    Example:
-        >>> detect_scheme([["B-city", "I-city", "O"]]), detect_scheme([["NOUN", "O"]])
-        ('iob2', 'plain')
+    `iob1` is told from `iob2` by an `I` that begins an entity while no `B` stands where `iob1` has
+    none; so a corpus of `iob2` with a few mistakes is still `iob2`. Tags that fit none of the
+    others are `plain`, and a corpus of nothing but `O` is `iob2`.
     """
-    marks: set[str] = set()
-    starts_inside = is_iob2 = False
+    letters, some_i_begins, some_b_is_alone = set(), False, False
     for tags in sequences:
-        before = "O"
+        before = _OUTSIDE
         for tag in tags:
-            mark, dash, kind = tag.partition("-")
-            if tag != "O" and (not dash or len(mark) != 1 or mark not in "BIOLUES" or not kind):
-                return "plain"
-            marks.add(mark)
-            previous = before.partition("-")[2] if before != "O" else ""
-            starts_inside |= mark == "I" and kind != previous
-            is_iob2 |= mark == "B" and kind != previous
-            before = tag
-    if marks <= {"O"}:
-        return "plain"
-    if marks & {*_ONE, *_LAST}:
-        return "bilou"
-    return "iob1" if starts_inside and not is_iob2 else "iob2"
+            letter, kind = parsed = _parse(tag)
+            letters.add(letter)
+            touches = before[0] != "O" and before[1] == kind
+            some_i_begins |= letter == "I" and not touches
+            some_b_is_alone |= letter == "B" and not touches
+            before = parsed
+    letters.discard("O")
+    if letters <= {"B", "I"}:
+        return "iob1" if some_i_begins and not some_b_is_alone else "iob2"
+    if letters <= set(_LETTERS["bioes"]):
+        return "bioes"
+    return "bilou" if letters <= set(_LETTERS["bilou"]) else "plain"
 
 
-def read_spans(tags: Sequence[str]) -> tuple[list[Span], int]:
-    """Return the entities of a sequence, and how many tags did not follow from the one before.
+def read_spans(tags: Sequence[str], scheme: Scheme | None = None) -> tuple[list[Span], int]:
+    """Return the entity spans of one sequence, and how many tags had to be repaired.
 
-    Reads every scheme; an I- without a beginning begins an entity.
+    Nothing tagged is dropped: a tag that goes on from nothing begins an entity, and one that is not
+    closed ends where its type does. This is how CoNLL-2000's `conlleval` reads. The count is of
+    tags that the scheme would have written in another way for the same spans.
 
     Args:
-        tags: In any of the schemes that mark entities.
+        tags: One tag for each token.
+        scheme: How they are written; by default told from these tags alone, which one sequence may
+            be too short for.
+
+    Raises:
+        DataError: If a tag is none of the scheme's.
+        ConfigError: If the scheme is not known.
     """
-    spans: list[Span] = []
-    begun: tuple[str, int] | None = None
-    odd = 0
-    for number, tag in enumerate([*tags, "O"]):
-        mark, _, kind = tag.partition("-")
-        goes_on = mark in ("I", *_LAST) and begun is not None and begun[0] == kind
-        if begun is not None and not goes_on:
-            spans.append(Span(begun[0], begun[1], number))
-            begun = None
-        if mark in ("B", *_ONE):
-            begun = (kind, number)
-        elif mark in ("I", *_LAST) and not goes_on:
-            odd += 1
-            begun = (kind, number)
-        if mark in (*_ONE, *_LAST) and begun is not None:
-            spans.append(Span(begun[0], begun[1], number + 1))
-            begun = None
-    return spans, odd
+    scheme = detect_scheme([tags]) if scheme is None else scheme
+    spans = _read(tags, scheme)
+    written = spell(spans, len(tags), scheme)
+    return spans, sum(tag != right for tag, right in zip(tags, written, strict=True))
 
 
-def to_iob2(spans: Iterable[Span], length: int) -> list[str]:
-    """Write entities as tags: B- at each start, I- within, O elsewhere."""
-    tags = ["O"] * length
-    for span in spans:
-        tags[span.start] = f"B-{span.type}"
-        tags[span.start + 1 : span.end] = [f"I-{span.type}"] * (span.end - span.start - 1)
+def spell(spans: Iterable[Span], length: int, scheme: Scheme) -> list[str]:
+    """Write spans that do not overlap as the tags of `length` tokens."""
+    _check_scheme(scheme)
+    tags, before = ["O"] * length, ("", -1)
+    for kind, start, end in sorted(spans, key=lambda span: span[1]):
+        if scheme == "plain":
+            tags[start:end] = [kind] * (end - start)
+            continue
+        letters = ["B"] + ["I"] * (end - start - 1)
+        if scheme == "iob1" and before != (kind, start):
+            letters[0] = "I"
+        elif scheme in ("bioes", "bilou"):
+            single, last = ("S", "E") if scheme == "bioes" else ("U", "L")
+            letters[-1] = single if end - start == 1 else last
+        tags[start:end] = [f"{letter}-{kind}" if kind else letter for letter in letters]
+        before = (kind, end)
     return tags
 
 
-def span_counts(known: Sequence[Span], found: Sequence[Span]) -> tuple[int, int, int]:
-    """Return hits, entities found and entities known; a hit has the same type and both ends."""
-    return len(set(known) & set(found)), len(found), len(known)
+def repair(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], int]:
+    """Return valid `iob2` tags for the same entities, and how many tags had to be repaired.
+
+    Plain tags come back as they are: they have no letters that could be wrong.
+    """
+    spans, count = read_spans(tags, scheme)
+    return spell(spans, len(tags), "plain" if scheme == "plain" else "iob2"), count
+
+
+def type_scores(
+    known: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    scheme: Scheme | None = None,
+) -> dict[str, LabelScore]:
+    """Score each entity type that is known or predicted, in order of first occurrence.
+
+    An entity is right if its type, its start and its end are. Reading is strict, as seqeval's
+    strict mode: an entity with a tag that the scheme writes in another way counts as none. To
+    forgive that, give the predicted tags to `repair` first.
+
+    Args:
+        known: The tags of each row.
+        predicted: The same rows as predicted.
+        scheme: How both are written; by default told from all of them.
+
+    Raises:
+        ValueError: If the rows or their tokens do not pair up.
+        DataError: If a tag is none of the scheme's.
+    """
+    scheme = detect_scheme([*known, *predicted]) if scheme is None else scheme
+    right, support, chosen = Counter[str](), Counter[str](), Counter[str]()
+    for known_tags, predicted_tags in zip(known, predicted, strict=True):
+        if len(known_tags) != len(predicted_tags):
+            raise ValueError(
+                f"A row has {len(known_tags)} known tags but {len(predicted_tags)} predicted ones; "
+                f"give one of each for every token."
+            )
+        theirs, ours = _strict(known_tags, scheme), _strict(predicted_tags, scheme)
+        support.update(kind for kind, _, _ in theirs)
+        chosen.update(kind for kind, _, _ in ours)
+        right.update(kind for kind, _, _ in set(theirs) & set(ours))
+    return {
+        kind: LabelScore.of(right=right[kind], chosen=chosen[kind], support=support[kind])
+        for kind in dict.fromkeys([*support, *chosen])
+    }
 
 
 def entity_scores(
-    known: Sequence[Sequence[Span]], found: Sequence[Sequence[Span]]
-) -> dict[str, Any]:
-    """Return strict precision, recall and F1, over all entities and by type.
+    known: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    scheme: Scheme | None = None,
+) -> dict[str, float]:
+    """Return `precision`, `recall`, `f1` over all entities, `macro_f1` and `token_accuracy`.
 
-    Args:
-        known: The entities of each row.
-        found: Those that were predicted.
-
-    Returns:
-        `precision`, `recall`, `macro_f1` (mean over types) and `types`: type -> `precision`,
-        `recall`, `f1`, `support`.
+    Entities are read as by `type_scores`, which has the arguments and errors too. `macro_f1` is the
+    mean over the types that are known or predicted. All are 0 where there is nothing to count.
     """
-    hits: Counter[str] = Counter()
-    guessed: Counter[str] = Counter()
-    there: Counter[str] = Counter()
-    for truth, guess in zip(known, found, strict=True):
-        hits.update(span.type for span in set(truth) & set(guess))
-        guessed.update(span.type for span in guess)
-        there.update(span.type for span in truth)
-    types = {
-        kind: {
-            "precision": _ratio(hits[kind], guessed[kind]),
-            "recall": _ratio(hits[kind], there[kind]),
-            "f1": _ratio(2 * hits[kind], guessed[kind] + there[kind]),
-            "support": there[kind],
-        }
-        for kind in sorted({*guessed, *there})
-    }
+    scheme = detect_scheme([*known, *predicted]) if scheme is None else scheme
+    types = type_scores(known, predicted, scheme)
+    chosen = sum(len(_strict(tags, scheme)) for tags in predicted)
+    support = sum(score.support for score in types.values())
+    # Recall times support is a whole number of entities.
+    right = sum(round(score.recall * score.support) for score in types.values())
+    total = LabelScore.of(right=right, chosen=chosen, support=support)
     return {
-        "precision": _ratio(hits.total(), guessed.total()),
-        "recall": _ratio(hits.total(), there.total()),
-        "macro_f1": _ratio(sum(own["f1"] for own in types.values()), len(types)),
-        "types": types,
+        "precision": total.precision,
+        "recall": total.recall,
+        "f1": total.f1,
+        "macro_f1": sum(score.f1 for score in types.values()) / len(types) if types else 0.0,
+        "token_accuracy": accuracy(list(chain(*known)), list(chain(*predicted))),
     }
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
+def _strict(tags: Sequence[str], scheme: Scheme) -> list[Span]:
+    """Return the spans whose every tag is written as the scheme writes it."""
+    spans = _read(tags, scheme)
+    right = spell(spans, len(tags), scheme)
+    return [span for span in spans if list(tags[span[1] : span[2]]) == right[span[1] : span[2]]]
+
+
+def _read(tags: Sequence[str], scheme: Scheme) -> list[Span]:
+    _check_scheme(scheme)
+    if scheme == "plain":
+        return [(tag, at, at + 1) for at, tag in enumerate(tags) if tag != "O"]
+    spans: list[Span] = []
+    is_open = False
+    for at, tag in enumerate(tags):
+        letter, kind = _parse(tag)
+        if letter == "O":
+            is_open = False
+            continue
+        if letter not in _LETTERS[scheme]:
+            allowed = ", ".join(f"{known}-" for known in _LETTERS[scheme])
+            raise DataError(
+                f"{tag!r} at token {at} is no tag of the scheme {scheme!r}, which has O and "
+                f"{allowed} with a type. Correct the tag, or name the scheme it is written in."
+            )
+        letter = _LETTERS[scheme][letter]
+        if is_open and letter in "IE" and spans[-1][0] == kind:
+            spans[-1] = (kind, spans[-1][1], at + 1)
+        else:
+            spans.append((kind, at, at + 1))
+        is_open = letter in "BI"
+    return spans
+
+
+def _parse(tag: str) -> tuple[str, str]:
+    """Split a tag into its letter and type; the letter is empty where the tag has none."""
+    match = _TAG.fullmatch(tag)
+    if match is None:
+        return _OUTSIDE if tag == "O" else ("", tag)
+    return match[1], match[2] or ""
+
+
+def _check_scheme(scheme: str) -> None:
+    known = get_args(Scheme)
+    if scheme not in known:
+        raise ConfigError(
+            f"There is no tagging scheme {scheme!r}.{did_you_mean(scheme, known)} "
+            f"Schemes: {', '.join(known)}."
+        )

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
 
@@ -16,12 +16,13 @@ from inlay.data.rows import Dataset, Example
 from inlay.errors import ConfigError
 from inlay.metrics.headline import Headline
 from inlay.metrics.tagging import (
+    Scheme,
     Span,
     detect_scheme,
     entity_scores,
     read_spans,
-    span_counts,
-    to_iob2,
+    repair,
+    type_scores,
 )
 from inlay.ops.viterbi import best_path
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Batch, Encoded
@@ -58,7 +59,7 @@ class Tags(AbstractPrediction):
     @override
     def record(self, top: int) -> dict[str, Any]:
         entities = [
-            {"type": span.type, "text": self.text(span), "start": span.start, "end": span.end}
+            {"type": span[0], "text": self.text(span), "start": span[1], "end": span[2]}
             for span in self.spans
         ]
         return {"tokens": list(self.tokens), "tags": list(self.tags), "entities": entities}
@@ -66,7 +67,7 @@ class Tags(AbstractPrediction):
     @override
     def line(self, top: int) -> str:
         if self.spans:
-            return "   ".join(f"{self.text(span)} ({span.type})" for span in self.spans)
+            return "   ".join(f"{self.text(span)} ({span[0]})" for span in self.spans)
         if set(self.tags) <= {"O"}:
             return "(nothing found)"
         return " ".join(f"{t}/{tag}" for t, tag in zip(self.tokens, self.tags, strict=True))
@@ -79,7 +80,7 @@ class Tags(AbstractPrediction):
 
     def text(self, span: Span) -> str:
         """Return the tokens of an entity."""
-        return " ".join(self.tokens[span.start : span.end])
+        return " ".join(self.tokens[span[1] : span[2]])
 
 
 @final
@@ -118,7 +119,7 @@ class Tagging(AbstractTask):
 
     Args:
         labels: The tags, in the order of the head's outputs: "O" first, or the commonest first.
-        marks_entities: Whether the tags are IOB2; else each stands for itself.
+        scheme: How the data's tags mark entities; `plain` if each stands for itself.
         dropout: Of the head, in [0, 1).
     """
 
@@ -127,8 +128,13 @@ class Tagging(AbstractTask):
     better: ClassVar[str] = "score"
 
     labels: tuple[str, ...]
-    marks_entities: bool
+    scheme: Scheme
     dropout: float = 0.1
+
+    @property
+    def marks_entities(self) -> bool:
+        """Whether the tags mark entities."""
+        return self.scheme != "plain"
 
     @property
     @override
@@ -142,13 +148,14 @@ class Tagging(AbstractTask):
         scheme = detect_scheme(sequences)
         if scheme == "plain":
             counts = Counter(tag for tags in sequences for tag in tags)
-            return cls(labels=tuple(tag for tag, _ in counts.most_common()), marks_entities=False)
-        odd = sum(read_spans(tags)[1] for tags in sequences)
-        if odd and scheme != "iob1":
-            dataset.notes.append(f"{odd} tags repaired: they go on with an entity never begun.")
-        types = sorted({span.type for tags in sequences for span in read_spans(tags)[0]})
+            return cls(labels=tuple(tag for tag, _ in counts.most_common()), scheme="plain")
+        read = [read_spans(tags, scheme) for tags in sequences]
+        odd = sum(repaired for _, repaired in read)
+        if odd:
+            dataset.notes.append(f"{odd} tags repaired: {scheme} writes them in another way.")
+        types = sorted({kind for spans, _ in read for kind, _, _ in spans})
         labels = ("O", *(f"{mark}-{kind}" for kind in types for mark in "BI"))
-        return cls(labels=labels, marks_entities=True)
+        return cls(labels=labels, scheme=scheme)
 
     @override
     def settings(self) -> dict[str, Any]:
@@ -163,7 +170,7 @@ class Tagging(AbstractTask):
         tags = _known(example)
         if not tags or not self.marks_entities:
             return tags or None
-        return to_iob2(read_spans(tags)[0], len(tags))
+        return repair(tags, self.scheme)[0]
 
     @override
     def encode(
@@ -261,7 +268,7 @@ class Tagging(AbstractTask):
         return answers
 
     def _answer(self, tokens: Sequence[str], tags: Sequence[str], probability: float) -> Tags:
-        spans = tuple(read_spans(tags)[0]) if self.marks_entities else ()
+        spans = tuple(_spans(tags)) if self.marks_entities else ()
         return Tags(tuple(tokens), tuple(tags), spans, probability)
 
     def _joined(self, kept: Sequence[Tensor], rows: Sequence[Encoded]) -> dict[int, Tensor]:
@@ -303,7 +310,8 @@ class Tagging(AbstractTask):
 
     def _counted(self, known: Sequence[str], given: Sequence[str]) -> tuple[float, ...]:
         if self.marks_entities:
-            return span_counts(read_spans(known)[0], read_spans(given)[0])
+            truth, guess = _spans(known), _spans(given)
+            return float(len(set(truth) & set(guess))), float(len(guess)), float(len(truth))
         return float(sum(a == b for a, b in zip(known, given, strict=True))), float(len(known))
 
     @override
@@ -316,24 +324,18 @@ class Tagging(AbstractTask):
     ) -> dict[str, Any]:
         known = [self.tags_of(example) or [] for example in examples]
         given = [_given(prediction) for prediction in predictions]
-        pairs = [
-            p
-            for one, other in zip(known, given, strict=True)
-            for p in zip(one, other, strict=False)
-        ]
-        accuracy = sum(one == other for one, other in pairs) / max(1, len(pairs))
         if not self.marks_entities:
             whole = sum(list(a) == list(b) for a, b in zip(known, given, strict=True))
             return {"whole_texts_right": whole / max(1, len(known))}
-        scores = entity_scores(
-            [read_spans(tags)[0] for tags in known], [read_spans(tags)[0] for tags in given]
-        )
-        types: Mapping[str, Mapping[str, float]] = scores["types"]
-        there = [kind for kind in types if types[kind]["support"]]
-        weakest = min(there, key=lambda kind: (types[kind]["f1"], kind), default=None)
+        scores: dict[str, Any] = dict(entity_scores(known, given, "iob2"))
+        del scores["f1"]  # the headline
+        types = type_scores(known, given, "iob2")
+        there = [kind for kind in types if types[kind].support]
+        weakest = min(there, key=lambda kind: (types[kind].f1, kind), default=None)
         return {
-            **scores, "token_accuracy": accuracy, "weakest_label": weakest,
-            "weakest_f1": types[weakest]["f1"] if weakest is not None else None,
+            **scores, "types": {kind: dataclasses.asdict(types[kind]) for kind in sorted(types)},
+            "weakest_label": weakest,
+            "weakest_f1": types[weakest].f1 if weakest is not None else None,
         }  # fmt: skip
 
     @override
@@ -389,6 +391,10 @@ def _tokens(example: Example) -> list[str]:
 def _known(example: Example) -> list[str]:
     tags: list[str] = (example.parts or {}).get("tags", [])
     return tags
+
+
+def _spans(tags: Sequence[str]) -> list[Span]:
+    return read_spans(tags, "iob2")[0]
 
 
 def _given(prediction: AbstractPrediction) -> tuple[str, ...]:
