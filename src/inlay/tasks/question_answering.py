@@ -11,12 +11,17 @@ from typing_extensions import override
 
 from inlay.data.rows import Dataset, Example
 from inlay.errors import ConfigError
-from inlay.metrics.answers import answer_f1, answer_scores
+from inlay.metrics.answers import (
+    answer_f1,
+    answer_scores,
+    exact_match,
+)
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Batch, Encoded
 from inlay.tasks.pooled import stacked_targets
 from inlay.tasks.spans import (
     BEST,
+    Answer,
     Span,
     best_spans,
     fit_threshold,
@@ -24,6 +29,7 @@ from inlay.tasks.spans import (
     place_answer,
     span_loss,
     trimmed,
+    units_of,
 )
 from inlay.tasks.tagging import TokenHead
 
@@ -31,61 +37,6 @@ _SHORTEST = 24
 """Tokens of the shortest window in which half a question, the context and an overlap have room."""
 
 _NO_FEATURES = ("attention_mask", "overflow_to_sample_mapping", "offset_mapping")
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Answer(AbstractPrediction):
-    """The best span of the context, or none, and the spans that competed, the best first.
-
-    Probabilities are a softmax over the 20 best spans of all windows and, where the task knows
-    questions without an answer, over having none.
-
-    Args:
-        span: The answer; `None` if the context has none.
-        spans: The best spans.
-        no_answer: How probable it is that there is none; 0 if the task always answers.
-    """
-
-    span: Span | None
-    spans: tuple[Span, ...]
-    no_answer: float
-
-    @property
-    @override
-    def answer(self) -> str:
-        return "" if self.span is None else self.span.text
-
-    @property
-    @override
-    def confidence(self) -> float:
-        return self.no_answer if self.span is None else self.span.probability
-
-    @override
-    def record(self, top: int) -> dict[str, Any]:
-        return {
-            "answer": self.answer,
-            "start": None if self.span is None else self.span.start,
-            "end": None if self.span is None else self.span.end,
-            "probability": round(self.confidence, 6),
-            "no_answer": round(self.no_answer, 6),
-            "best": [span.record() for span in self.spans[:top]],
-        }
-
-    @override
-    def line(self, top: int) -> str:
-        if self.span is None:
-            return f"(no answer)  {self.confidence:.2f}"
-        return f"{self.answer}  {self.confidence:.2f}"
-
-    @override
-    def columns(self, top: int) -> dict[str, Any]:
-        record = self.record(top)
-        best = {"best_answers": record["best"]} if top > 1 else {}
-        return {
-            "predicted_answer": self.answer, "predicted_start": record["start"],
-            "predicted_end": record["end"], "probability": record["probability"], **best,
-        }  # fmt: skip
 
 
 @final
@@ -242,13 +193,14 @@ class QuestionAnswering(AbstractTask):
             span_loss(own.double().unsqueeze(0), torch.tensor([row.target]), label_smoothing=0.0)
             for own, row in zip(kept, rows, strict=True)
         ]
-        known, given = [], []
+        f1, exact = [], []
         for own in _by_example(kept, rows).values():
-            known.append(own[0][1].extra["answers"])
-            given.append(fitted._answer(own).answer)
-        scores = answer_scores(known, given)
+            known: list[str] = own[0][1].extra["answers"]
+            answer, units = fitted._answer(own).answer, units_of(known)
+            f1.append(answer_f1(known, answer, units=units))
+            exact.append(exact_match(known, answer, units=units))
         return {
-            "f1": scores["f1"], "exact_match": scores["exact_match"],
+            "f1": sum(f1) / len(f1), "exact_match": sum(exact) / len(exact),
             "loss": float(torch.cat(losses).mean()),
         }  # fmt: skip
 
@@ -298,7 +250,8 @@ class QuestionAnswering(AbstractTask):
             ranked = self._ranked(windows)
             if ranked:
                 odds, start, end = ranked[0]
-                answered = answer_f1(known, row.extra["context"][start:end])
+                answer = row.extra["context"][start:end]
+                answered = answer_f1(known, answer, units=units_of(known))
                 found.append((odds, answered, float(not known)))
         if len({empty for _, _, empty in found}) < 2:
             return self  # one kind of question only: nothing to tell apart
@@ -306,20 +259,32 @@ class QuestionAnswering(AbstractTask):
 
     @override
     def counts(self, example: Example, prediction: AbstractPrediction) -> tuple[float, ...]:
-        return answer_f1([text for _, text in _known(example)], prediction.answer), 1.0
+        known = [text for _, text in _known(example)]
+        return answer_f1(known, prediction.answer, units=units_of(known)), 1.0
 
     @override
     def report(
         self, examples: Sequence[Example], predictions: Sequence[AbstractPrediction]
     ) -> dict[str, Any]:
+        """Return exact match, and F1 by whether the question has an answer, with its rows.
+
+        `no_answer_f1` is the F1 of the decision that there is none; what has no rows is left out.
+        """
         known = [[text for _, text in _known(row)] for row in examples]
-        scores = answer_scores(known, [prediction.answer for prediction in predictions])
-        del scores["f1"]  # the headline
-        num_answerable = sum(bool(own) for own in known)
-        return {
-            **scores, "n_answerable": num_answerable,
-            "n_no_answer": len(known) - num_answerable,
-        }  # fmt: skip
+        given = [prediction.answer for prediction in predictions]
+        exact = [
+            exact_match(own, answer, units=units_of(own))
+            for own, answer in zip(known, given, strict=True)
+        ]
+        f1 = [self.counts(*pair)[0] for pair in zip(examples, predictions, strict=True)]
+        answerable = [value for own, value in zip(known, f1, strict=True) if own]
+        num_empty = len(known) - len(answerable)
+        report: dict[str, Any] = {"exact_match": sum(exact) / max(1, len(exact))}
+        if answerable:
+            report["answerable_f1"] = sum(answerable) / len(answerable)
+        if num_empty:
+            report["no_answer_f1"] = answer_scores(known, given)["no_answer_f1"]
+        return {**report, "n_answerable": len(answerable), "n_no_answer": num_empty}
 
     @override
     def baselines(

@@ -1,16 +1,19 @@
-"""Spans in windows of a text: where an answer lies, its loss, the best ones, and the threshold."""
+"""Spans of a text as answers: where one lies in a window, its loss, the best, the threshold."""
 
 import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from inlay.metrics.answers import words_of
-from inlay.tasks.base import Encoded
+from inlay.metrics.answers import Units, english_units, neutral_units
+from inlay.metrics.words import alphanumeric, is_unspaced
+from inlay.tasks.base import AbstractPrediction, Encoded
 
 BEST = 20
 """Spans of an example that compete."""
@@ -30,6 +33,61 @@ class Span(NamedTuple):
     def record(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {**self._asdict(), "probability": round(self.probability, 6)}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Answer(AbstractPrediction):
+    """The best span of the context, or none, and the spans that competed, the best first.
+
+    Probabilities are a softmax over the 20 best spans of all windows and, where the task knows
+    questions without an answer, over having none.
+
+    Args:
+        span: The answer; `None` if the context has none.
+        spans: The best spans.
+        no_answer: How probable it is that there is none; 0 if the task always answers.
+    """
+
+    span: Span | None
+    spans: tuple[Span, ...]
+    no_answer: float
+
+    @property
+    @override
+    def answer(self) -> str:
+        return "" if self.span is None else self.span.text
+
+    @property
+    @override
+    def confidence(self) -> float:
+        return self.no_answer if self.span is None else self.span.probability
+
+    @override
+    def record(self, top: int) -> dict[str, Any]:
+        return {
+            "answer": self.answer,
+            "start": None if self.span is None else self.span.start,
+            "end": None if self.span is None else self.span.end,
+            "probability": round(self.confidence, 6),
+            "no_answer": round(self.no_answer, 6),
+            "best": [span.record() for span in self.spans[:top]],
+        }
+
+    @override
+    def line(self, top: int) -> str:
+        if self.span is None:
+            return f"(no answer)  {self.confidence:.2f}"
+        return f"{self.answer}  {self.confidence:.2f}"
+
+    @override
+    def columns(self, top: int) -> dict[str, Any]:
+        record = self.record(top)
+        best = {"best_answers": record["best"]} if top > 1 else {}
+        return {
+            "predicted_answer": self.answer, "predicted_start": record["start"],
+            "predicted_end": record["end"], "probability": record["probability"], **best,
+        }  # fmt: skip
 
 
 def span_loss(scores: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
@@ -72,14 +130,19 @@ def fit_threshold(found: Sequence[tuple[float, float, float]]) -> float:
     return round(best[2], 6)
 
 
+def units_of(known: Sequence[str]) -> Units:
+    """Return what answers are compared by: SQuAD's words, or characters of unspaced scripts."""
+    return neutral_units if any(map(is_unspaced, known)) else english_units
+
+
 def likeliest_sentence(question: str, context: str) -> Span:
     """Return the sentence with most words of a question, of equal ones the shortest."""
-    asked = set(words_of(question))
+    asked = set(alphanumeric(question))
     best = (-1, 0, 0, 0)
     for found in _SENTENCE.finditer(context):
         start, end = trimmed(context, *found.span())
         if start < end:
-            shared = len(asked & set(words_of(context[start:end])))
+            shared = len(asked & set(alphanumeric(context[start:end])))
             best = max(best, (shared, start - end, -start, end))
     start, end = -best[2], best[3]
     return Span(context[start:end], start, end, 1.0)
