@@ -44,6 +44,9 @@ def predict(
     top: Annotated[
         int | None, typer.Option(min=1, help="Labels to show.", show_default="3; 1 in a file")
     ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Other labels to ask: a,b,c (task similarity).")
+    ] = None,
     base: Annotated[str | None, typer.Option(help="Another place of the same base.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace --output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
@@ -53,7 +56,7 @@ def predict(
     console.be_calm()
     if source is not None:
         return _predict_file(
-            run, source, target, base=base, top=top, as_json=as_json,
+            _load(run, base, labels), source, target, top=top, as_json=as_json,
             columns=parse_columns(columns)
             | {
                 role: name
@@ -65,7 +68,9 @@ def predict(
     if pair is not None:
         given = [(str(given[0]), pair)]
     if given:
-        _print(given, _load(run, base).predict(given), top or _LABELS_SHOWN, as_json=as_json)
+        _print(
+            given, _load(run, base, labels).predict(given), top or _LABELS_SHOWN, as_json=as_json
+        )
     return 0
 
 
@@ -90,10 +95,13 @@ def _check(
         raise ConfigError('no text: give it as "...", by --input FILE, or on standard input.')
 
 
-def _load(run: str, base: str | None) -> "Predictor":
+def _load(run: str, base: str | None, labels: str | None) -> "Predictor":
     from inlay.evaluation.predictor import load_predictor
 
-    return load_predictor(run, base=base)
+    predictor = load_predictor(run, base=base)
+    if labels is None:
+        return predictor
+    return predictor.with_labels([label.strip() for label in labels.split(",") if label.strip()])
 
 
 def _lines_of_stdin() -> list[str]:
@@ -144,11 +152,10 @@ def _asked(given: "Given") -> dict[str, Any]:
 
 
 def _predict_file(
-    run: str,
+    predictor: "Predictor",
     source: Path,
     target: Path | None,
     *,
-    base: str | None,
     top: int | None,
     as_json: bool,
     columns: dict[str, str],
@@ -159,7 +166,6 @@ def _predict_file(
     from inlay.store.atomic import write_atomically
 
     layout = layout_of(target) if target is not None else ""
-    predictor = _load(run, base)
     inputs = read_inputs(source, form=FORMS.get(predictor.task.form), columns=columns)
     for note in inputs.notes:
         console.tell(f"note: {note}")

@@ -9,7 +9,7 @@ from inlay.data.columns import Roles, find_columns
 from inlay.data.few_shot import take_few
 from inlay.data.finding import Found, find_tables
 from inlay.data.formed import build_dataset, read_rows
-from inlay.data.forms.registry import choose_form
+from inlay.data.forms.registry import ASKS_NEW_LABELS, choose_form, task_name
 from inlay.data.inputs import read_inputs
 from inlay.data.labels import apply_label_map, check_classes, merge_numbers
 from inlay.data.rows import SPLITS, Dataset, Example, FileRecord, Rejected
@@ -72,6 +72,7 @@ def read_dataset(
         dataset = _labelled_dataset(
             found, labelled_roles(found, given), label_map or {}, max_rejected=max_rejected,
             split_seed=split_seed, drop_unseen_labels=drop_unseen_labels,
+            keeps_unseen=task is not None and task_name(task) in ASKS_NEW_LABELS,
         )  # fmt: skip
     if few_shot is not None:
         take_few(dataset, few_shot, form.classes if form else classes_of, seed=split_seed)
@@ -86,13 +87,16 @@ def _labelled_dataset(
     max_rejected: float,
     split_seed: int,
     drop_unseen_labels: bool,
+    keeps_unseen: bool,
 ) -> Dataset:
     """Return texts with one label each, in all three splits."""
     splits, rejected, files = read_examples(found, roles)
     refuse_many_rejected(found.title, rejected, files, max_rejected=max_rejected)
     splits, notes = settle_labels(found, roles, splits, label_map)
     check_classes(Counter(row.label for row in splits["train"]), name=found.title)
-    splits, dropped, drop_notes = drop_unseen(splits, drops=drop_unseen_labels)
+    dropped, drop_notes = 0, list[str]()
+    if drop_unseen_labels or not keeps_unseen:
+        splits, dropped, drop_notes = drop_unseen(splits, drops=drop_unseen_labels)
     has_all = all(splits.get(split) for split in SPLITS)
     splits, split_notes = complete_splits(splits, seed=split_seed)
     leaks = count_leaks(splits)

@@ -1,5 +1,6 @@
 """Load a saved adapter with its base and answer raw texts."""
 
+import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from inlay.adapters.attach import adapters_of, attach
 from inlay.data.forms.base import Given, Place
 from inlay.data.forms.registry import FORMS, LABELLED
 from inlay.data.rows import Example
-from inlay.errors import AdapterError, DataError, FormatError
+from inlay.errors import AdapterError, ConfigError, DataError, FormatError
 from inlay.evaluation.answering import answer_rows
 from inlay.evaluation.scoring import score_rows
 from inlay.store.bases import load_base, resolve_base
@@ -20,6 +21,7 @@ from inlay.store.load import load
 from inlay.store.manifest import MANIFEST_FILE, Manifest, read_manifest
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Encoded
 from inlay.tasks.registry import task_from_settings
+from inlay.tasks.similarity import Similarity
 
 
 @final
@@ -80,6 +82,25 @@ class Predictor:
                 self.task, self.model, self.head, self.encode(rows), rows, self.tokenizer,
                 autocast=self.autocast,
             )  # fmt: skip
+
+    def with_labels(self, labels: Sequence[str], descriptions: Sequence[str] = ()) -> "Predictor":
+        """Return a predictor that asks other labels, on the same model.
+
+        Args:
+            labels: Any names.
+            descriptions: What stands for each; its name in words if none is given.
+
+        Raises:
+            ConfigError: If the task's labels are fixed.
+        """
+        if not isinstance(self.task, Similarity):
+            raise ConfigError(
+                f"the labels of task {self.task.name!r} are fixed; train with --task similarity "
+                "for labels that can be named later."
+            )
+        other = copy.copy(self)
+        other.task = self.task.with_labels(labels, descriptions)
+        return other
 
     def encode(self, rows: Sequence[Example]) -> list[Encoded]:
         """Turn examples into token ids as in training."""

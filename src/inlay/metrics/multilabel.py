@@ -1,49 +1,119 @@
-"""Metrics of sets of labels, and the threshold that chooses them."""
+"""Metrics of rows that have any number of labels, from matrices of rows by labels.
 
-from typing import Any
+A matrix has one row for each example and one column for each label, true where the row has it.
+"""
 
 import numpy as np
-from sklearn import metrics as sk
+import numpy.typing as npt
+
+from inlay.errors import DataError
+from inlay.metrics.classification import LabelScore
+
+_Bools = npt.NDArray[np.bool_]
 
 
-def label_scores(known: Any, chosen: Any) -> dict[str, float]:
-    """Return micro and macro F1, the share of rows with all labels right, and the Hamming loss.
+def label_scores(known: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, float]:
+    """Return `micro_f1`, `macro_f1`, `subset_accuracy` and `hamming_loss`, as the functions below.
 
     Args:
-        known: `(rows, labels)`, whether a row has a label.
-        chosen: The same for what was predicted.
+        known: Which labels each row has, `(rows, labels)`.
+        predicted: The same as predicted.
+
+    Raises:
+        ValueError: If the shapes differ or are no matrices; this holds for all functions here.
     """
-    truth, guess = np.asarray(known, dtype=bool), np.asarray(chosen, dtype=bool)
-    f1 = {
-        average: float(sk.f1_score(truth, guess, average=average, zero_division=0.0))
-        for average in ("micro", "macro")
-    }
     return {
-        "micro_f1": f1["micro"], "macro_f1": f1["macro"],
-        "subset_accuracy": float((truth == guess).all(axis=1).mean()),
-        "hamming_loss": float((truth != guess).mean()),
-    }  # fmt: skip
+        "micro_f1": micro_f1(known, predicted),
+        "macro_f1": macro_f1(known, predicted),
+        "subset_accuracy": subset_accuracy(known, predicted),
+        "hamming_loss": hamming_loss(known, predicted),
+    }
 
 
-def tune_threshold(probabilities: Any, known: Any) -> float:
-    """Return the one threshold for all labels with the best micro F1.
+def each_label(known: npt.ArrayLike, predicted: npt.ArrayLike) -> list[LabelScore]:
+    """Return the precision, recall and F1 of each label, in the order of the columns."""
+    a, b = _pair(known, predicted)
+    return [_score(a[:, column], b[:, column]) for column in range(a.shape[1])]
 
-    Every cut between two different probabilities is tried; of equal ones the one nearest to 0.5 is
-    taken.
+
+def micro_f1(known: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
+    """Return the F1 of all cells together; 0 if no label is known or predicted."""
+    a, b = _pair(known, predicted)
+    return _score(a, b).f1
+
+
+def macro_f1(known: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
+    """Return the mean F1 over the labels that are known or predicted in any row; 0 for none."""
+    a, b = _pair(known, predicted)
+    used = np.flatnonzero((a | b).any(axis=0))
+    scores = [_score(a[:, column], b[:, column]).f1 for column in used]
+    return sum(scores) / len(scores) if scores else 0.0
+
+
+def subset_accuracy(known: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
+    """Return the share of rows whose labels are all right; 0 for no rows."""
+    a, b = _pair(known, predicted)
+    return float((a == b).all(axis=1).mean()) if len(a) else 0.0
+
+
+def hamming_loss(known: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
+    """Return the share of cells that are wrong, so less is better; 0 for no cells."""
+    a, b = _pair(known, predicted)
+    return float((a != b).mean()) if a.size else 0.0
+
+
+def tune_threshold(probabilities: npt.ArrayLike, known: npt.ArrayLike) -> float:
+    """Return the one threshold for all labels with the best micro-F1; a label is chosen from it on.
+
+    Every cut between two different probabilities is tried, so no other threshold does better on
+    these rows, which must be those of validation. The threshold is in the middle between the
+    probabilities it parts; of equally good ones it is the nearest to 0.5. With no known label it
+    is 0.5.
 
     Args:
-        probabilities: `(rows, labels)`, in [0, 1].
-        known: `(rows, labels)`, whether a row has a label.
+        probabilities: Of each label of each row, `(rows, labels)`.
+        known: Which labels each row has, of the same shape.
+
+    Raises:
+        ValueError: If the shapes differ or are no matrices.
+        DataError: If a probability is not a number.
     """
-    likely = np.asarray(probabilities, dtype=float).ravel()
-    truth = np.asarray(known, dtype=bool).ravel()
-    order = np.argsort(-likely, kind="stable")
-    likely, truth = likely[order], truth[order]
-    hits = np.cumsum(truth)
-    scores = 2 * hits / (np.arange(1, len(hits) + 1) + max(1, truth.sum()))
-    is_cut = np.append(likely[:-1] > likely[1:], True)
-    following = np.append(likely[1:], 0.0)
-    middles = (likely + following) / 2
-    best = scores[is_cut].max()
-    near = middles[is_cut & (scores >= best - 1e-12)]
-    return float(near[np.abs(near - 0.5).argmin()])
+    sure = np.asarray(probabilities)
+    has, _ = _pair(known, np.zeros(sure.shape, dtype=bool))
+    if np.isnan(sure).any():
+        raise DataError(
+            f"{int(np.isnan(sure).sum())} of {sure.size} probabilities are not a number, so no "
+            f"threshold parts them. Look for why the model gives none."
+        )
+    positives = int(has.sum())
+    if not positives:
+        return 0.5
+    order = np.argsort(-sure, axis=None, kind="stable")
+    values, right = sure.ravel()[order], np.cumsum(has.ravel()[order])
+    # A cut cannot part equal probabilities, so only the last of equal ones can end the chosen.
+    ends = np.append(np.flatnonzero(values[:-1] > values[1:]), len(values) - 1)
+    f1 = 2 * right[ends] / (ends + 1 + positives)
+    best = ends[f1 == f1.max()]
+    lowest, below = values[best], np.append(values[1:], np.minimum(values[-1:], 0))[best]
+    middles = below + (lowest - below) / 2
+    # Between neighbours among the floats of the given precision there is no middle.
+    thresholds = np.where(middles > below, middles, lowest)
+    return float(thresholds[np.abs(thresholds - 0.5).argmin()])
+
+
+def _score(known: _Bools, predicted: _Bools) -> LabelScore:
+    right = int((known & predicted).sum())
+    return LabelScore.of(right=right, chosen=int(predicted.sum()), support=int(known.sum()))
+
+
+def _pair(known: npt.ArrayLike, predicted: npt.ArrayLike) -> tuple[_Bools, _Bools]:
+    a, b = np.asarray(known, dtype=bool), np.asarray(predicted, dtype=bool)
+    if a.size == b.size == 0:
+        columns = a.shape[1] if a.ndim == 2 else 0
+        return np.zeros((0, columns), dtype=bool), np.zeros((0, columns), dtype=bool)
+    if a.ndim != 2 or a.shape != b.shape:
+        raise ValueError(
+            f"Known labels have the shape {a.shape} and predicted ones {b.shape}; "
+            f"give two matrices of rows by labels."
+        )
+    return a, b

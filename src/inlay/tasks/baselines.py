@@ -88,6 +88,16 @@ def words_and_ridge(
     return [float(number) for number in model.predict(hstack([asked, shares[1]]))]
 
 
+def nearest_descriptions(texts: Sequence[str], descriptions: Sequence[str]) -> list[int]:
+    """Return for each text the number of the description with the nearest words (TF-IDF)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
+    vectorizer.fit([*descriptions, *texts])
+    cosines = vectorizer.transform(texts) @ vectorizer.transform(descriptions).T
+    return [int(index) for index in cosines.toarray().argmax(axis=1)]
+
+
 def most_shared_words(text: str, choices: Sequence[str]) -> int:
     """Return the number of the choice that shares most of its words with a text."""
     words = set(text.lower().split())

@@ -12,6 +12,7 @@ from inlay.tasks.classification import TextClassification
 from inlay.tasks.multilabel import MultiLabel
 from inlay.tasks.question_answering import QuestionAnswering
 from inlay.tasks.regression import Regression
+from inlay.tasks.similarity import Similarity
 from inlay.tasks.tagging import Tagging
 
 TASKS: dict[str, type[AbstractTask]] = {
@@ -23,6 +24,7 @@ TASKS: dict[str, type[AbstractTask]] = {
         Tagging,
         MultipleChoice,
         QuestionAnswering,
+        Similarity,
     )
 }
 """Every task by its name: the one list that a new task is added to."""

@@ -40,6 +40,9 @@ TASK_FORMS: dict[str, tuple[str, ...]] = {
 }
 """Task -> the forms that it reads."""
 
+ASKS_NEW_LABELS = frozenset({"similarity"})
+"""Tasks that can be asked labels which train does not have."""
+
 ALIASES = {
     "classification": "text-classification",
     "sentiment": "text-classification",
