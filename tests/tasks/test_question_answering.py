@@ -337,3 +337,27 @@ def test_training_prediction_and_evaluation_on_a_folder_with_a_test_split_only(
         inlay.train(tmp_path / "other", base=base)
     with pytest.raises(DataError, match="has no split 'validation'"):
         evaluate(tmp_path / "run", tmp_path / "other", split="validation")
+
+
+def test_tokens_that_begin_with_a_space_and_windows_without_special_tokens():
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = ["where", "Ġcard", "Ġloan", "Ġmy"]
+    names = [*letters, *words]
+    merges = [(word[:n], word[n]) for word in words for n in range(1, len(word))]
+    names += sorted({a + b for a, b in merges} - set(names))
+    own = Tokenizer(models.BPE({name: number for number, name in enumerate(names)}, merges))
+    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    own.post_processor = processors.ByteLevel(trim_offsets=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=own, pad_token="!")
+    context = "I lost my card ünd my loan"
+    row = example("where", context, "card")
+    (window,) = TASK.encode([row], tokenizer, max_length=40)
+    start, end, first, _ = window.target
+    assert start == end
+    assert window.extra["offsets"][start - first] == (9, 14), "the space belongs to the token"
+    kept = [torch.zeros(window.length, 2)]
+    kept[0][start] = 5.0
+    assert TASK.decode(kept, [window], [row])[0].span[:3] == ("card", 10, 14)
