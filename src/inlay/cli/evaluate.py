@@ -12,6 +12,7 @@ from inlay.cli.options import (
     LabelColumn,
     LabelMap,
     MaxRejected,
+    Member,
     PairColumn,
     Run,
     TextColumn,
@@ -29,6 +30,7 @@ def evaluate(
         typer.Argument(metavar="[DATA]", help="Labelled data; the run's own if not given."),
     ] = None,
     split: Annotated[str, typer.Option(help="Which split, where the data have several.")] = "test",
+    member: Member = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
@@ -39,6 +41,7 @@ def evaluate(
 ) -> int:
     """Measure a saved adapter on rows whose answers are known."""
     given: dict[str, Any] = {
+        "member": member,
         "text_column": text_column,
         "pair_column": pair_column,
         "label_column": label_column,

@@ -23,6 +23,10 @@ Columns = Annotated[
 Task = Annotated[
     str | None, typer.Option(help="What the rows are for.", show_default="told from the data")
 ]
+Member = Annotated[
+    str | None,
+    typer.Option(help="Which of several tasks that were learnt together.", metavar="NAME"),
+]
 LabelMap = Annotated[
     list[str] | None,
     typer.Option(

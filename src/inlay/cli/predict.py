@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inlay.cli import console, wording
-from inlay.cli.options import Columns, PairColumn, Run, TextColumn, parse_columns
+from inlay.cli.options import Columns, Member, PairColumn, Run, TextColumn, parse_columns
 from inlay.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def predict(
     top: Annotated[
         int | None, typer.Option(min=1, help="Labels to show.", show_default="3; 1 in a file")
     ] = None,
+    member: Member = None,
     labels: Annotated[
         str | None, typer.Option(help="Other labels to ask: a,b,c (task similarity).")
     ] = None,
@@ -56,7 +57,7 @@ def predict(
     console.be_calm()
     if source is not None:
         return _predict_file(
-            _load(run, base, labels), source, target, top=top, as_json=as_json,
+            _load(run, base, member, labels), source, target, top=top, as_json=as_json,
             columns=parse_columns(columns)
             | {
                 role: name
@@ -69,7 +70,10 @@ def predict(
         given = [(str(given[0]), pair)]
     if given:
         _print(
-            given, _load(run, base, labels).predict(given), top or _LABELS_SHOWN, as_json=as_json
+            given,
+            _load(run, base, member, labels).predict(given),
+            top or _LABELS_SHOWN,
+            as_json=as_json,
         )
     return 0
 
@@ -95,10 +99,12 @@ def _check(
         raise ConfigError('no text: give it as "...", by --input FILE, or on standard input.')
 
 
-def _load(run: str, base: str | None, labels: str | None) -> "Predictor":
+def _load(run: str, base: str | None, member: str | None, labels: str | None) -> "Predictor":
     from inlay.evaluation.predictor import load_predictor
 
     predictor = load_predictor(run, base=base)
+    if member is not None:
+        predictor = predictor.member(member)
     if labels is None:
         return predictor
     return predictor.with_labels([label.strip() for label in labels.split(",") if label.strip()])

@@ -150,8 +150,9 @@ def plan_text(plan: "Plan") -> str:
         total += plan.num_adapter_parameters
     total += plan.num_head_parameters
     rows = ", ".join(f"{wording.count(number)} {split}" for split, number in plan.rows.items())
+    labels = f"{wording.count(plan.num_labels)} labels, " if plan.num_labels else ""
     lines = [
-        f"plan   {plan.task}, {wording.count(plan.num_labels)} labels, {rows} rows",
+        f"plan   {plan.task}, {labels}{rows} rows",
         f"base   {plan.base}",
         f"method {plan.method}{' ' if plan.where else ''}{plan.where}",
         (

@@ -46,7 +46,7 @@ def read_labelled(
     Raises:
         DataError: If the rows cannot be used, or there is no such split.
     """
-    found = find_tables(source)
+    found = find_tables(source, needs_train=False)
     given = named_columns(columns, text=text_column, pair=pair_column, label=label_column)
     form = choose_form(found.first, task=task, columns=given, is_labelled=is_labelled(given))
     if form is not None:

@@ -123,6 +123,10 @@ class AbstractTask(ABC):
     ) -> list[Encoded]:
         """Turn examples into rows of at most `max_length` tokens, in the order of the examples."""
 
+    def reading_notes(self, rows: Sequence[Encoded], *, max_length: int) -> list[str] | None:
+        """Return what is to be said of how rows were read; `None` to have cut rows counted."""
+        return None
+
     @abstractmethod
     def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:
         """Pad rows to the longest of them."""

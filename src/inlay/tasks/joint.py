@@ -130,6 +130,18 @@ class Joint(AbstractTask):
         return sorted(encoded, key=lambda row: row.row)
 
     @override
+    def reading_notes(self, rows: Sequence[Encoded], *, max_length: int) -> list[str] | None:
+        notes: list[str] = []
+        for number, (name, task) in enumerate(zip(self.names, self.tasks, strict=True)):
+            own = [row for row in rows if self.kind_of(row) == number]
+            said = task.reading_notes(own, max_length=max_length)
+            if said is None:
+                full = len({row.row for row in own if row.length >= max_length})
+                said = [f"{full} rows fill {max_length} tokens and may be cut"] if full else []
+            notes += [f"{name}: {note}" for note in said]
+        return notes
+
+    @override
     def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:
         number = self.kind_of(rows[0])
         batch = self.tasks[number].collate(rows, tokenizer)

@@ -11,6 +11,7 @@ from inlay.tasks.choice import MultipleChoice
 from inlay.tasks.classification import TextClassification
 from inlay.tasks.joint import Joint
 from inlay.tasks.multilabel import MultiLabel
+from inlay.tasks.question_answering import QuestionAnswering
 from inlay.tasks.regression import Regression
 from inlay.tasks.similarity import Similarity
 from inlay.tasks.tagging import Tagging
@@ -23,6 +24,7 @@ TASKS: dict[str, type[AbstractTask]] = {
         Regression,
         Tagging,
         MultipleChoice,
+        QuestionAnswering,
         Similarity,
         Joint,
     )

@@ -1,6 +1,7 @@
 """Build what a training needs: rows as token ids, the base with its adapter, the optimiser."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -205,15 +206,22 @@ def _truncation_notes(
     max_length: int,
 ) -> list[str]:
     """Say how much text is cut off; only rows that fill the length can have been cut."""
+    own = {
+        split: task.reading_notes(rows, max_length=max_length) for split, rows in encoded.items()
+    }
+    if any(notes is not None for notes in own.values()):
+        return [f"{split}: {note}" for split, notes in own.items() for note in notes or ()]
     full: list[Example] = []
     total = rows = 0
     for split, examples in dataset.splits.items():
         rows += len(examples)
         total += sum(row.length for row in encoded[split])
+        # What is read in several windows is read whole.
+        windows = Counter(row.row for row in encoded[split])
         full += [
-            example
-            for example, row in zip(examples, encoded[split], strict=True)
-            if row.length >= max_length
+            examples[row.row]
+            for row in encoded[split]
+            if row.length >= max_length and windows[row.row] == 1
         ]
     lengths = [row.length for row in _uncut(full, task, tokenizer)]
     lost = [length - max_length for length in lengths if length > max_length]

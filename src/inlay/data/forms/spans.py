@@ -1,5 +1,6 @@
 """A question, a text, and where in the text the answer stands; with no answer allowed."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
@@ -11,14 +12,17 @@ from inlay.data.rows import Example
 from inlay.data.splits import text_key
 from inlay.data.table import MISSING, Table
 
+_AMBIGUOUS = "answer without an offset stands in its context several times: the first is taken"
+
 
 @final
 class Spans(AbstractForm):
     """`question`, `context` and `answers` as in SQuAD.
 
     `answers` is `{"text": [...], "answer_start": [...]}`, a list of `{"text", "answer_start"}`, a
-    text, or a list of texts; empty where the context has no answer. `parts` holds `answers`, a
-    list of `[start, text]` that agree with the context.
+    text, or a list of texts, each also written as JSON; empty where the context has no answer.
+    Offsets are in characters. `parts` holds `answers`, a list of `[start, text]` that agree with
+    the context and have no white space at their ends.
     """
 
     name: ClassVar[str] = "spans"
@@ -41,6 +45,7 @@ class Spans(AbstractForm):
         if fault or other:
             return fault or other or ""
         found: list[list[Any]] = []
+        absent: list[str] = []
         if has_target:
             answers = _answers(cells.get("answers", MISSING))
             if isinstance(answers, str):
@@ -48,10 +53,17 @@ class Spans(AbstractForm):
             for start, text in answers:
                 at = _locate(context, text, start)
                 if at is None:
-                    return f"the answer {_shorten(text)} is not in the context"
+                    absent.append(text)
+                    continue
+                if start is None and context.count(text) > 1:
+                    counts[_AMBIGUOUS] += 1
                 if start is not None and at != start:
                     counts["answer not at its offset, found elsewhere and corrected"] += 1
                 found.append([at, text])
+            if absent and not found:
+                return f"the answer {_shorten(absent[0])} is not in the context"
+            if absent:
+                counts["answer not in its context left out; the row has others"] += len(absent)
         label = found[0][1] if found else ""
         return Example(question, context, label, place.file, place.line, {"answers": found})
 
@@ -67,8 +79,10 @@ def _answers(value: Any) -> list[tuple[int | None, str]] | str:
         return "answers are missing"
     if value is None or value == "":
         return []
+    if isinstance(value, str) and value.strip()[:1] in ("{", "["):
+        value = _parsed(value)
     if isinstance(value, str):
-        return [(None, value)]
+        value = [value]
     if isinstance(value, dict):
         texts, starts = value.get("text"), value.get("answer_start")
         if isinstance(texts, str):
@@ -89,8 +103,22 @@ def _answers(value: Any) -> list[tuple[int | None, str]] | str:
         start = item.get("answer_start") if isinstance(item, dict) else None
         if not isinstance(text, str) or not text.strip():
             return "an answer has no text"
-        pairs.append((start if isinstance(start, int) else None, text))
+        if isinstance(start, float) and start.is_integer():
+            start = int(start)
+        bare = text.strip()
+        whole = isinstance(start, int) and not isinstance(start, bool)
+        at = int(start) + text.index(bare) if whole and start is not None else None
+        pairs.append((at, bare))
     return pairs
+
+
+def _parsed(text: str) -> Any:
+    """Return the JSON in a cell of a table; a text that only looks like it stays a text."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, dict | list) else text
 
 
 def _locate(context: str, text: str, start: int | None) -> int | None:
