@@ -7,7 +7,7 @@ from sklearn import metrics as reference
 import inlay
 from inlay.data.rows import Example
 from inlay.errors import DataError
-from inlay.evaluation.report import evaluate, report_on, report_on_baselines
+from inlay.evaluation.report import evaluate, report_on_baselines
 from inlay.tasks.classification import Prediction, TextClassification
 from tests import tiny
 
@@ -35,7 +35,7 @@ def test_numbers_equal_those_of_scikit_learn(seed):
     rows, answers, chances = draw(seed)
     known = [row.label for row in rows]
     chosen = [answer.label for answer in answers]
-    found = report_on(TASK, rows, answers)
+    found = TASK.full_report(rows, answers)
     correct = [k == c for k, c in zip(known, chosen, strict=True)]
     f1 = reference.f1_score(known, chosen, average=None, labels=LABELS)
     expected = {
@@ -61,10 +61,10 @@ def test_numbers_equal_those_of_scikit_learn(seed):
 def test_a_report_without_mistakes_and_without_rows():
     rows = [Example("t", None, label, "f", 1) for label in "ab"]
     answers = [Prediction(label, {"a": label == "a", "b": label == "b"}) for label in "ab"]
-    perfect = report_on(TASK, rows, answers)
+    perfect = TASK.full_report(rows, answers)
     assert (perfect["accuracy"], perfect["macro_f1"], perfect["log_loss"]) == (1.0, 1.0, 0.0)
     assert (perfect["weakest_label"], perfect["weakest_taken_for"]) == ("a", None)
-    nothing = report_on(TASK, [], [])
+    nothing = TASK.full_report([], [])
     assert (nothing["n"], nothing["weakest_label"], nothing["accuracy"]) == (0, None, 0.0)
 
 
@@ -72,7 +72,7 @@ def test_baselines_tell_gain_and_noise():
     train = [Example(text, None, label, "f", 1) for text, label in tiny.rows(90, seed=1)]
     test = [Example(text, None, label, "f", 1) for text, label in tiny.rows(60, seed=2)]
     right = [Prediction(row.label, {row.label: 1.0}) for row in test]
-    found = report_on_baselines(TASK, train, test, right)
+    found = report_on_baselines(TASK, TASK.baselines(train, test), test, right)
     majority, words = found["majority"], found["tfidf_logreg"]
     assert majority["accuracy"] == pytest.approx(20 / 60)
     assert majority["gain"] == pytest.approx(40 / 60)

@@ -180,7 +180,7 @@ def _predict_file(
     if len(inputs.rejected) > 5:
         console.tell(f"left out: {len(inputs.rejected) - 5} more")
     examples = [row.example for row in inputs.rows]
-    predictions = predictor.answer(examples)
+    predictions = predictor.ask(examples)
     if target is None:
         asked: list[Given] = [
             row.text if row.pair is None else (row.text, row.pair) for row in examples

@@ -14,7 +14,7 @@ from inlay.data.forms.base import Given, Place
 from inlay.data.forms.registry import FORMS, LABELLED
 from inlay.data.rows import Example
 from inlay.errors import AdapterError, ConfigError, DataError, FormatError
-from inlay.evaluation.answering import answer_rows
+from inlay.evaluation.answering import answer_prompts, answer_rows
 from inlay.evaluation.scoring import score_rows
 from inlay.store.bases import load_base, resolve_base
 from inlay.store.load import load
@@ -80,10 +80,18 @@ class Predictor:
                 f"this adapter has several tasks: {', '.join(self.task.names)}. Name one: "
                 "predictor.member(NAME), or --member NAME."
             )
-        return self.answer(given_examples(inputs, self.task.form))
+        return self.ask(given_examples(inputs, self.task.form))
+
+    def ask(self, rows: Sequence[Example]) -> list[AbstractPrediction]:
+        """Answer examples of which nothing is known, in their order."""
+        with adapters_of(self.model).using(self.name):
+            return answer_prompts(
+                self.task, self.model, self.head, rows, self.tokenizer,
+                max_length=self.max_length, autocast=self.autocast,
+            )  # fmt: skip
 
     def answer(self, rows: Sequence[Example]) -> list[AbstractPrediction]:
-        """Answer examples, in their order."""
+        """Answer examples as a report needs it, in their order."""
         with adapters_of(self.model).using(self.name):
             return answer_rows(
                 self.task, self.model, self.head, self.encode(rows), rows, self.tokenizer,

@@ -195,6 +195,19 @@ class AbstractTask(ABC):
     ) -> dict[str, list[AbstractPrediction]]:
         """Return the answers of methods that cost nothing, by name."""
 
+    def token_baselines(
+        self, train: Sequence[Encoded], test: Sequence[Encoded], tokenizer: Any, number: int
+    ) -> dict[str, list[AbstractPrediction]]:
+        """Return the answers of methods that cost nothing and count tokens, by name.
+
+        Args:
+            train: Encoded rows.
+            test: Encoded rows.
+            tokenizer: Of the base.
+            number: Examples of test.
+        """
+        return {}
+
     def check_known(self, examples: Sequence[Example], source: str) -> None:
         """Refuse rows that the task cannot be measured on, such as labels it does not know.
 
@@ -202,16 +215,6 @@ class AbstractTask(ABC):
             DataError: If there is one.
         """
         return
-
-
-class AbstractGenerativeTask(AbstractTask):
-    """A task whose answers are written token by token."""
-
-    @abstractmethod
-    def generate(
-        self, model: nn.Module, rows: Sequence[Encoded], tokenizer: Any, *, device: Any
-    ) -> list[AbstractPrediction]:
-        """Write the answers of some rows, in their order."""
 
 
 Card = Mapping[str, Any]

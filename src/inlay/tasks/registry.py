@@ -10,11 +10,14 @@ from inlay.tasks.base import AbstractTask
 from inlay.tasks.choice import MultipleChoice
 from inlay.tasks.classification import TextClassification
 from inlay.tasks.joint import Joint
+from inlay.tasks.masked_language_modelling import MaskedLanguageModelling
 from inlay.tasks.multilabel import MultiLabel
 from inlay.tasks.question_answering import QuestionAnswering
 from inlay.tasks.regression import Regression
 from inlay.tasks.similarity import Similarity
 from inlay.tasks.tagging import Tagging
+from inlay.tasks.text_generation import TextGeneration
+from inlay.tasks.text_to_text import TextToText
 
 TASKS: dict[str, type[AbstractTask]] = {
     task.name: task
@@ -26,6 +29,9 @@ TASKS: dict[str, type[AbstractTask]] = {
         MultipleChoice,
         QuestionAnswering,
         Similarity,
+        TextToText,
+        TextGeneration,
+        MaskedLanguageModelling,
         Joint,
     )
 }

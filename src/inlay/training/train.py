@@ -22,7 +22,8 @@ from inlay.evaluation.report import report_on_baselines
 from inlay.evaluation.scoring import score_rows
 from inlay.store.atomic import write_atomically
 from inlay.store.save import save
-from inlay.tasks.base import AbstractGenerativeTask, AbstractPrediction, AbstractTask, Encoded
+from inlay.tasks.base import AbstractPrediction, AbstractTask, Encoded
+from inlay.tasks.writing import AbstractWritingTask
 from inlay.training.checkpoint import Checkpoints, Snapshot
 from inlay.training.claim import Claim
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
@@ -300,7 +301,9 @@ def _finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: P
     results = {
         "validation": _validation_report(prepared, task, rows, validation),
         "test": report,
-        "baselines": report_on_baselines(task, dataset.splits["train"], test, predictions),
+        "baselines": report_on_baselines(
+            task, _baselines(prepared, task, dataset), test, predictions
+        ),
         "reload_check": check_reload(adapter, test[:ROWS], scores, [p.answer for p in own]),
     }
     write_atomically(folder.path / PREDICTIONS_FILE, to_jsonl(task, test, predictions))
@@ -319,12 +322,23 @@ def _answers(
     )  # fmt: skip
 
 
+def _baselines(
+    prepared: Prepared, task: AbstractTask, dataset: Dataset
+) -> dict[str, list[AbstractPrediction]]:
+    test, encoded = dataset.splits["test"], prepared.encoded
+    tokenizer = prepared.training.tokenizer
+    return {
+        **task.baselines(dataset.splits["train"], test),
+        **task.token_baselines(encoded["train"], encoded["test"], tokenizer, len(test)),
+    }
+
+
 def _validation_report(
     prepared: Prepared, task: AbstractTask, rows: Sequence[Example], kept: list[torch.Tensor]
 ) -> dict[str, Any]:
     """Report on validation; where answers are written token by token, only what scores tell."""
     encoded = prepared.encoded["validation"]
-    if isinstance(task, AbstractGenerativeTask):
+    if isinstance(task, AbstractWritingTask) and task.writes_for_report:
         return {"metric": task.better, **task.metrics(kept, encoded), "n": len(rows)}
     return task.full_report(rows, task.decode(kept, encoded, rows))
 
