@@ -73,6 +73,7 @@ class Dataset:
         dropped_unseen: Rows left out because their label does not occur in train.
         leaked: Rows whose text occurs in another split as well, by "split/other split".
         form: The form of the rows, see `inlay.data.forms`.
+        members: The data sets that this one is made of, see `inlay.data.joint`.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Dataset:
     dropped_unseen: int = 0
     leaked: dict[str, int] = field(default_factory=dict)
     form: str = "labelled"
+    members: Any = None
 
     def to_record(self) -> dict[str, Any]:
         """Return what `data.json` of a run holds: hashes, counts that add up, and row ids.

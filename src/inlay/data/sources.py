@@ -11,6 +11,7 @@ from inlay.data.finding import Found, find_tables
 from inlay.data.formed import build_dataset, read_rows
 from inlay.data.forms.registry import ASKS_NEW_LABELS, choose_form, task_name
 from inlay.data.inputs import read_inputs
+from inlay.data.joint import read_joint
 from inlay.data.labels import apply_label_map, check_classes, merge_numbers
 from inlay.data.rows import SPLITS, Dataset, Example, FileRecord, Rejected
 from inlay.data.splits import classes_of, complete_splits, count_leaks, describe_leaks, drop_unseen
@@ -55,6 +56,8 @@ def read_dataset(
         DataError: If the rows cannot be used; the message says why and what to do.
         MissingExtraError: If the format needs a package that is not installed.
     """
+    if task is not None and task_name(task) == "joint":
+        return read_joint(Path(source), read_dataset, split_seed=split_seed, few_shot=few_shot)
     found = find_tables(source)
     given = named_columns(columns, text=text_column, pair=pair_column, label=label_column)
     form = choose_form(found.first, task=task, columns=given, is_labelled=is_labelled(given))

@@ -20,6 +20,7 @@ from inlay.store.bases import load_base, resolve_base
 from inlay.store.load import load
 from inlay.store.manifest import MANIFEST_FILE, Manifest, read_manifest
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Encoded
+from inlay.tasks.joint import Joint
 from inlay.tasks.registry import task_from_settings
 from inlay.tasks.similarity import Similarity
 
@@ -72,7 +73,13 @@ class Predictor:
         Raises:
             DataError: If an input is not what the task reads, or some texts are pairs and
                 others are not.
+            AdapterError: If the adapter has several tasks and none was named.
         """
+        if isinstance(self.task, Joint):
+            raise AdapterError(
+                f"this adapter has several tasks: {', '.join(self.task.names)}. Name one: "
+                "predictor.member(NAME), or --member NAME."
+            )
         return self.answer(given_examples(inputs, self.task.form))
 
     def answer(self, rows: Sequence[Example]) -> list[AbstractPrediction]:
@@ -82,6 +89,22 @@ class Predictor:
                 self.task, self.model, self.head, self.encode(rows), rows, self.tokenizer,
                 autocast=self.autocast,
             )  # fmt: skip
+
+    def member(self, name: str) -> "Predictor":
+        """Return a predictor for one of several tasks that were learnt together.
+
+        Args:
+            name: Of the task.
+
+        Raises:
+            AdapterError: If there is none of this name.
+        """
+        if not isinstance(self.task, Joint) or not isinstance(self.head, nn.ModuleList):
+            raise AdapterError(f"this adapter has one task, {self.task.name!r}, and no {name!r}.")
+        number = self.task.number_of(name)
+        other = copy.copy(self)
+        other.task, other.head = self.task.tasks[number], self.head[number]
+        return other
 
     def with_labels(self, labels: Sequence[str], descriptions: Sequence[str] = ()) -> "Predictor":
         """Return a predictor that asks other labels, on the same model.

@@ -12,21 +12,6 @@ from inlay.evaluation.predictor import load_predictor
 from inlay.tasks.base import AbstractPrediction, AbstractTask
 
 
-def report_on(
-    task: AbstractTask, rows: Sequence[Example], predictions: Sequence[AbstractPrediction]
-) -> dict[str, Any]:
-    """Return the headline metric with a 95 % interval, and what else the task reports."""
-    name = task.headline.name
-    counts = [task.counts(row, p) for row, p in zip(rows, predictions, strict=True)]
-    return {
-        "metric": name,
-        name: task.headline.value(counts),
-        f"{name}_ci": list(task.headline.interval(counts)),
-        **task.report(rows, predictions),
-        "n": len(rows),
-    }
-
-
 def report_on_baselines(
     task: AbstractTask,
     train: Sequence[Example],
@@ -51,7 +36,12 @@ def report_on_baselines(
 
 
 def evaluate(
-    run: str | Path, data: str | Path | None = None, *, split: str = "test", **columns: Any
+    run: str | Path,
+    data: str | Path | None = None,
+    *,
+    split: str = "test",
+    member: str | None = None,
+    **columns: Any,
 ) -> dict[str, Any]:
     """Measure a saved adapter on rows whose answers are known.
 
@@ -59,6 +49,7 @@ def evaluate(
         run: A run's folder or an adapter's.
         data: File, folder or name; the data the run was trained on if not given.
         split: Which split of the data; a single file is read whole.
+        member: Which of several tasks that were learnt together; needed with other data.
         columns: Column names and label map, as `inlay.data.sources.read_dataset` takes them.
 
     Raises:
@@ -75,9 +66,10 @@ def evaluate(
         rows = splits[split]
     else:
         source = str(data)
+        predictor = predictor if member is None else predictor.member(member)
         rows = read_labelled(source, split=split, task=predictor.task.name, **columns)
     predictor.task.check_known(rows, source)
     return {
         "run": str(run), "data": source,
-        **report_on(predictor.task, rows, predictor.answer(rows)),
+        **predictor.task.full_report(rows, predictor.answer(rows)),
     }  # fmt: skip

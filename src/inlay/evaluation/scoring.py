@@ -1,6 +1,7 @@
 """Run a base and a head over encoded rows."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -41,12 +42,11 @@ def score_rows(
     modes = [(module, module.training) for module in (*model.modules(), *heads)]
     for module, _ in modes:
         module.training = False
-    order = sorted(range(len(rows)), key=lambda i: -rows[i].length)
+    order = sorted(range(len(rows)), key=lambda i: (task.kind_of(rows[i]), -rows[i].length))
     kept: list[Tensor] = [torch.empty(0)] * len(order)
     try:
         with torch.inference_mode():
-            for start in range(0, len(order), batch_size):
-                numbers = order[start : start + batch_size]
+            for numbers in _batches(task, rows, order, batch_size):
                 chosen = [rows[i] for i in numbers]
                 batch = task.collate(chosen, tokenizer).to(device)
                 with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
@@ -58,3 +58,13 @@ def score_rows(
         for module, training in modes:
             module.training = training
     return kept
+
+
+def _batches(
+    task: AbstractTask, rows: Sequence[Encoded], order: Sequence[int], batch_size: int
+) -> Iterator[Sequence[int]]:
+    """Cut an order of rows into batches of one kind each."""
+    for _, own in itertools.groupby(order, key=lambda i: task.kind_of(rows[i])):
+        numbers = list(own)
+        for start in range(0, len(numbers), batch_size):
+            yield numbers[start : start + batch_size]

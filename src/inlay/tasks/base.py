@@ -41,15 +41,21 @@ class Encoded:
 @final
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded rows: `inputs` are the base's keyword arguments, each `(rows, positions)`."""
+    """Padded rows: `inputs` are the base's keyword arguments, each `(rows, positions)`.
+
+    `kind` says which of several tasks the rows are for, where there are several.
+    """
 
     inputs: dict[str, Tensor]
     targets: Tensor | None
+    kind: int = 0
 
     def to(self, device: Any) -> "Batch":
         """Return the batch on a device."""
         targets = None if self.targets is None else self.targets.to(device)
-        return Batch({key: value.to(device) for key, value in self.inputs.items()}, targets)
+        return Batch(
+            {key: value.to(device) for key, value in self.inputs.items()}, targets, self.kind
+        )
 
 
 class AbstractPrediction(ABC):
@@ -133,6 +139,14 @@ class AbstractTask(ABC):
     def loss(self, scores: Tensor, batch: Batch, *, label_smoothing: float) -> Tensor:
         """Return the mean loss of a batch whose targets are known, a scalar."""
 
+    def kind_of(self, row: Encoded) -> int:
+        """Return the kind of a row; a batch holds rows of one kind."""
+        return 0
+
+    def rows_per_epoch(self, sizes: Sequence[int]) -> list[int]:
+        """Return how many rows of each kind an epoch has, given how many there are."""
+        return list(sizes)
+
     def keep(self, scores: Tensor, batch: Batch, rows: Sequence[Encoded]) -> list[Tensor]:
         """Return what evaluation needs of each row's scores, without padding."""
         return list(scores)
@@ -160,6 +174,20 @@ class AbstractTask(ABC):
     ) -> dict[str, Any]:
         """Return what a report says besides the headline metric and its interval."""
         return {}
+
+    def full_report(
+        self, examples: Sequence[Example], predictions: Sequence[AbstractPrediction]
+    ) -> dict[str, Any]:
+        """Return the headline metric with a 95 % interval, and what else the task reports."""
+        name = self.headline.name
+        counts = [self.counts(row, p) for row, p in zip(examples, predictions, strict=True)]
+        return {
+            "metric": name,
+            name: self.headline.value(counts),
+            f"{name}_ci": list(self.headline.interval(counts)),
+            **self.report(examples, predictions),
+            "n": len(examples),
+        }
 
     @abstractmethod
     def baselines(

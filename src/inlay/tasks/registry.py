@@ -9,6 +9,7 @@ from inlay.errors import ConfigError, FormatError
 from inlay.tasks.base import AbstractTask
 from inlay.tasks.choice import MultipleChoice
 from inlay.tasks.classification import TextClassification
+from inlay.tasks.joint import Joint
 from inlay.tasks.multilabel import MultiLabel
 from inlay.tasks.question_answering import QuestionAnswering
 from inlay.tasks.regression import Regression
@@ -25,6 +26,7 @@ TASKS: dict[str, type[AbstractTask]] = {
         MultipleChoice,
         QuestionAnswering,
         Similarity,
+        Joint,
     )
 }
 """Every task by its name: the one list that a new task is added to."""

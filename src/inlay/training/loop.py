@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -106,10 +106,10 @@ def fit(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dict[s
     config = training.config
     progress, best = _begin(training, snapshot)
     lengths = [row.length for row in training.train]
-    num_steps = steps_of(config, len(lengths))
+    num_steps = steps_of(training)
     last_saved, save_seconds = time.monotonic(), 0.0
     while not progress.is_over():
-        groups = _groups(config, lengths, progress.epoch)
+        groups = _groups(training, lengths, progress.epoch)
         _set_modes(training)
         for group in groups[progress.group :]:
             loss = _step(training, progress, group)
@@ -136,9 +136,14 @@ def fit(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dict[s
     return progress, best
 
 
-def _groups(config: TrainConfig, lengths: Sequence[int], epoch: int) -> list[list[int]]:
+def _groups(training: Training, lengths: Sequence[int], epoch: int) -> list[list[int]]:
     """Return the row numbers of each step of an epoch."""
-    batches = batch_order(lengths, batch_size=config.batch_size, seed=config.seed, epoch=epoch)
+    config = training.config
+    kinds, counts = mixture(training.task, training.train)
+    batches = batch_order(
+        lengths, batch_size=config.batch_size, seed=config.seed, epoch=epoch, kinds=kinds,
+        counts=counts,
+    )  # fmt: skip
     size = config.gradient_accumulation
     return [list(itertools.chain(*batches[i : i + size])) for i in range(0, len(batches), size)]
 
@@ -150,10 +155,27 @@ def _is_evaluation_due(config: TrainConfig, progress: Progress, num_groups: int)
     return progress.step % config.eval_every == 0
 
 
-def steps_of(config: TrainConfig, num_rows: int) -> int:
-    """Count the optimiser's steps of a whole training."""
-    batches = math.ceil(num_rows / config.batch_size)
+def mixture(task: AbstractTask, rows: Sequence[Encoded]) -> tuple[list[int], list[int]]:
+    """Return the kind of each row, and how many rows of each kind an epoch has."""
+    kinds = [task.kind_of(row) for row in rows]
+    sizes = [kinds.count(kind) for kind in range(max(kinds, default=0) + 1)]
+    return kinds, task.rows_per_epoch(sizes)
+
+
+def count_steps(config: TrainConfig, counts: Sequence[int]) -> int:
+    """Count the optimiser's steps of a whole training.
+
+    Args:
+        config: Batch size and epochs.
+        counts: Rows of each kind in an epoch.
+    """
+    batches = sum(math.ceil(count / config.batch_size) for count in counts)
     return math.ceil(batches / config.gradient_accumulation) * config.epochs
+
+
+def steps_of(training: Training) -> int:
+    """Count the optimiser's steps of a whole training."""
+    return count_steps(training.config, mixture(training.task, training.train)[1])
 
 
 def _set_modes(training: Training) -> None:
@@ -238,8 +260,7 @@ def forward_backward(training: Training, rows: list[int], micro_batch: int) -> f
     own = rows[accelerator.process_index :: accelerator.num_processes]
     training.optimizer.zero_grad()
     total = 0.0
-    for start in range(0, len(own), micro_batch):
-        chosen = [training.train[i] for i in own[start : start + micro_batch]]
+    for chosen in _parts(training, own, micro_batch):
         batch = training.task.collate(chosen, training.tokenizer).to(accelerator.device)
         # Entered anew at every step: autocast keeps casts of weights for as long as it is open.
         with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=training.autocast):
@@ -256,6 +277,15 @@ def forward_backward(training: Training, rows: list[int], micro_batch: int) -> f
                 if parameter.grad is not None:
                     parameter.grad = accelerator.reduce(parameter.grad, "sum")
     return total
+
+
+def _parts(training: Training, rows: Sequence[int], micro_batch: int) -> Iterator[list[Encoded]]:
+    """Cut the rows of a step into what goes through the model at once: rows of one kind."""
+    encoded = [training.train[row] for row in rows]
+    for _, own in itertools.groupby(encoded, key=training.task.kind_of):
+        same = list(own)
+        for start in range(0, len(same), micro_batch):
+            yield same[start : start + micro_batch]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -28,9 +28,11 @@ from inlay.training.defaults import trains_base
 from inlay.training.interrupt import StopRequest
 from inlay.training.loop import (
     Training,
+    count_steps,
     forward_backward,
     half_of,
     is_out_of_memory,
+    mixture,
     steps_of,
 )
 from inlay.training.optim import build_optimizer, build_schedule
@@ -94,7 +96,8 @@ def prepare(
         split: task.encode(rows, tokenizer, max_length=max_length)
         for split, rows in dataset.splits.items()
     }
-    optimizer, schedule = _optimizer(config, entry, num_rows=len(encoded["train"]))
+    counts = mixture(task, encoded["train"])[1]
+    optimizer, schedule = _optimizer(config, entry, counts)
     training = Training(
         config=config, task=task, model=model, entry=entry, head=head, tokenizer=tokenizer,
         train=encoded["train"], validation=encoded["validation"],
@@ -141,13 +144,15 @@ def _add(
     return entry
 
 
-def _optimizer(config: TrainConfig, entry: Entry, *, num_rows: int) -> tuple[Optimizer, LambdaLR]:
+def _optimizer(
+    config: TrainConfig, entry: Entry, counts: Sequence[int]
+) -> tuple[Optimizer, LambdaLR]:
     optimizer = build_optimizer(
         config.optimizer, [p for p in entry.parameters() if p.requires_grad],
         learning_rate=config.learning_rate or 1e-3, weight_decay=config.weight_decay,
     )  # fmt: skip
     schedule = build_schedule(
-        optimizer, config.schedule, warmup=config.warmup, num_steps=steps_of(config, num_rows)
+        optimizer, config.schedule, warmup=config.warmup, num_steps=count_steps(config, counts)
     )
     return optimizer, schedule
 
@@ -174,7 +179,7 @@ def estimate_seconds(training: Training) -> float:
         times.append(time.monotonic() - started)
     training.optimizer.zero_grad()
     restore_random_state(state, device)
-    steps = steps_of(training.config, len(training.train))
+    steps = steps_of(training)
     # Evaluation is a forward pass over validation: a third of a step's cost for each batch.
     evaluations = training.config.epochs
     if training.config.eval_every is not None:

@@ -18,7 +18,7 @@ from inlay.errors import RunError
 from inlay.evaluation.answering import answer_rows
 from inlay.evaluation.predictor import Predictor, load_predictor
 from inlay.evaluation.records import PREDICTIONS_FILE, Record, mistakes, to_jsonl
-from inlay.evaluation.report import report_on, report_on_baselines
+from inlay.evaluation.report import report_on_baselines
 from inlay.evaluation.scoring import score_rows
 from inlay.store.atomic import write_atomically
 from inlay.store.save import save
@@ -267,7 +267,7 @@ def _plan(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
         num_head_parameters=entry.num_head_parameters,
         num_base_parameters=_base_size(prepared, entry),
         rows={split: len(rows) for split, rows in dataset.splits.items()},
-        num_labels=len(dataset.labels), num_steps=steps_of(config, len(training.train)),
+        num_labels=len(dataset.labels), num_steps=steps_of(training),
         seconds=estimate_seconds(training), settings=settings,
         notes=[*dataset.notes, *prepared.notes],
     )  # fmt: skip
@@ -288,7 +288,7 @@ def _finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: P
     validation = _scores(prepared, "validation")
     task = prepared.task.calibrated(validation, prepared.encoded["validation"])
     predictions = _answers(prepared, task, test, prepared.encoded["test"])
-    report = report_on(task, test, predictions)
+    report = task.full_report(test, predictions)
     card = _card(prepared, dataset, task, report)
     adapter = folder.path / ADAPTER_FOLDER
     save(training.model, prepared.name, adapter, card=card)
@@ -326,7 +326,7 @@ def _validation_report(
     encoded = prepared.encoded["validation"]
     if isinstance(task, AbstractGenerativeTask):
         return {"metric": task.better, **task.metrics(kept, encoded), "n": len(rows)}
-    return report_on(task, rows, task.decode(kept, encoded, rows))
+    return task.full_report(rows, task.decode(kept, encoded, rows))
 
 
 def _card(

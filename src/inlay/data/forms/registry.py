@@ -12,6 +12,7 @@ from inlay.data.forms.scored import Scored
 from inlay.data.forms.spans import Spans
 from inlay.data.forms.tagged import Tagged
 from inlay.data.forms.to_text import ToText
+from inlay.data.joint import FORM as JOINT
 from inlay.data.table import Table
 from inlay.errors import ConfigError, DataError, did_you_mean
 
@@ -37,6 +38,7 @@ TASK_FORMS: dict[str, tuple[str, ...]] = {
     "text-generation": (Plain.name, ToText.name, Chat.name),
     "masked-language-modelling": (Plain.name,),
     "similarity": (LABELLED,),
+    "joint": (JOINT,),
 }
 """Task -> the forms that it reads."""
 
