@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from inlay.methods.ends import EmbeddingAdapter as EmbeddingAdapter
     from inlay.methods.ends import OutputAdapter as OutputAdapter
     from inlay.methods.lora import LoRA as LoRA
+    from inlay.pretraining.folder import Pretrained as Pretrained
+    from inlay.pretraining.pretrain import pretrain as pretrain
     from inlay.sites.probe import probe as probe
     from inlay.sites.sitemap import Site as Site
     from inlay.sites.sitemap import SiteMap as SiteMap
@@ -43,6 +45,7 @@ _HOMES = {
     "LoRA": "inlay.methods.lora",
     "OutputAdapter": "inlay.methods.ends",
     "Predictor": "inlay.evaluation.predictor",
+    "Pretrained": "inlay.pretraining.folder",
     "Run": "inlay.training.train",
     "Site": "inlay.sites.sitemap",
     "SiteMap": "inlay.sites.sitemap",
@@ -54,6 +57,7 @@ _HOMES = {
     "evaluate": "inlay.evaluation.report",
     "load": "inlay.store.load",
     "load_predictor": "inlay.evaluation.predictor",
+    "pretrain": "inlay.pretraining.pretrain",
     "probe": "inlay.sites.probe",
     "resume": "inlay.training.train",
     "save": "inlay.store.save",

@@ -119,7 +119,9 @@ def hold_out(train: list[str], *, seed: int) -> tuple[list[str], list[str], str]
     number = len(unique) // _HELD_OUT
     if number == 0:
         cuts = [_cut(document) for document in train]
-        pairs = [(document[:cut], document[cut:]) for document, cut in zip(train, cuts, strict=True)]
+        pairs = [
+            (document[:cut], document[cut:]) for document, cut in zip(train, cuts, strict=True)
+        ]
         parts = [[part for pair in pairs if (part := pair[side].strip())] for side in (0, 1)]
         return parts[0], parts[1], "the last twentieth of each document"
     chosen = set(random.Random(seed).sample(unique, number))
@@ -136,12 +138,13 @@ def split_documents(text: str, how: str) -> list[str]:
         how: `paragraph`, `line` or `file`.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    parts = {"paragraph": _BLANK_LINES.split, "line": _lines, "file": lambda whole: [whole]}
-    return [part for piece in parts[how](text) if (part := piece.strip())]
-
-
-def _lines(text: str) -> list[str]:
-    return text.split("\n")
+    if how == "file":
+        parts = [text]
+    elif how == "line":
+        parts = text.split("\n")
+    else:
+        parts = _BLANK_LINES.split(text)
+    return [stripped for part in parts if (stripped := part.strip())]
 
 
 def _cut(document: str) -> int:
@@ -224,11 +227,12 @@ def _read(
 
 def _fault(name: str, text: str, encoding: str) -> str:
     """Word the first byte of a file that is no text."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        fault = fault_in(line, encoding)
-        if fault is not None:
-            break
-    return f"{name} line {number}: {fault}. Save the file as UTF-8, or take that line out."
+    faults = (
+        f"{name} line {number}: {fault}. Save the file as UTF-8, or take that line out."
+        for number, line in enumerate(text.split("\n"), start=1)
+        if (fault := fault_in(line, encoding)) is not None
+    )
+    return next(faults)
 
 
 def _cells(table: Table, wanted: Sequence[str], notes: list[str]) -> list[str]:

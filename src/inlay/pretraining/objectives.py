@@ -1,5 +1,6 @@
 """What is learnt from plain text: hidden tokens, the next token, or missing spans."""
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -282,7 +283,7 @@ def _partition(total: int, parts: int, generator: torch.Generator) -> list[int]:
     """Return `parts` positive numbers with the sum `total`, all ways equally likely."""
     cuts = torch.randperm(total - 1, generator=generator)[: parts - 1].sort().values + 1
     ends = [0, *cuts.tolist(), total]
-    return [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    return [after - before for before, after in itertools.pairwise(ends)]
 
 
 def _stack(rows: Sequence[Tensor], pad: int) -> tuple[Tensor, Tensor]:

@@ -87,9 +87,7 @@ def train_tokenizer(
     template = processors.TemplateProcessing(
         single=specials.template,
         pair=specials.pair,
-        special_tokens=[
-            (token, tokenizer.token_to_id(token)) for token in specials.roles.values()
-        ],
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in specials.roles.values()],
     )
     parts = [processors.ByteLevel(trim_offsets=True), template] if kind == "bpe" else [template]
     tokenizer.post_processor = processors.Sequence(parts)
