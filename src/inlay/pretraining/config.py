@@ -24,6 +24,7 @@ _LEAST = {
     "steps": 1, "epochs": 1, "batch_size": 1, "eval_every": 1, "vocab_size": 1, "max_length": 8,
     "warmup": 0, "weight_decay": 0, "checkpoint_seconds": 0, "seed": 0,
 }  # fmt: skip
+_FRACTIONS = ("warmup", "weight_decay", "checkpoint_seconds")
 _NO_PART_OF_A_RUN = ("corpus", "out", "checkpoint_seconds")
 """Settings that do not change what comes out; of the corpus, its content counts."""
 
@@ -92,7 +93,13 @@ class PretrainConfig:
                 )
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is None:
+                continue
+            allowed_types = int | float if name in _FRACTIONS else int
+            if not isinstance(value, allowed_types) or isinstance(value, bool):
+                kind = "a number" if name in _FRACTIONS else "a whole number"
+                raise ConfigError(f"{name}={value!r}: {kind} is needed.")
+            if not value >= least:
                 raise ConfigError(f"{name}={value}: {least} or more is needed.")
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise ConfigError(f"learning_rate={self.learning_rate}: it must be above 0.")

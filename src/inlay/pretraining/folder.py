@@ -93,7 +93,8 @@ def _goes_on(folder: RunFolder, digest: str, *, force: bool) -> bool:
     is_same = folder.read_json(SETTINGS_FILE).get("digest") == digest
     if is_same and not folder.is_finished:
         return True
-    if not force:
+    has_work = folder.is_finished or any((folder.path / CHECKPOINT_FOLDER).glob("step-*"))
+    if has_work and not force:
         what = "a finished pretraining" if folder.is_finished else "an unfinished pretraining"
         which = "" if folder.is_finished else " with other settings or other text"
         raise RunError(

@@ -240,8 +240,8 @@ class Denoising(AbstractObjective):
     def corrupt(self, row: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return the input and the answer for one stretch.
 
-        Text and spans alternate, text first; where they are cut is drawn evenly from all ways to
-        cut them, as in the reference implementation.
+        Text and spans alternate, text first and a span last; where they are cut is drawn evenly
+        from all ways to cut them. Both are as in the paper's own implementation.
         """
         noise, spans = num_noise(len(row)), num_spans(len(row))
         kept = _partition(len(row) - noise, spans, generator)

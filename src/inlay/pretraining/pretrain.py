@@ -58,6 +58,8 @@ def pretrain(
     epochs: int | None = None,
     batch_size: int = 16,
     learning_rate: float | None = None,
+    warmup: float = 0.1,
+    weight_decay: float = 0.01,
     seed: int = 1,
     tokenizer: str = "bpe",
     vocab_size: int | None = None,
@@ -87,7 +89,8 @@ def pretrain(
     config = PretrainConfig(
         corpus=tuple(map(str, sources)), objective=objective, size=str(size), out=str(out),
         base=None if base is None else str(base), steps=steps, epochs=epochs,
-        batch_size=batch_size, learning_rate=learning_rate, seed=seed, tokenizer=tokenizer,
+        batch_size=batch_size, learning_rate=learning_rate, warmup=warmup,
+        weight_decay=weight_decay, seed=seed, tokenizer=tokenizer,
         vocab_size=vocab_size, max_length=max_length, documents=documents,
         text_columns=tuple(text_columns), precision=precision, eval_every=eval_every,
         checkpoint_seconds=checkpoint_seconds,
