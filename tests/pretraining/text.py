@@ -4,10 +4,11 @@ import json
 import random
 from pathlib import Path
 
-WORDS = (
-    "the old grey cat sat on a mat while rain fell over roofs and dogs ran home past green "
-    "fields where tall men sang of ships"
-).split()
+SENTENCE = (
+    "the old grey cat sat on a mat while rain fell over roofs and dogs ran home past green fields "
+    "where tall men sang of ships"
+)
+WORDS = SENTENCE.split()
 SETTINGS = {
     "batch_size": 8,
     "vocab_size": 420,

@@ -42,8 +42,9 @@ def measure(
 ) -> dict[str, float]:
     """Measure a model on held-out text.
 
-    Special tokens that are asked for, such as sentinels and ends of documents, do not count, as
-    they say nothing about text.
+    Only text counts: special tokens such as sentinels and ends of documents are neither asked for
+    nor among the tokens that share the probability. So all objectives are measured alike, and
+    like the baselines.
 
     Returns:
         `loss`, the mean of -ln p over the tokens asked for, and `perplexity`, its exponential.
@@ -51,10 +52,12 @@ def measure(
     was_training = model.training
     model.eval()
     total, count = 0.0, 0
+    special = objective.vocabulary.is_special.to(model.device)
     for batch in held_out_batches(objective, stream, batch_size=batch_size):
         with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast):
             logits = logits_of(model, batch)
         labels = _text_only(objective, batch.labels).to(logits.device)
+        logits[..., : objective.vocabulary.size][..., special] = -math.inf
         total += float(
             F.cross_entropy(
                 logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED,
