@@ -20,7 +20,7 @@ Out = Annotated[Path, typer.Option(help="Folder that the model is written to.")]
 Objective = Annotated[
     str, typer.Option(help="mlm (hidden tokens), clm (next token) or denoise (missing spans).")
 ]
-Size = Annotated[str, typer.Option(help="tiny (1.3M weights), small (10M) or a .json file.")]
+Size = Annotated[str, typer.Option(help="tiny (1.1M weights), small (10M) or a .json file.")]
 Base = Annotated[
     str | None, typer.Option(help="Train on this base: folder or name.", show_default="none")
 ]
@@ -35,7 +35,7 @@ LearningRate = Annotated[
 Seed = Annotated[int, typer.Option(help="Of weights, order, dropout and what is hidden.")]
 Tokenizer = Annotated[str, typer.Option(help="bpe (of bytes) or unigram.")]
 VocabSize = Annotated[
-    int | None, typer.Option(help="Tokens, at most.", show_default="4096 for tiny, 16384 for small")
+    int | None, typer.Option(help="Tokens, at most.", show_default="2048 for tiny, 16384 for small")
 ]
 MaxLength = Annotated[
     int | None,

@@ -36,15 +36,15 @@ class Size:
 
 SIZES = {
     "tiny": Size(
-        width=128, blocks=4, heads=4, inner=512, vocab_size=4096, max_length=128,
-        learning_rate=2e-3, steps=300,
+        width=128, blocks=4, heads=4, inner=512, vocab_size=2048, max_length=128,
+        learning_rate=3e-3, steps=300,
     ),
     "small": Size(
         width=256, blocks=8, heads=8, inner=1024, vocab_size=16_384, max_length=256,
         learning_rate=1e-3, steps=2000,
     ),
 }  # fmt: skip
-"""About 1.3 and 10.5 million weights."""
+"""About 1.1 and 10.5 million weights."""
 
 MODEL_TYPES = {"mlm": "bert", "clm": "llama", "denoise": "t5"}
 
