@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from inlay.methods.fusion import Fusion as Fusion
     from inlay.methods.gate import Gate as Gate
     from inlay.methods.lora import LoRA as LoRA
+    from inlay.pretraining.folder import Pretrained as Pretrained
+    from inlay.pretraining.pretrain import pretrain as pretrain
     from inlay.sites.probe import probe as probe
     from inlay.sites.sitemap import Site as Site
     from inlay.sites.sitemap import SiteMap as SiteMap
@@ -59,6 +61,7 @@ _HOMES = {
     "Predictor": "inlay.evaluation.predictor",
     "Route": "inlay.compose.route",
     "Rows": "inlay.compose.rows",
+    "Pretrained": "inlay.pretraining.folder",
     "Run": "inlay.training.train",
     "Site": "inlay.sites.sitemap",
     "SiteMap": "inlay.sites.sitemap",
@@ -71,6 +74,7 @@ _HOMES = {
     "load": "inlay.store.load",
     "load_predictor": "inlay.evaluation.predictor",
     "parse_composition": "inlay.compose.text",
+    "pretrain": "inlay.pretraining.pretrain",
     "probe": "inlay.sites.probe",
     "repeat": "inlay.adapters.repeating",
     "resume": "inlay.training.train",
