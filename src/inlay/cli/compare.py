@@ -2,13 +2,18 @@
 
 import dataclasses
 import json
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from inlay.cli import console, wording
 from inlay.cli.options import Json
 from inlay.cli.table import table
+
+if TYPE_CHECKING:
+    from inlay.evaluation.compare import Compared
 
 _HEADER = ("95 %", "difference", "fixed", "broken")
 
@@ -18,13 +23,19 @@ def compare(
     runs: Annotated[
         list[str], typer.Argument(metavar="RUN RUN...", help="The first is the reference.")
     ],
+    project: Annotated[
+        Path, typer.Option("--project", "-p", help="Where a single TASK is looked for.")
+    ] = Path("inlay.yaml"),
     as_json: Json = False,
 ) -> int:
-    """Compare runs, and say which differences are noise."""
+    """Compare runs, and say which differences are noise.
+
+    With the name of a project's task: its best fresh run with the promoted one.
+    """
     from inlay.cli.results import number, points, title, verdict
     from inlay.evaluation.compare import compare as compare_runs
 
-    compared = compare_runs(*runs)
+    compared = _task(project, runs[0]) if _is_task(project, runs) else compare_runs(*runs)
     if as_json:
         console.put(json.dumps([dataclasses.asdict(entry) for entry in compared], indent=2))
         return 0
@@ -60,3 +71,14 @@ def _span(metric: str, low: float, high: float) -> str:
 
     ends = (points(metric, end).removesuffix(" points") for end in (low, high))
     return " to ".join(ends)
+
+
+def _is_task(project: Path, runs: Sequence[str]) -> bool:
+    return len(runs) == 1 and project.is_file() and not Path(runs[0]).exists()
+
+
+def _task(project: Path, name: str) -> "list[Compared]":
+    from inlay.project.config import read_project
+    from inlay.project.work import compare_with_promoted
+
+    return compare_with_promoted(read_project(project), name)

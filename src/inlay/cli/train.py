@@ -18,6 +18,7 @@ from inlay.cli.options import (
     parse_label_map,
     parse_share,
 )
+from inlay.cli.project import run as run_project
 from inlay.cli.train_options import (
     At,
     Base,
@@ -35,6 +36,7 @@ from inlay.cli.train_options import (
     Out,
     Patience,
     Precision,
+    Project,
     Seed,
     Settings,
 )
@@ -71,12 +73,17 @@ def train(
     patience: Patience = None,
     settings: Settings = None,
     force: Force = False,
+    project: Project = None,
     as_json: Json = False,
 ) -> int:
     """Train an adapter on your data, measure it, save it.
 
     The same command again goes on with a run that was interrupted.
     """
+    if project is not None:
+        if data is not None:
+            raise ConfigError("--project: the data stand in the project's file; give one of them.")
+        return run_project(project=project)
     given: dict[str, Any] = {
         "base": base, "task": task, "method": method, "at": at, "layers": layers,
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,

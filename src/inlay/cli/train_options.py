@@ -56,4 +56,8 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; may be given often."),
 ]
+Project = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Train every task of a project that is not fresh."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a run that is in --out already.")]

@@ -20,6 +20,7 @@ from inlay.evaluation.predictor import Predictor, load_predictor
 from inlay.evaluation.records import PREDICTIONS_FILE, Record, mistakes, to_jsonl
 from inlay.evaluation.report import report_on_baselines
 from inlay.evaluation.scoring import score_rows
+from inlay.methods.parse import parse_method
 from inlay.store.atomic import write_atomically
 from inlay.store.save import save
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Encoded
@@ -141,6 +142,16 @@ def read_data(config: TrainConfig) -> Dataset:
     return read_dataset(config.data, **data_options(config))
 
 
+def prepared_config(resolved: ResolvedConfig, dataset: Dataset) -> ResolvedConfig:
+    """Fill in what depends on the method and on the number of rows.
+
+    Raises:
+        ConfigError: If the method is not known, or a placement was given to a comparator.
+    """
+    resolved, _ = with_defaults(resolved)
+    return with_steps_for_few_rows(resolved, len(dataset.splits["train"]))
+
+
 def data_options(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that say how the data are read."""
     names = (
@@ -153,9 +164,9 @@ def data_options(config: TrainConfig) -> dict[str, Any]:
 def _run(
     resolved: ResolvedConfig, reporter: Reporter, *, force: bool, folder: RunFolder | None
 ) -> Run:
-    resolved, preset = with_defaults(resolved)
+    preset = parse_method(resolved.config.method)
     dataset = read_data(resolved.config)
-    resolved = with_steps_for_few_rows(resolved, len(dataset.splits["train"]))
+    resolved = prepared_config(resolved, dataset)
     config = resolved.config
     accelerator = Accelerator()
     is_main = accelerator.is_main_process
