@@ -13,6 +13,8 @@ def test_a_named_size_suits_every_objective(size):
     shapes = [shape_of(size, objective) for objective in ("mlm", "clm", "denoise")]
     assert [shape.model_type for shape in shapes] == ["bert", "llama", "t5"]
     assert {shape.vocab_size for shape in shapes} == {SIZES[size].vocab_size}
+    rates = [shape.learning_rate for shape in shapes]
+    assert rates[0] * 6 == pytest.approx(rates[1]) and rates[1] == SIZES[size].learning_rate
     assert shapes[1].settings["intermediate_size"] % 8 == 0
 
 

@@ -20,7 +20,7 @@ class Size:
         inner: Width inside feed-forward layers; two thirds of it where they are gated.
         vocab_size: Tokens, at most.
         max_length: Tokens of a sequence.
-        learning_rate: Peak, for AdamW.
+        learning_rate: Peak, for AdamW, of a model with norms before its sublayers.
         steps: Of the optimiser.
     """
 
@@ -47,6 +47,9 @@ SIZES = {
 """About 1.1 and 10.5 million weights."""
 
 MODEL_TYPES = {"mlm": "bert", "clm": "llama", "denoise": "t5"}
+
+_RATES = {"bert": 1 / 6, "llama": 1.0, "t5": 1.0}
+"""Share of the size's learning rate: norms after each sum bear less, and learn nothing above."""
 
 
 @final
@@ -88,7 +91,7 @@ def shape_of(size: str, objective: str) -> Shape:
         return Shape(
             model_type=model_type, settings=_SETTINGS[model_type](known),
             vocab_size=known.vocab_size, max_length=known.max_length,
-            learning_rate=known.learning_rate, steps=known.steps,
+            learning_rate=known.learning_rate * _RATES[model_type], steps=known.steps,
         )  # fmt: skip
     if not size.endswith(".json"):
         raise ConfigError(
@@ -102,7 +105,8 @@ def shape_of(size: str, objective: str) -> Shape:
         model_type=model_type, settings=settings,
         vocab_size=int(settings.pop("vocab_size", default.vocab_size)),
         max_length=int(settings.get("max_position_embeddings") or default.max_length),
-        learning_rate=default.learning_rate, steps=default.steps,
+        learning_rate=default.learning_rate * _RATES[MODEL_TYPES[objective]],
+        steps=default.steps,
     )  # fmt: skip
 
 
