@@ -32,7 +32,10 @@ def test_unknown_task():
 
 @pytest.mark.parametrize("name", TASKS)
 def test_settings_build_the_same_task_again(name):
-    own = {"labels": ("b", "a", "ä"), "mean": 2.5, "deviation": 0.5, "dropout": 0.3}
+    own = {
+        "labels": ("b", "a", "ä"), "mean": 2.5, "deviation": 0.5, "dropout": 0.3,
+        "num_trained": 2, "scheme": "iob2",
+    }  # fmt: skip
     fields = {field.name for field in dataclasses.fields(TASKS[name])}
     task = TASKS[name](**{key: value for key, value in own.items() if key in fields})
     settings = json.loads(json.dumps(task.settings()))

@@ -45,6 +45,8 @@ def score_rows(
     kept: list[Tensor] = [torch.empty(0)] * len(order)
     try:
         with torch.inference_mode():
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                task = task.for_evaluation(model, head, rows, tokenizer)
             for start in range(0, len(order), batch_size):
                 numbers = order[start : start + batch_size]
                 chosen = [rows[i] for i in numbers]
