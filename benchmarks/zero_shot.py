@@ -87,9 +87,7 @@ def run_base(data: str, source: str, seed: int, *, choose: bool) -> None:
     add_result(key, found | {"rows": len(rows), "labels": [len(trained), len(asked)]})
 
 
-def run_adapter(
-    data: str, source: str, seed: int, settings: dict[str, Any], options: Any
-) -> None:
+def run_adapter(data: str, source: str, seed: int, settings: dict[str, Any], options: Any) -> None:
     """Train on the labels that are not held out and ask all, unless that was done."""
     key = {"data": data, "seed": seed, "choose": options.choose, "train_rows": options.rows}
     key |= settings

@@ -121,8 +121,8 @@ class Similarity(AbstractTask):
         new = sorted(there - set(seen))
         if new:
             dataset.notes.append(
-                f"{len(new)} labels are not in train and are asked by their names: "
-                f"{', '.join(new[:5])}{' ...' if len(new) > 5 else ''}."
+                f"labels that are not in train, {len(new)}, are asked by their names: "
+                f"{', '.join(new[:5])}{' ...' if len(new) > 5 else '.'}"
             )
         return cls(labels=(*seen, *new), num_trained=len(seen))
 
