@@ -1,7 +1,8 @@
 """Labels that were never trained: a third of them is held out, then asked by their names.
 
-    python -m benchmarks.zero_shot --choose
-    python -m benchmarks.zero_shot --sets banking77,clinc150 --seeds 1,2,3
+    python -m benchmarks.zero_shot --choose --rates 5e-4,1e-3,2e-3
+    python -m benchmarks.zero_shot --rates 5e-4 --sets banking77 --seeds 1,2,3
+    python -m benchmarks.zero_shot --rates 5e-4 --sets clinc150
 
 The settings are chosen with `--choose`, on a second third of the labels: the adapter is trained on
 the last third and measured on validation rows of the second, so neither rows nor names of the
@@ -170,9 +171,10 @@ def write_table() -> None:
     lines = [
         "# Labels that were never trained",
         "",
-        f"Written {datetime.now():%Y-%m-%d} by `python -m benchmarks.zero_shot` (its first lines "
-        f"say how); MiniLM (22.7 M weights), torch {version('torch')}, transformers "
-        f"{version('transformers')}, inlay {version('inlay')}, {platform.machine()}. A third of "
+        f"Written {datetime.now():%Y-%m-%d} by `python -m benchmarks.zero_shot --sets DATA --seeds "
+        f"SEEDS --rows ROWS --rates RATE`, with `--choose` for the second table; MiniLM (22.7 M "
+        f"weights), torch {version('torch')}, transformers {version('transformers')}, inlay "
+        f"{version('inlay')}, {platform.machine()}. A third of "
         "the labels, drawn by the seed, has no row in train; test rows of these labels are "
         "answered among all labels and among the unseen ones only. Accuracy in per cent, mean "
         "over seeds with the lowest and the highest. Labels are asked by their names in words.",
