@@ -4,9 +4,11 @@ import json
 import shutil
 
 import pytest
+import torch
 
 import inlay
-from inlay.errors import AdapterError, BaseError, DataError, FormatError
+from inlay.data.rows import Example
+from inlay.errors import AdapterError, BaseError, ConfigError, DataError, FormatError
 from inlay.evaluation.predictor import adapter_folder, load_predictor
 from inlay.evaluation.records import read_records
 from tests import tiny
@@ -125,3 +127,52 @@ def test_the_model_is_ready_to_answer(finished):
     predictor.model.adapters.use(None)
     assert predictor.predict(TEXTS) == plain
     assert predictor.model.adapters.active is None
+
+
+@pytest.fixture(scope="session")
+def similar(root):
+    """A finished run of task similarity on two of the three topics."""
+    rows = [row for row in tiny.rows(120, seed=4) if row[1] != "travel"]
+    run = inlay.train(
+        tiny.write_csv(root / "two.csv", rows), base=str(tiny.shared_base(root)),
+        task="similarity", out=str(root / "similar-run"), **tiny.SETTINGS | {"epochs": 1},
+    )  # fmt: skip
+    return run.folder
+
+
+def test_other_labels_can_be_asked(similar):
+    predictor = load_predictor(similar)
+    asked = predictor.with_labels(["travel", "card", "home_loan"])
+    before = predictor.predict(TEXTS)
+    answers = asked.predict(TEXTS)
+    assert [set(answer.probabilities) for answer in answers] == [
+        {"travel", "card", "home_loan"}
+    ] * 3
+    assert len({answer.probabilities["travel"] for answer in answers}) == 3
+    assert predictor.predict(TEXTS) == before, "the first one still asks its own"
+    assert set(before[0].probabilities) == {"card", "loan"}
+    assert asked.model is predictor.model
+
+
+def test_order_and_company_of_labels_change_no_cosine(similar):
+    predictor = load_predictor(similar)
+    rows = [Example(text, None, "", "", 0) for text in TEXTS]
+    some = torch.stack(predictor.with_labels(["loan", "card"]).scores(rows))
+    more = torch.stack(predictor.with_labels(["card", "a trip abroad", "loan"]).scores(rows))
+    assert torch.allclose(some, more[:, [2, 0]], atol=1e-5)
+    assert torch.allclose(torch.stack(predictor.scores(rows)), more[:, [0, 2]], atol=1e-5)
+
+
+def test_descriptions_stand_for_labels(similar):
+    predictor = load_predictor(similar)
+    (named,) = predictor.with_labels(["card", "loan"]).predict(TEXTS[:1])
+    (described,) = predictor.with_labels(["x", "y"], ["card", "loan"]).predict(TEXTS[:1])
+    assert described.probabilities == pytest.approx(
+        dict(zip("xy", named.probabilities.values(), strict=True))
+    )
+
+
+def test_labels_of_other_tasks_are_fixed(finished):
+    message = r"^the labels of task 'text-classification' are fixed; train with --task similarity "
+    with pytest.raises(ConfigError, match=message):
+        load_predictor(finished.folder).with_labels(["new"])

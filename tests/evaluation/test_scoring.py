@@ -38,6 +38,9 @@ def test_the_longest_rows_come_first(predictor):
     inner = predictor.task
 
     class Watched:
+        def for_evaluation(self, *given):
+            return self
+
         def __getattr__(self, name):
             return getattr(inner, name)
 

@@ -38,6 +38,30 @@ def test_what_is_not_given_comes_from_the_method(method):
     assert resolved.origins["learning_rate"] == f"default of {preset.method.name}"
 
 
+@pytest.mark.parametrize(
+    ("task", "method", "rate", "origin"),
+    [
+        ("similarity", "bottleneck", 5e-4, "default of bottleneck for similarity"),
+        ("zero-shot", "bottleneck", 5e-4, "default of bottleneck for similarity"),
+        ("similarity", "lora", 2e-3, "default of lora"),
+        ("text-classification", "bottleneck", 2e-3, "default of bottleneck"),
+    ],
+)
+def test_a_task_may_need_another_learning_rate(task, method, rate, origin):
+    given = {"data": "a.csv", "method": method, "task": task}
+    resolved, _ = with_defaults(resolve_config(given))
+    assert resolved.config.learning_rate == rate
+    assert resolved.origins["learning_rate"] == origin
+    resolved, _ = with_defaults(resolve_config(given | {"learning_rate": 0.5}))
+    assert resolved.config.learning_rate == 0.5
+    assert resolved.origins["learning_rate"] == "flag"
+
+
+def test_unknown_task():
+    with pytest.raises(ConfigError, match=r"^no task 'similarty';.*Did you mean 'similarity'"):
+        with_defaults(resolve_config({"data": "a", "task": "similarty"}))
+
+
 def test_what_is_given_stays():
     given = {"data": "a", "learning_rate": 0.5, "at": "ffn", "layers": "all"}
     resolved, _ = with_defaults(resolve_config(given))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inlay.cli import console
@@ -81,9 +82,7 @@ def train(
     The same command again goes on with a run that was interrupted.
     """
     if project is not None:
-        if data is not None:
-            raise ConfigError("--project: the data stand in the project's file; give one of them.")
-        return run_project(project=project)
+        return _train_project(project, data)
     given: dict[str, Any] = {
         "base": base, "task": task, "method": method, "at": at, "layers": layers,
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
@@ -108,6 +107,12 @@ def train(
         )
     show_end(run, as_json=as_json)
     return 0
+
+
+def _train_project(project: Path, data: str | None) -> int:
+    if data is not None:
+        raise ConfigError("--project: the data stand in the project's file; give one of them.")
+    return run_project(project=project)
 
 
 def show_end(run: "Run", *, as_json: bool) -> None:

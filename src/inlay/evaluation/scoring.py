@@ -46,6 +46,8 @@ def score_rows(
     kept: list[Tensor] = [torch.empty(0)] * len(order)
     try:
         with torch.inference_mode():
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                task = task.for_evaluation(model, head, rows, tokenizer)
             for numbers in _batches(task, rows, order, batch_size):
                 chosen = [rows[i] for i in numbers]
                 batch = task.collate(chosen, tokenizer).to(device)

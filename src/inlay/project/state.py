@@ -8,8 +8,8 @@ from typing import Any, Literal, final
 
 from inlay import __version__
 from inlay.project.config import Project, TaskConfig
+from inlay.training.reading import prepared_config, read_data
 from inlay.training.run_folder import METRICS_FILE, RunFolder, run_digest
-from inlay.training.train import prepared_config, read_data
 
 State = Literal["fresh", "stale", "new", "unfinished"]
 

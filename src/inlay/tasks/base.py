@@ -41,21 +41,29 @@ class Encoded:
 @final
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded rows: `inputs` are the base's keyword arguments, each `(rows, positions)`.
+    """Padded rows.
 
-    `kind` says which of several tasks the rows are for, where there are several.
+    Args:
+        inputs: The base's keyword arguments, each `(rows, positions)`.
+        targets: What is to be learnt, if it is known of all rows.
+        shared: The same as `inputs` of texts that belong to all rows, such as descriptions of
+            labels.
+        kind: Which of several tasks the rows are for, where there are several.
     """
 
     inputs: dict[str, Tensor]
     targets: Tensor | None
+    shared: dict[str, Tensor] = field(default_factory=dict)
     kind: int = 0
 
     def to(self, device: Any) -> "Batch":
         """Return the batch on a device."""
         targets = None if self.targets is None else self.targets.to(device)
-        return Batch(
-            {key: value.to(device) for key, value in self.inputs.items()}, targets, self.kind
+        inputs, shared = (
+            {key: value.to(device) for key, value in part.items()}
+            for part in (self.inputs, self.shared)
         )
+        return Batch(inputs, targets, shared, self.kind)
 
 
 class AbstractPrediction(ABC):
@@ -134,6 +142,19 @@ class AbstractTask(ABC):
     @abstractmethod
     def scores(self, model: nn.Module, head: nn.Module | None, batch: Batch) -> Tensor:
         """Run the base and the head; the first dimension are the rows."""
+
+    def for_evaluation(
+        self, model: nn.Module, head: nn.Module | None, rows: Sequence[Encoded], tokenizer: Any
+    ) -> Self:
+        """Return the task with what all batches of one evaluation share, computed once.
+
+        Args:
+            model: The base, with the weights that the whole evaluation uses.
+            head: The adapter's head, if the task has one.
+            rows: All rows of the evaluation, at least one.
+            tokenizer: Pads texts.
+        """
+        return self
 
     @abstractmethod
     def loss(self, scores: Tensor, batch: Batch, *, label_smoothing: float) -> Tensor:

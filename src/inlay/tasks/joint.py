@@ -1,5 +1,6 @@
 """Joint learning: one adapter for several tasks, with a head for each."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self, final
 
@@ -145,7 +146,7 @@ class Joint(AbstractTask):
     def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:
         number = self.kind_of(rows[0])
         batch = self.tasks[number].collate(rows, tokenizer)
-        return Batch(batch.inputs, batch.targets, number)
+        return Batch(batch.inputs, batch.targets, batch.shared, number)
 
     @override
     def scores(self, model: nn.Module, head: nn.Module | None, batch: Batch) -> Tensor:
@@ -158,6 +159,21 @@ class Joint(AbstractTask):
         task = self.tasks[batch.kind]
         loss = task.loss(scores, batch, label_smoothing=label_smoothing)
         return loss * self.weights[batch.kind]
+
+    @override
+    def for_evaluation(
+        self, model: nn.Module, head: nn.Module | None, rows: Sequence[Encoded], tokenizer: Any
+    ) -> "Joint":
+        if not isinstance(head, nn.ModuleList):
+            raise ValueError("joint tasks have a head each")
+        ready = copy.copy(self)
+        ready.tasks = tuple(
+            task.for_evaluation(model, own, mine, tokenizer)
+            if (mine := [row for row in rows if self.kind_of(row) == number])
+            else task
+            for number, (task, own) in enumerate(zip(self.tasks, head, strict=True))
+        )
+        return ready
 
     @override
     def keep(self, scores: Tensor, batch: Batch, rows: Sequence[Encoded]) -> list[Tensor]:

@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, final
 
 import torch
@@ -22,6 +23,9 @@ from inlay.tasks.pooled import encode_texts, known_targets, mean_pooled, stacked
 _STEEPEST = 100.0
 """Factor of the cosines, at most, as in CLIP (Radford et al. 2021, section 2.5)."""
 
+_LABELS_AT_ONCE = 64
+"""Descriptions that go through the base together in evaluation."""
+
 
 @final
 class CosineHead(nn.Module):
@@ -35,18 +39,19 @@ class CosineHead(nn.Module):
         super().__init__()
         self.log_factor = nn.Parameter(torch.tensor(math.log(factor)))
 
-    @override
-    def forward(self, hidden: Tensor, mask: Tensor, num_texts: int) -> Tensor:
-        """Return `(texts, labels)`.
+    def points(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return points of length 1, `(texts, width)`.
 
         Args:
-            hidden: `(texts + labels, positions, width)`.
-            mask: `(texts + labels, positions)`, true where there is no padding.
-            num_texts: Rows that are texts; the others are descriptions of labels.
+            hidden: `(texts, positions, width)`.
+            mask: `(texts, positions)`, true where there is no padding.
         """
-        points = F.normalize(mean_pooled(hidden.to(self.log_factor.dtype), mask), dim=-1)
-        cosines = points[:num_texts] @ points[num_texts:].T
-        return cosines * self.log_factor.exp().clamp_max(_STEEPEST)
+        return F.normalize(mean_pooled(hidden.to(self.log_factor.dtype), mask), dim=-1)
+
+    @override
+    def forward(self, texts: Tensor, labels: Tensor) -> Tensor:
+        """Return `(texts, labels)` from points, `(texts, width)` and `(labels, width)`."""
+        return texts @ labels.T * self.log_factor.exp().clamp_max(_STEEPEST)
 
 
 @final
@@ -63,7 +68,9 @@ class Similarity(AbstractTask):
         labels: The labels, those of train first.
         num_trained: How many of them train has.
         descriptions: What stands for each label; its name in words if empty.
-        factor: Of the cosines at the start.
+        factor: Of the cosines at the start, above 0 and at most 100.
+        points: Where the labels lie, `(labels, width)`, if all batches of one evaluation share
+            them; no setting.
     """
 
     name: ClassVar[str] = "similarity"
@@ -74,15 +81,27 @@ class Similarity(AbstractTask):
     num_trained: int
     descriptions: tuple[str, ...] = ()
     factor: float = 20.0
+    points: Tensor | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check that every label has a description.
+        """Check that there are labels, each once and with a description.
 
         Raises:
-            ConfigError: If there are more or fewer descriptions than labels, or no label.
+            ConfigError: If there are none, one stands twice or has no name, there is not one
+                description for each, or the factor is out of range.
         """
         if not self.labels:
             raise ConfigError("similarity needs at least one label.")
+        twice = [label for label, count in Counter(self.labels).items() if count > 1]
+        if twice:
+            raise ConfigError(f"label {twice[0]!r} is given twice; give each label once.")
+        if not all(label.strip() for label in self.labels):
+            raise ConfigError("a label has no name; leave it out, or give it one.")
+        if not 0 < self.factor <= _STEEPEST:
+            raise ConfigError(
+                f"factor={self.factor!r} of similarity; give a number above 0, at most "
+                f"{_STEEPEST:g}."
+            )
         if self.descriptions and len(self.descriptions) != len(self.labels):
             raise ConfigError(
                 f"{len(self.descriptions)} descriptions for {len(self.labels)} labels; give one "
@@ -102,8 +121,8 @@ class Similarity(AbstractTask):
         new = sorted(there - set(seen))
         if new:
             dataset.notes.append(
-                f"{len(new)} labels are not in train and are asked by their names: "
-                f"{', '.join(new[:5])}{' ...' if len(new) > 5 else ''}."
+                f"labels that are not in train, {len(new)}, are asked by their names: "
+                f"{', '.join(new[:5])}{' ...' if len(new) > 5 else '.'}"
             )
         return cls(labels=(*seen, *new), num_trained=len(seen))
 
@@ -115,11 +134,16 @@ class Similarity(AbstractTask):
             descriptions: What stands for each; its name in words if none is given.
 
         Raises:
-            ConfigError: If there is no label, or not one description for each.
+            ConfigError: If there is no label, one stands twice, or there is not one description
+                for each; or if one text is given in the place of several.
         """
+        for given in (labels, descriptions):
+            if isinstance(given, str):
+                raise ConfigError(f"labels and descriptions are lists of texts, not {given!r}.")
         return dataclasses.replace(
-            self, labels=tuple(labels), descriptions=tuple(descriptions), num_trained=0
-        )
+            self, labels=tuple(labels), descriptions=tuple(descriptions), num_trained=0,
+            points=None,
+        )  # fmt: skip
 
     def described(self) -> list[str]:
         """Return what stands for each label."""
@@ -127,9 +151,13 @@ class Similarity(AbstractTask):
 
     @override
     def settings(self) -> dict[str, Any]:
-        own = dataclasses.asdict(self)
-        own |= {"labels": list(self.labels), "descriptions": list(self.descriptions)}
-        return {"task": self.name, **own}
+        return {
+            "task": self.name,
+            "labels": list(self.labels),
+            "num_trained": self.num_trained,
+            "descriptions": list(self.descriptions),
+            "factor": self.factor,
+        }
 
     @override
     def build_head(self, width: int) -> nn.Module:
@@ -141,7 +169,9 @@ class Similarity(AbstractTask):
     ) -> list[Encoded]:
         features = encode_texts(examples, tokenizer, max_length=max_length)
         index = {label: number for number, label in enumerate(self.labels)}
-        extra = {"max_length": max_length}
+        described = [Example(text, None, "", "", 0) for text in self.described()]
+        # One list for all rows: the descriptions are turned into tokens once, not for each batch.
+        extra = {"described": encode_texts(described, tokenizer, max_length=max_length)}
         return [
             Encoded(features[row], index.get(example.label), row, extra)
             for row, example in enumerate(examples)
@@ -149,23 +179,35 @@ class Similarity(AbstractTask):
 
     @override
     def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:
-        """Pad the rows and, behind them, the descriptions of all labels."""
-        found = tokenizer(self.described(), truncation=True, max_length=rows[0].extra["max_length"])
-        keys = list(rows[0].features)
-        own = [{key: found[key][n] for key in keys} for n in range(len(self.labels))]
-        features = [row.features for row in rows]
-        return Batch(
-            dict(tokenizer.pad([*features, *own], return_tensors="pt")), known_targets(rows)
-        )
+        """Pad the rows and, apart from them, the descriptions of all labels."""
+        texts = tokenizer.pad([row.features for row in rows], return_tensors="pt")
+        if self.points is not None:
+            return Batch(dict(texts), known_targets(rows))
+        described = tokenizer.pad(rows[0].extra["described"], return_tensors="pt")
+        return Batch(dict(texts), known_targets(rows), dict(described))
 
     @override
     def scores(self, model: nn.Module, head: nn.Module | None, batch: Batch) -> Tensor:
-        if head is None:
-            raise ValueError("similarity has a head")
-        hidden = model(**batch.inputs).last_hidden_state
-        mask = batch.inputs["attention_mask"]
-        scores: Tensor = head(hidden, mask, len(mask) - len(self.labels))
+        texts = _points(model, head, batch.inputs)
+        labels = _points(model, head, batch.shared) if self.points is None else self.points
+        scores: Tensor = _cosines(head)(texts, labels)
         return scores
+
+    @override
+    def for_evaluation(
+        self, model: nn.Module, head: nn.Module | None, rows: Sequence[Encoded], tokenizer: Any
+    ) -> Self:
+        """Return the task with the points of all labels."""
+        described = rows[0].extra["described"]
+        device = next(model.parameters()).device
+        order = sorted(range(len(described)), key=lambda i: -len(described[i]["input_ids"]))
+        parts = []
+        for start in range(0, len(order), _LABELS_AT_ONCE):
+            own = [described[i] for i in order[start : start + _LABELS_AT_ONCE]]
+            padded = Batch(dict(tokenizer.pad(own, return_tensors="pt")), None).to(device)
+            parts.append(_points(model, head, padded.inputs))
+        back = torch.tensor(order, device=device).argsort()
+        return dataclasses.replace(self, points=torch.cat(parts)[back])
 
     @override
     def loss(self, scores: Tensor, batch: Batch, *, label_smoothing: float) -> Tensor:
@@ -233,6 +275,17 @@ class Similarity(AbstractTask):
     @override
     def check_known(self, examples: Sequence[Example], source: str) -> None:
         check_labels([[row.label] for row in examples], self.labels, source)
+
+
+def _cosines(head: nn.Module | None) -> CosineHead:
+    if not isinstance(head, CosineHead):
+        raise ValueError("similarity has a head of cosines")
+    return head
+
+
+def _points(model: nn.Module, head: nn.Module | None, inputs: dict[str, Tensor]) -> Tensor:
+    hidden = model(**inputs).last_hidden_state
+    return _cosines(head).points(hidden, inputs["attention_mask"])
 
 
 def in_words(label: str) -> str:

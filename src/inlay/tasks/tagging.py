@@ -389,8 +389,7 @@ def _tokens(example: Example) -> list[str]:
 
 
 def _known(example: Example) -> list[str]:
-    tags: list[str] = (example.parts or {}).get("tags", [])
-    return tags
+    return list((example.parts or {}).get("tags", ()))
 
 
 def _spans(tags: Sequence[str]) -> list[Span]:

@@ -41,7 +41,7 @@ class TrainConfig(BaseModel):
     batch_size: int = Field(32, ge=1)
     """Rows of one step on one device."""
     learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
-    """Peak learning rate; by method if not given."""
+    """Peak learning rate; by method and task if not given."""
     optimizer: Optimizer = "adamw"
     """Optimiser by its usual name."""
     schedule: Schedule = "linear"
