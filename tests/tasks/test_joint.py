@@ -109,7 +109,8 @@ def test_from_a_file_to_the_answers_of_each_task(tmp_path, tmp_path_factory):
         "  which: {data: which.jsonl}\n"
     )
     run = inlay.train(
-        path, task="joint", base=str(tiny.shared_base(tmp_path_factory.getbasetemp())), epochs=2, batch_size=8,
+        path, task="joint", base=str(tiny.shared_base(tmp_path_factory.getbasetemp())), epochs=2,
+        batch_size=8,
         out=str(tmp_path / "run"), precision="float32",
     )  # fmt: skip
     assert run.metrics["reload_check"]["identical"] == run.metrics["reload_check"]["rows"]
