@@ -11,6 +11,7 @@ ROWS = {
     "text": [f"words number {n}" for n in range(40)],
     "label": [n % 2 for n in range(40)],
     "ids": [[n] for n in range(40)],
+    "picture": [{"bytes": b"\x00", "path": "a"} for _ in range(40)],
 }
 
 
@@ -21,7 +22,7 @@ def test_parquet(tmp_path):
     data = read_dataset(tmp_path / "t.parquet")
     assert data.labels == ["0", "1"]
     assert sum(len(part) for part in data.splits.values()) == 40
-    assert any("columns left out" in note and "ids" in note for note in data.notes)
+    assert any("columns left out (bytes): picture" in note for note in data.notes)
 
 
 @pytest.mark.filterwarnings("ignore")

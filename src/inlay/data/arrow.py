@@ -89,7 +89,7 @@ def loaded_to_tables(loaded: Any, *, path: str) -> dict[str, Table]:
 def arrow_to_table(
     content: Any, *, name: str, path: str, sha256: str, class_names: dict[str, list[str]]
 ) -> Table:
-    """Return the flat columns of an Arrow table as rows.
+    """Return the columns of an Arrow table as rows, those of bytes left out.
 
     Args:
         content: The Arrow table.
@@ -107,13 +107,12 @@ def arrow_to_table(
     if repeated:
         raise DataError(f'{name} has two columns "{repeated[0]}". Rename one of them.')
     types = require("pyarrow.types", extra="data", purpose="Reading Parquet")
-    flat: list[str] = []
-    nested: list[str] = []
+    kept: list[str] = []
+    hidden: list[str] = []
     for column in content.schema:
-        is_nested = types.is_nested(column.type) or types.is_binary(column.type)
-        (nested if is_nested else flat).append(column.name)
-    cells = [content.column(column).to_pylist() for column in flat]
-    notes = [f"{name}: columns left out (lists or bytes): {', '.join(nested)}."] if nested else []
+        (hidden if _holds_bytes(column.type, types) else kept).append(column.name)
+    cells = [content.column(column).to_pylist() for column in kept]
+    notes = [f"{name}: columns left out (bytes): {', '.join(hidden)}."] if hidden else []
     rows = [list(row) for row in zip(*cells, strict=True)]
     return Table(
         name=name,
@@ -122,17 +121,25 @@ def arrow_to_table(
         sha256=sha256,
         encoding="parquet",
         separator=None,
-        columns=flat,
+        columns=kept,
         rows=rows,
         lines=range(1, len(rows) + 1),
         raw=lambda index: json.dumps(
-            dict(zip(flat, rows[index], strict=True)), ensure_ascii=False, default=str
+            dict(zip(kept, rows[index], strict=True)), ensure_ascii=False, default=str
         ),
         notes=notes,
         has_faults=True,
         is_typed=True,
         class_names=class_names,
     )
+
+
+def _holds_bytes(kind: Any, types: Any) -> bool:
+    """Tell whether a column holds bytes, also inside of objects and lists."""
+    if types.is_binary(kind) or types.is_large_binary(kind):
+        return True
+    fields = range(kind.num_fields) if types.is_nested(kind) else ()
+    return any(_holds_bytes(kind.field(index).type, types) for index in fields)
 
 
 def _stored_class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:

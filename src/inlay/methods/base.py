@@ -2,13 +2,16 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, TypeVar, final
 
 from torch import Tensor, nn
 
 from inlay.errors import ConfigError, did_you_mean
+from inlay.ops.grouped import Slots
+
+M = TypeVar("M", bound="AbstractMethod")
 
 Input = Literal["x", "r", "x+r", "norm(x+r)", "in"]
 """What a method reads at a site: the sublayer's output `x`, the residual stream `r`, the base's
@@ -73,6 +76,32 @@ class AbstractWeightMethod(AbstractMethod):
         """
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """An update `up @ reduce(inputs) + bias`, which need not be computed to be combined."""
+
+    reduce: Callable[[Tensor], Tensor]
+    """Turns what the layer reads into `(..., rank)`."""
+    up: Tensor
+    """`(width, rank)`"""
+    bias: Tensor | None = None
+    """`(width,)`"""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """How a layer runs in one pass with others of its kind, each on rows of its own."""
+
+    key: Hashable
+    """Layers with equal keys can run together."""
+    weights: tuple[Tensor, ...]
+    """What differs between them; stacked, they are the first argument of `run`."""
+    run: Callable[[tuple[Tensor, ...], Slots, Tensor, Tensor], Tensor]
+    """Returns the new outputs from stacked weights, slots, inputs and outputs of all rows."""
+
+
 class AbstractAdapterLayer(nn.Module, ABC):
     """The trainable part of an adapter at one site."""
 
@@ -81,6 +110,14 @@ class AbstractAdapterLayer(nn.Module, ABC):
 
     sees_neighbours: ClassVar[bool] = False
     """Whether a position's output depends on other positions, so that padding must be known."""
+
+    def low_rank(self) -> "LowRank | None":
+        """Return the update in two factors, or `None` if it has no such form now."""
+        return None
+
+    def grouped(self) -> Grouped | None:
+        """Return how the layer runs together with others, or `None` if it cannot."""
+        return None
 
     @abstractmethod
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -99,7 +136,7 @@ def add(outputs: Tensor, update: Tensor) -> Tensor:
     return outputs + update.to(outputs.dtype)
 
 
-def from_settings(cls: type[AbstractMethod], settings: Mapping[str, Any]) -> AbstractMethod:
+def from_settings(cls: type[M], settings: Mapping[str, Any]) -> M:
     """Build a method from plain settings.
 
     Raises:

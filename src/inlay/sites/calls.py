@@ -1,0 +1,127 @@
+"""Watch the calls of the whole model: its padding mask, its rows, and repeating its batch."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol, final
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from inlay.errors import CompositionError
+from inlay.sites.batch import batch_rows, cache_in, repeat_batch
+from inlay.sites.reading import Read
+
+
+class Actor(Protocol):
+    """What acts at the sites."""
+
+    def wants_stream(self, site: str) -> bool:
+        """Tell whether the residual stream will be read at this site in this forward pass."""
+
+    def act(self, site: str, x: Tensor, read: Read) -> Tensor:
+        """Return the new `x` of a site (channels last); the same object if nothing acts."""
+
+    def act_as_head(
+        self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        """Return what the active adapter's own head gives, or `None` for the base's `output`."""
+
+    def copies(self) -> int:
+        """Tell how often the batch of a forward pass that starts is to be repeated.
+
+        0 if rows do not matter; 1 if each argument must have one entry for each row.
+        """
+
+    def note_call(self, mask: Tensor | None, *, rows: int | None, has_cache: bool) -> None:
+        """Take note of a forward pass that starts.
+
+        Args:
+            mask: Its padding mask, `(rows, positions)`.
+            rows: Rows of its batch, repeated ones included; `None` if it is not known.
+            has_cache: Whether it continues an earlier one.
+        """
+
+    def note_end(self) -> int | None:
+        """Take note that the forward pass is over; return its rows if they were repeated."""
+
+
+@final
+class PassState(threading.local):
+    """Streams read in this thread's forward pass; a copy of a model starts with none."""
+
+    def __init__(self) -> None:
+        self.streams: dict[str, Tensor] = {}
+        self.shapes: dict[str, torch.Size] = {}
+        self.repeated: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        """Caches that were filled by a repeated batch -> its rows, all copies together."""
+
+    def __reduce__(self) -> tuple[type["PassState"], tuple[()]]:
+        return PassState, ()
+
+
+@final
+class CallHook:
+    """Tells the actor of each forward pass of the whole model, and repeats the batch for it."""
+
+    def __init__(self, actor: Actor, state: PassState) -> None:
+        self.actor, self.state = actor, state
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the call's arguments if they change, else `None`."""
+        actor = self.actor
+        cache = cache_in(kwargs)
+        length = getattr(cache, "get_seq_length", None)
+        has_cache = bool(length()) if callable(length) else cache is not None
+        rows = batch_rows(getattr(module, "main_input_name", "input_ids"), args, kwargs)
+        copies = actor.copies()
+        if copies:
+            args, kwargs, rows = self.repeated(args, kwargs, rows, copies, has_cache=has_cache)
+        mask = kwargs.get("attention_mask")
+        if not isinstance(mask, Tensor) and len(args) > 1 and isinstance(args[1], Tensor):
+            mask = args[1]
+        is_padding = isinstance(mask, Tensor) and mask.ndim == 2
+        actor.note_call(mask if is_padding else None, rows=rows, has_cache=has_cache)
+        return (args, kwargs) if copies else None
+
+    def repeated(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        rows: int | None,
+        copies: int,
+        *,
+        has_cache: bool,
+    ) -> tuple[tuple[Any, ...], dict[str, Any], int]:
+        """Repeat the batch, unless it continues one that was repeated and has all rows."""
+        if rows is None:
+            raise CompositionError(
+                "the active composition is about rows, but the model was given no tensor."
+            )
+        known = self.state.repeated
+        if not has_cache or copies == 1:
+            args, kwargs = repeat_batch(args, kwargs, rows=rows, copies=copies, grown=False)
+            return args, kwargs, rows * copies
+        total = known.get(cache_in(kwargs))
+        if total is None or total % copies or rows not in (total, total // copies):
+            raise CompositionError(
+                "the cache was not filled under this Parallel; start again without it, or give "
+                f"{total or 'the'} rows it was filled with."
+            )
+        args, kwargs = repeat_batch(args, kwargs, rows=total // copies, copies=copies, grown=True)
+        return args, kwargs, total
+
+
+@final
+class EndHook:
+    """Tells the actor that a forward pass of the whole model is over."""
+
+    def __init__(self, actor: Actor, state: PassState) -> None:
+        self.actor, self.state = actor, state
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Remember a cache that now holds repeated rows."""
+        rows = self.actor.note_end()
+        cache = cache_in(output) if isinstance(output, Mapping) else None
+        if rows is not None and hasattr(cache, "__weakref__"):
+            self.state.repeated[cache] = rows
