@@ -318,9 +318,9 @@ class Tagging(AbstractTask):
             for token, tag in zip(_tokens(row), self.tags_of(row) or (), strict=True):
                 by_word[token.lower()][tag] += 1
         usual = {word: counts.most_common(1)[0][0] for word, counts in by_word.items()}
-        tables = {"each_words_commonest_tag": usual}
+        tables = {"commonest_tag_of_each_word": usual}
         if not self.marks_entities:
-            tables["commonest_tag"] = {}
+            tables["commonest_tag_of_all"] = {}
         found: dict[str, list[AbstractPrediction]] = {name: [] for name in tables}
         for name, table in tables.items():
             for row in test:

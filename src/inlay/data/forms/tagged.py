@@ -7,7 +7,7 @@ from typing import Any, ClassVar, final
 
 from typing_extensions import override
 
-from inlay.data.forms.base import AbstractForm, Given, Place, Role, kind_of, sample
+from inlay.data.forms.base import AbstractForm, Given, Place, Role, kind_of, sample, text_of
 from inlay.data.rows import Example
 from inlay.data.table import MISSING, Table
 
@@ -79,6 +79,8 @@ class Tagged(AbstractForm):
     ) -> Example | str:
         given = cells.get("tokens", MISSING)
         is_raw = isinstance(given, str) and not has_target
+        if is_raw and (fault := text_of(given, "text")[1]):
+            return fault
         tokens = _strings(split_words(given) if is_raw else given, "token")
         if isinstance(tokens, str):
             return tokens
