@@ -20,9 +20,7 @@ def test_lines_of_another_width_reject_their_sentence_only(tmp_path):
     table = read(tmp_path, "Fly O\nRome B-city\n\nBad\nline O\n\nto O\nBonn B-city\n")
     assert table.rows == [[["Fly", "Rome"], ["O", "B-city"]], [["to", "Bonn"], ["O", "B-city"]]]
     assert list(table.lines) == [1, 7]
-    assert [(row.line, row.reason) for row in table.rejected] == [
-        (4, "line 4 has 1 column, not 2")
-    ]
+    assert [(row.line, row.reason) for row in table.rejected] == [(4, "line 4 has 1 column, not 2")]
     assert table.rejected[0].raw == "Bad\nline O"
     assert table.raw(1) == "to O\nBonn B-city"
 

@@ -72,9 +72,7 @@ def test_a_raw_text_is_split_and_remembers_where():
 def test_tokens_to_be_tagged_are_taken_as_they_are():
     row = read(["U.K.", "it's"], has_target=False)
     assert row.parts == {"tokens": ["U.K.", "it's"]}
-    given = FORM.example(
-        FORM.cells_of(["U.K.", "it's"]), Place("", 0), Counter(), has_target=False
-    )
+    given = FORM.example(FORM.cells_of(["U.K.", "it's"]), Place("", 0), Counter(), has_target=False)
     assert given.parts == row.parts
     with pytest.raises(DataError, match="this task reads tokens"):
         FORM.cells_of({"question": "x"})
@@ -121,9 +119,7 @@ def test_a_table_of_two_lists_is_tagged(columns, row, is_tagged):
 
 
 def write(path, rows):
-    path.write_text(
-        "".join(f'{{"tokens": {a}, "tags": {b}}}\n'.replace("'", '"') for a, b in rows)
-    )
+    path.write_text("".join(f'{{"tokens": {a}, "tags": {b}}}\n'.replace("'", '"') for a, b in rows))
 
 
 def test_a_type_that_train_lacks_is_refused_but_its_other_mark_is_not(tmp_path):
