@@ -60,5 +60,5 @@ def test_repairs_are_counted_over_all_splits_and_the_first_is_named():
 
 def test_a_tag_of_another_scheme_in_test_is_named_with_its_line():
     splits = {"train": rows("B-x I-x"), "test": rows("O", "O S-x", file="u.conll")}
-    with pytest.raises(DataError, match=r"u\.conll line 2: 'S-x' at token 1 is no tag"):
+    with pytest.raises(DataError, match=r"u\.conll line 2: tag 'S-x' of token 1 is not of"):
         describe_repairs(splits, "iob2")

@@ -69,7 +69,7 @@ def test_data_without_anything_to_learn_are_refused():
 
 
 def test_a_row_in_another_scheme_is_refused_by_name():
-    with pytest.raises(DataError, match=r"f\.jsonl line 2: 'E-card' at token 1"):
+    with pytest.raises(DataError, match=r"f\.jsonl line 2: tag 'E-card' of token 1"):
         TASK.encode([example("a b", "B-card E-card")], None, max_length=8)
 
 

@@ -10,6 +10,7 @@ from inlay.metrics.tagging import Scheme, detect_scheme, read_spans, spell
 
 _MARKED = re.compile("[BIELSU]-.+", re.DOTALL)
 _NAMES = {"iob2": "IOB2 (BIO)", "iob1": "IOB1", "bioes": "BIOES", "bilou": "BILOU"}
+_LETTERS = {"iob2": "BI", "iob1": "BI", "bioes": "BIES", "bilou": "BILU"}
 
 
 def find_scheme(rows: Sequence[Example]) -> Scheme:
@@ -36,6 +37,26 @@ def find_scheme(rows: Sequence[Example]) -> Scheme:
     )
 
 
+def check_scheme(row: Example, scheme: Scheme) -> None:
+    """Refuse a row with a tag that is not of a scheme.
+
+    Raises:
+        DataError: If there is one.
+    """
+    letters = _LETTERS.get(scheme)
+    if letters is None:
+        return
+    known = re.compile(rf"O|[{letters}](-.+)?", re.DOTALL)
+    for number, tag in enumerate(_tags(row)):
+        if not known.fullmatch(tag):
+            allowed = ", ".join(f"{letter}-" for letter in letters)
+            raise DataError(
+                f"{row.file} line {row.line}: tag {tag!r} of token {number} is not of the scheme "
+                f"of train, {_NAMES[scheme]}, which has O and {allowed} with a type. Correct the "
+                "tag, or leave the row out."
+            )
+
+
 def describe_repairs(splits: Mapping[str, Sequence[Example]], scheme: Scheme) -> list[str]:
     """Return what is to be known of the tags of all splits, in sentences.
 
@@ -48,10 +69,8 @@ def describe_repairs(splits: Mapping[str, Sequence[Example]], scheme: Scheme) ->
     first = ""
     for row in (row for rows in splits.values() for row in rows):
         tags = _tags(row)
-        try:
-            spans, count = read_spans(tags, scheme)
-        except DataError as error:
-            raise DataError(f"{row.file} line {row.line}: {error}") from error
+        check_scheme(row, scheme)
+        spans, count = read_spans(tags, scheme)
         repaired, total = repaired + count, total + len(tags)
         if count and not first:
             right = spell(spans, len(tags), scheme)

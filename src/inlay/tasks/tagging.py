@@ -29,7 +29,7 @@ from inlay.metrics.tagging import (
 from inlay.ops.viterbi import best_path
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Batch, Encoded
 from inlay.tasks.pooled import stacked_targets
-from inlay.tasks.tag_schemes import describe_repairs, find_scheme
+from inlay.tasks.tag_schemes import check_scheme, describe_repairs, find_scheme
 from inlay.tasks.tags import Tags
 from inlay.tasks.word_windows import join_windows, read_windows
 from inlay.tasks.writing import padding_of
@@ -138,10 +138,8 @@ class Tagging(AbstractTask):
         tags = _known(example)
         if not tags or not self.marks_entities:
             return tags or None
-        try:
-            return repair(tags, self.scheme)[0]
-        except DataError as error:
-            raise DataError(f"{example.file} line {example.line}: {error}") from error
+        check_scheme(example, self.scheme)
+        return repair(tags, self.scheme)[0]
 
     @override
     def encode(
