@@ -95,8 +95,12 @@ def test_a_text_without_any_token_is_still_a_row():
     assert (window.features["input_ids"], window.places) == ([0], {})
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("max_length", [7, 16, 33])
-def test_long_texts_lose_no_word_and_every_place_begins_a_word(wordpiece, max_length):
+def test_long_texts_lose_no_word_and_every_place_begins_a_word(
+    wordpiece, max_length, side, monkeypatch
+):
+    monkeypatch.setattr(wordpiece, "truncation_side", side)
     generator = torch.Generator().manual_seed(max_length)
     known = [word for topic in tiny.TOPICS.values() for word in topic]
     words = []

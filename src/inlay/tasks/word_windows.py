@@ -1,6 +1,7 @@
 """Words as tokens: where each word begins, in windows that overlap where a text is long."""
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, NamedTuple, final
 
 import torch
@@ -58,14 +59,19 @@ def read_windows(
     found = tokenizer(
         [" ".join(words) for words in texts], truncation=True, max_length=max_length,
         stride=int((max_length - tokenizer.num_special_tokens_to_add()) * _OVERLAP),
-        return_overflowing_tokens=True, return_offsets_mapping=True, padding_side="right",
+        return_overflowing_tokens=True, return_offsets_mapping=True,
     )  # fmt: skip
     windows: list[Window] = []
     seen: set[int] = set()
-    for number, row in enumerate(found["overflow_to_sample_mapping"]):
+    # In the order of the text, also where a tokenizer cuts on the left and gives its end first.
+    order = sorted(
+        zip(found["overflow_to_sample_mapping"], found["offset_mapping"], count()),
+        key=lambda window: (window[0], max((end for _, end in window[1]), default=0)),
+    )
+    for row, offsets, number in order:
         if not windows or windows[-1].row != row:
             seen = set()
-        places = _places(found["offset_mapping"][number], texts[row])
+        places = _places(offsets, texts[row])
         first = next(iter(places), None)
         if first in seen:  # the window may begin within this word; the one before has it whole
             del places[first]
