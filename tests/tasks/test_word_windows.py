@@ -93,6 +93,8 @@ def test_a_text_without_any_token_is_still_a_row():
     )
     (window,) = read_windows([["x"]], tokenizer, max_length=8)
     assert (window.features["input_ids"], window.places) == ([0], {})
+    # The space before a word is in its token, and touches the word that vanished.
+    assert list(first_tokens(tokenizer, ["fly", "x", "rome"])) == ["fly", "rome"]
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
