@@ -177,7 +177,10 @@ def write_table() -> None:
         f"{version('inlay')}, {platform.machine()}. A third of "
         "the labels, drawn by the seed, has no row in train; test rows of these labels are "
         "answered among all labels and among the unseen ones only. Accuracy in per cent, mean "
-        "over seeds with the lowest and the highest. Labels are asked by their names in words.",
+        "over seeds with the lowest and the highest. Labels are asked by their names in words. "
+        "`rows` is for each seed; `seen labels` is the accuracy on test rows of trained labels, "
+        "among these. The learning rate was chosen with seed 1, on labels and rows that its test "
+        "does not have; labels held out by other seeds may have been among them.",
     ]
     for choose in (False, True):
         lines += ["", "## Chosen on validation labels" if choose else "## Test", ""]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inlay.evaluation.compare import compare as compare
     from inlay.evaluation.predictor import Predictor as Predictor
     from inlay.evaluation.predictor import load_predictor as load_predictor
+    from inlay.evaluation.predictor import load_predictors as load_predictors
     from inlay.evaluation.report import evaluate as evaluate
     from inlay.methods.bottleneck import Bottleneck as Bottleneck
     from inlay.methods.comparators import Full as Full
@@ -73,6 +74,7 @@ _HOMES = {
     "evaluate": "inlay.evaluation.report",
     "load": "inlay.store.load",
     "load_predictor": "inlay.evaluation.predictor",
+    "load_predictors": "inlay.evaluation.predictor",
     "parse_composition": "inlay.compose.text",
     "pretrain": "inlay.pretraining.pretrain",
     "probe": "inlay.sites.probe",

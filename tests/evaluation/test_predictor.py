@@ -176,3 +176,23 @@ def test_labels_of_other_tasks_are_fixed(finished):
     message = r"^the labels of task 'text-classification' are fixed; train with --task similarity "
     with pytest.raises(ConfigError, match=message):
         load_predictor(finished.folder).with_labels(["new"])
+
+
+def test_many_pairs_of_adapter_and_head_answer_on_one_base_in_any_order(finished, adapter, root):
+    other = inlay.train(
+        str(tiny.shared_data(root)), base=str(tiny.shared_base(root)), method="lora", seed=3,
+        precision="float32", epochs=1, out=str(adapter.parent / "other"), few_shot=2,
+    )  # fmt: skip
+    alone = [load_predictor(folder).predict(TEXTS) for folder in (adapter, other.folder)]
+    first, second = inlay.load_predictors([adapter, other.folder])
+    assert first.model is second.model
+    assert first.name != second.name
+    for predictor, expected in ((second, 1), (first, 0), (first, 0), (second, 1)):
+        assert predictor.predict(TEXTS) == alone[expected]
+
+
+def test_adapters_that_need_their_base_in_different_forms_do_not_share_it(adapter, tmp_path):
+    other = shutil.copytree(adapter, tmp_path / "other")
+    change(other, lambda manifest: manifest["card"]["numerics"].update(stored="bfloat16"))
+    with pytest.raises(AdapterError, match="other needs its base as encoder, .* load them sep"):
+        inlay.load_predictors([adapter, other])

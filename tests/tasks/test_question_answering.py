@@ -13,7 +13,7 @@ from inlay.evaluation.report import evaluate
 from inlay.store.bases import load_base, resolve_base
 from inlay.tasks.question_answering import QuestionAnswering
 from inlay.tasks.registry import TASKS, task_from_settings
-from inlay.training import train as train_module
+from inlay.training import finish as finish_module
 from tests import tiny
 
 TASK = QuestionAnswering(has_unanswerable=True, dropout=0.0)
@@ -312,7 +312,7 @@ def write_rows(path, number, *, seed):
 def test_training_prediction_and_evaluation_on_a_folder_with_a_test_split_only(
     tmp_path, tmp_path_factory, monkeypatch
 ):
-    monkeypatch.setattr(train_module, "check_reload", lambda *given: {"rows": 0})
+    monkeypatch.setattr(finish_module, "check_reload", lambda *given: {"rows": 0})
     base = str(tiny.shared_base(tmp_path_factory.getbasetemp()))
     for name, number in (("train", 300), ("validation", 40), ("test", 60)):
         (tmp_path / "data").mkdir(exist_ok=True)

@@ -71,15 +71,17 @@ class MaskedLanguageModelling(AbstractWritingTask):
     ) -> list[Encoded]:
         if tokenizer.mask_token_id is None:
             raise ConfigError(f"{type(tokenizer).__name__} has no mask token to hide tokens with.")
-        special = set(tokenizer.all_special_ids)
-        size = max_length - tokenizer.num_special_tokens_to_add()
+        if not examples:
+            return []
+        found = tokenizer(
+            [example.text for example in examples], truncation=True, max_length=max_length,
+            return_overflowing_tokens=True, return_special_tokens_mask=True, verbose=False,
+        )  # fmt: skip
         encoded = []
-        for number, example in enumerate(examples):
-            found = tokenizer(example.text, add_special_tokens=False, verbose=False)["input_ids"]
-            for start in range(0, len(found), size):
-                ids = tokenizer.build_inputs_with_special_tokens(found[start : start + size])
-                target = [IGNORED if token in special else token for token in ids]
-                encoded.append(Encoded({"input_ids": ids}, target, number))
+        for window, row in enumerate(found["overflow_to_sample_mapping"]):
+            ids, marks = found["input_ids"][window], found["special_tokens_mask"][window]
+            target = [IGNORED if mark else token for token, mark in zip(ids, marks, strict=True)]
+            encoded.append(Encoded({"input_ids": ids}, target, row))
         return encoded
 
     @override

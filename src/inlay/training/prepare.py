@@ -82,7 +82,13 @@ def prepare(
         config.precision, trains_base=updates_base, device=accelerator.device
     )
     base = resolve_base(config.base)
-    task = task_for(config.task, dataset, base_kind=base_kind(base))
+    kind = base_kind(base)
+    task = task_for(config.task, dataset, base_kind=kind)
+    if task.needs == "encoder" and kind == "encoder-decoder":
+        raise BaseError(
+            f"{base.id!r} is {kind}, which task {task.name!r} cannot use: it reads one sequence of "
+            "hidden states. Name an encoder or a decoder with --base."
+        )
     model, tokenizer = _load(base, numerics, task.needs)
     model.to(accelerator.device)
     torch.manual_seed(config.seed)

@@ -10,6 +10,7 @@ from inlay.data.forms.tagged import Tagged, joined_places, split_words, word_pla
 from inlay.data.sources import read_dataset
 from inlay.data.table import MISSING, Table
 from inlay.errors import DataError
+from tests.data.forms.files import write_jsonl
 
 FORM = Tagged()
 
@@ -119,7 +120,27 @@ def test_a_table_of_two_lists_is_tagged(columns, row, is_tagged):
 
 
 def write(path, rows):
-    path.write_text("".join(f'{{"tokens": {a}, "tags": {b}}}\n'.replace("'", '"') for a, b in rows))
+    return write_jsonl(path, [{"tokens": tokens, "tags": tags} for tokens, tags in rows])
+
+
+def test_a_file_is_recognised_and_bad_rows_are_counted(tmp_path):
+    rows = [(["to", f"Rome{n}"], ["O", "B-city"]) for n in range(40)]
+    path = write(tmp_path / "t.jsonl", [*rows, (["a", "b"], ["O"])])
+    data = read_dataset(path, max_rejected=0.1)
+    assert (data.form, data.labels) == ("tagged", ["city"])
+    assert [(row.line, row.reason) for row in data.rejected] == [(41, "1 tags for 2 tokens")]
+    assert sum(map(len, data.splits.values())) == 40
+
+
+def test_other_column_names_are_given_by_role(tmp_path):
+    rows = [{"w": ["to", f"Rome{n}"], "t": ["O", "B-city"]} for n in range(40)]
+    path = write_jsonl(tmp_path / "t.jsonl", rows)
+    data = read_dataset(path, task="tagging", columns={"tokens": "w", "tags": "t"})
+    assert data.columns == {"tokens": "w", "tags": "t"}
+    with pytest.raises(DataError, match=r'no column "q"\. It has: w, t'):
+        read_dataset(path, task="tagging", columns={"tokens": "q"})
+    with pytest.raises(DataError, match="has no column for tokens, tags, which task 'tagging' re"):
+        read_dataset(path, task="tagging")
 
 
 def test_a_type_that_train_lacks_is_refused_but_its_other_mark_is_not(tmp_path):
