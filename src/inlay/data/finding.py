@@ -140,7 +140,7 @@ def _read_folder(folder: Path, *, needs_train: bool) -> Found:
     if not classes:
         raise DataError(
             f"{folder.name} holds no data that can be read. A folder needs files named train, "
-            "validation and test (CSV, TSV, JSONL or Parquet), or a folder of .txt files for "
+            "validation and test (CSV, TSV, JSONL, Parquet, CoNLL), or a folder of .txt files for "
             "each class."
         )
     tables = {
