@@ -70,9 +70,13 @@ def loaded_to_tables(loaded: Any, *, path: str) -> dict[str, Table]:
     splits = loaded if hasattr(loaded, "keys") else {"train": loaded}
     tables = {}
     for split, rows in splits.items():
+        inner = {
+            column: getattr(feature, "feature", feature)
+            for column, feature in rows.features.items()
+        }
         names = {
             column: list(feature.names)
-            for column, feature in rows.features.items()
+            for column, feature in inner.items()
             if hasattr(feature, "names")
         }
         content = rows.with_format("arrow")[:]
@@ -96,7 +100,8 @@ def arrow_to_table(
         name: What to call it in messages and row ids.
         path: Where it came from.
         sha256: Of its bytes.
-        class_names: For a column of class indices, the names of the classes.
+        class_names: For a column of class indices, or of lists of them, the names of the classes;
+            in lists they are put in place of the indices.
 
     Raises:
         DataError: If there is no row, or a column's name appears twice.
@@ -112,6 +117,11 @@ def arrow_to_table(
     for column in content.schema:
         (hidden if _holds_bytes(column.type, types) else kept).append(column.name)
     cells = [content.column(column).to_pylist() for column in kept]
+    lists = {column.name for column in content.schema if _is_list(column.type, types)}
+    for index, column in enumerate(kept):
+        if column in lists and column in class_names:
+            cells[index] = [_named(own, class_names[column]) for own in cells[index]]
+    class_names = {column: own for column, own in class_names.items() if column not in lists}
     notes = [f"{name}: columns left out (bytes): {', '.join(hidden)}."] if hidden else []
     rows = [list(row) for row in zip(*cells, strict=True)]
     return Table(
@@ -142,13 +152,31 @@ def _holds_bytes(kind: Any, types: Any) -> bool:
     return any(_holds_bytes(kind.field(index).type, types) for index in fields)
 
 
+def _is_list(kind: Any, types: Any) -> bool:
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _named(indices: Any, names: list[str]) -> Any:
+    """Return a list of classes by name; what is no index of a class stays as it is."""
+    if indices is None:
+        return None
+    return [
+        names[index] if isinstance(index, int) and 0 <= index < len(names) else index
+        for index in indices
+    ]
+
+
 def _stored_class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
     """Return the class names that `datasets` writes into a Parquet file's metadata."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        inner = {
+            column: feature.get("feature", feature) if isinstance(feature, dict) else feature
+            for column, feature in features.items()
+        }
         return {
             column: list(feature["names"])
-            for column, feature in features.items()
+            for column, feature in inner.items()
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
         }
     except (KeyError, TypeError, ValueError):

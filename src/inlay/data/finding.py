@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
+from inlay.data.conll import CONLL_ENDINGS, read_conll
 from inlay.data.folders import (
     TABLE_ENDINGS,
     find_class_folders,
@@ -100,6 +101,8 @@ def read_table(path: Path, name: str) -> Table:
         from inlay.data.arrow import read_parquet
 
         return read_parquet(path, name=name)
+    if ending in CONLL_ENDINGS:
+        return read_conll(path, name=name)
     raise DataError(
         f"{name} has an ending that is not known. Labelled rows are read from "
         f"{', '.join(TABLE_ENDINGS)} (also .gz), or from a folder."
@@ -137,7 +140,7 @@ def _read_folder(folder: Path, *, needs_train: bool) -> Found:
     if not classes:
         raise DataError(
             f"{folder.name} holds no data that can be read. A folder needs files named train, "
-            "validation and test (CSV, TSV, JSONL or Parquet), or a folder of .txt files for "
+            "validation and test (CSV, TSV, JSONL, Parquet, CoNLL), or a folder of .txt files for "
             "each class."
         )
     tables = {

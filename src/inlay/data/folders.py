@@ -4,12 +4,13 @@ import hashlib
 import re
 from pathlib import Path
 
+from inlay.data.conll import CONLL_ENDINGS
 from inlay.data.decoding import read_text
 from inlay.data.rows import Rejected
 from inlay.data.table import Table
 from inlay.errors import DataError
 
-TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", *CONLL_ENDINGS)
 _SPLIT_NAMES = {
     "train": "train",
     "training": "train",

@@ -37,7 +37,7 @@ def read_dataset(
     """Read rows of any form, and make the splits that are missing.
 
     Args:
-        source: A CSV, TSV, JSONL or Parquet file (text files also gzipped), a folder with a file
+        source: A CSV, TSV, JSONL, Parquet or CoNLL file (text also gzipped), a folder with a file
             for each split or a folder for each class, a saved `datasets` folder, the name of a
             built-in data set, or a name on the Hub.
         task: What the rows are for; told from the columns if `None`.

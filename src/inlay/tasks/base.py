@@ -104,8 +104,10 @@ class AbstractTask(ABC):
     needs: ClassVar[BaseKind] = "encoder"
     """What it needs of a base."""
 
-    better: ClassVar[str]
-    """The metric on validation that chooses the best state; more is better."""
+    @property
+    @abstractmethod
+    def better(self) -> str:
+        """The metric on validation that chooses the best state; more is better."""
 
     @property
     @abstractmethod

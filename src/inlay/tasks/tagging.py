@@ -1,10 +1,10 @@
 """Tagging: a tag for each word of a text, such as entities, slots and parts of speech."""
 
 import dataclasses
-import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Self, final
 
 import torch
@@ -12,75 +12,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
+from inlay.data.forms.tagged import joined_places
 from inlay.data.rows import Dataset, Example
-from inlay.errors import ConfigError
+from inlay.errors import DataError
+from inlay.metrics.classification import per_label
 from inlay.metrics.headline import Headline
 from inlay.metrics.tagging import (
     Scheme,
     Span,
-    detect_scheme,
     entity_scores,
     read_spans,
     repair,
+    spell,
     type_scores,
 )
 from inlay.ops.viterbi import best_path
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Batch, Encoded
-from inlay.tasks.classification import check_labels
 from inlay.tasks.pooled import stacked_targets
-
-_STRIDE = 0.25
-"""Share of a window that the next one repeats, where a text is longer than a window."""
+from inlay.tasks.tag_schemes import check_scheme, describe_repairs, find_scheme
+from inlay.tasks.tags import Tags
+from inlay.tasks.word_windows import join_windows, read_windows
+from inlay.tasks.writing import padding_of
 
 _UNKNOWN = -100
 """Target of a position that is not the first of a word; the loss leaves it out."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Tags(AbstractPrediction):
-    """A tag for each token, the entities they make, and the least sure tag's probability."""
-
-    tokens: tuple[str, ...]
-    tags: tuple[str, ...]
-    spans: tuple[Span, ...]
-    probability: float
-
-    @property
-    @override
-    def answer(self) -> str:
-        return " ".join(self.tags)
-
-    @property
-    @override
-    def confidence(self) -> float:
-        return self.probability
-
-    @override
-    def record(self, top: int) -> dict[str, Any]:
-        entities = [
-            {"type": span[0], "text": self.text(span), "start": span[1], "end": span[2]}
-            for span in self.spans
-        ]
-        return {"tokens": list(self.tokens), "tags": list(self.tags), "entities": entities}
-
-    @override
-    def line(self, top: int) -> str:
-        if self.spans:
-            return "   ".join(f"{self.text(span)} ({span[0]})" for span in self.spans)
-        if set(self.tags) <= {"O"}:
-            return "(nothing found)"
-        return " ".join(f"{t}/{tag}" for t, tag in zip(self.tokens, self.tags, strict=True))
-
-    @override
-    def columns(self, top: int) -> dict[str, Any]:
-        return {
-            "predicted_tags": list(self.tags), "predicted_entities": self.record(top)["entities"]
-        }  # fmt: skip
-
-    def text(self, span: Span) -> str:
-        """Return the tokens of an entity."""
-        return " ".join(self.tokens[span[1] : span[2]])
 
 
 @final
@@ -112,10 +67,10 @@ class TokenHead(nn.Module):
 class Tagging(AbstractTask):
     """A tag for each word, read at its first token.
 
-    Tags that mark entities (IOB1, IOB2, BILOU) are learnt as IOB2, and answers are the most
-    probable valid sequence. A text longer than a window is read in windows that overlap, each word
-    from the window where it has most around it; a word that the tokenizer makes no token of gets
-    the tag that fits its neighbours.
+    Tags that mark entities (IOB1, IOB2, BILOU, BIOES) are learnt and answered as IOB2, and answers
+    are the most probable valid sequence. A text longer than a window is read in windows that
+    overlap, each word from the window where it has most around it; a word that the tokenizer makes
+    no token of gets the tag that fits its neighbours, "O" or the commonest if several do.
 
     Args:
         labels: The tags, in the order of the head's outputs: "O" first, or the commonest first.
@@ -125,7 +80,6 @@ class Tagging(AbstractTask):
 
     name: ClassVar[str] = "tagging"
     form: ClassVar[str] = "tagged"
-    better: ClassVar[str] = "score"
 
     labels: tuple[str, ...]
     scheme: Scheme
@@ -141,21 +95,31 @@ class Tagging(AbstractTask):
     def headline(self) -> Headline:
         return Headline("entity_f1", "f1") if self.marks_entities else Headline("accuracy")
 
+    @property
+    @override
+    def better(self) -> str:
+        return self.headline.name
+
     @classmethod
     @override
     def for_dataset(cls, dataset: Dataset) -> Self:
-        sequences = [_known(row) for row in dataset.splits["train"]]
-        scheme = detect_scheme(sequences)
+        train = dataset.splits["train"]
+        scheme = find_scheme(train)
         if scheme == "plain":
-            counts = Counter(tag for tags in sequences for tag in tags)
-            return cls(labels=tuple(tag for tag, _ in counts.most_common()), scheme="plain")
-        read = [read_spans(tags, scheme) for tags in sequences]
-        odd = sum(repaired for _, repaired in read)
-        if odd:
-            dataset.notes.append(f"{odd} tags repaired: {scheme} writes them in another way.")
-        types = sorted({kind for spans, _ in read for kind, _, _ in spans})
-        labels = ("O", *(f"{mark}-{kind}" for kind in types for mark in "BI"))
-        return cls(labels=labels, scheme=scheme)
+            counts = Counter(tag for row in train for tag in _known(row))
+            labels = [tag for tag, _ in counts.most_common()]
+        else:
+            kinds = {kind for row in train for kind, _, _ in read_spans(_known(row), scheme)[0]}
+            labels = ["O"]
+            for kind in sorted(kinds):
+                labels += spell([(kind, 0, 2)], 2, "iob2")
+        if len(labels) < 2:
+            raise DataError(
+                f"every tag in train of {dataset.name!r} is {labels[0]!r}: nothing to learn."
+            )
+        notes = describe_repairs(dataset.splits, scheme)
+        dataset.notes += [note for note in notes if note not in dataset.notes]
+        return cls(labels=tuple(labels), scheme=scheme)
 
     @override
     def settings(self) -> dict[str, Any]:
@@ -166,55 +130,59 @@ class Tagging(AbstractTask):
         return TokenHead(width=width, num_outputs=len(self.labels), dropout=self.dropout)
 
     def tags_of(self, example: Example) -> list[str] | None:
-        """Return a row's tags in the scheme that is learnt, or `None` if it has none."""
+        """Return a row's tags in the scheme that is learnt, or `None` if it has none.
+
+        Raises:
+            DataError: If a tag is not of the scheme that the task was made for.
+        """
         tags = _known(example)
         if not tags or not self.marks_entities:
             return tags or None
+        check_scheme(example, self.scheme)
         return repair(tags, self.scheme)[0]
 
     @override
     def encode(
         self, examples: Sequence[Example], tokenizer: Any, *, max_length: int
     ) -> list[Encoded]:
-        if not examples:
-            return []
-        if not tokenizer.is_fast:
-            raise ConfigError(
-                f"{type(tokenizer).__name__} does not tell which word a token belongs to; tagging "
-                "needs a base with a fast tokenizer."
-            )
-        found = tokenizer(
-            [_tokens(example) for example in examples], is_split_into_words=True, truncation=True,
-            max_length=max_length, stride=int(max_length * _STRIDE),
-            return_overflowing_tokens=True,
-        )  # fmt: skip
+        words = [_tokens(example) for example in examples]
         index = {label: number for number, label in enumerate(self.labels)}
         tags = [self.tags_of(example) for example in examples]
         encoded = []
-        seen: dict[int, set[int]] = defaultdict(set)
-        for window, row in enumerate(found["overflow_to_sample_mapping"]):
-            places = _first_tokens(found.word_ids(window), seen[row])
-            seen[row].update(places)
-            features = {key: found[key][window] for key in found if key not in _NO_FEATURES}
-            known = tags[row]
-            target = None
+        for window in read_windows(words, tokenizer, max_length=max_length):
+            known, target = tags[window.row], None
             if known is not None:
-                target = [_UNKNOWN] * len(features["input_ids"])
-                for word, position in places.items():
+                target = [_UNKNOWN] * len(window.features["input_ids"])
+                for word, position in window.places.items():
                     target[position] = index.get(known[word], _UNKNOWN)
-            extra = {"places": places, "num_words": len(_tokens(examples[row])), "tags": known}
-            encoded.append(Encoded(features, target, row, extra))
+            extra = {"places": window.places, "num_words": len(words[window.row]), "tags": known}
+            encoded.append(Encoded(window.features, target, window.row, extra))
         return encoded
 
     @override
+    def reading_notes(self, rows: Sequence[Encoded], *, max_length: int) -> list[str] | None:
+        windows = Counter(row.row for row in rows)
+        long = sum(number > 1 for number in windows.values())
+        if not long:
+            return []
+        return [
+            f"{long} of {len(windows)} texts are longer than max_length {max_length}: read in "
+            "windows that overlap, nothing is cut"
+        ]
+
+    @override
     def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:
-        features = [row.features for row in rows]
-        padded = dict(tokenizer.pad(features, padding_side="right", return_tensors="pt"))
+        sizes = [row.length for row in rows]
+        fills = {"input_ids": padding_of(tokenizer)}
+        inputs = {
+            key: _padded([row.features[key] for row in rows], fills.get(key, 0))
+            for key in rows[0].features
+        }
+        inputs["attention_mask"] = _padded([[1] * size for size in sizes], 0)
         targets = None
         if all(row.target is not None for row in rows):
-            parts = [torch.tensor(row.target) for row in rows]
-            targets = nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=_UNKNOWN)
-        return Batch(padded, targets)
+            targets = _padded([row.target for row in rows], _UNKNOWN)
+        return Batch(inputs, targets)
 
     @override
     def scores(self, model: nn.Module, head: nn.Module | None, batch: Batch) -> Tensor:
@@ -225,14 +193,17 @@ class Tagging(AbstractTask):
 
     @override
     def loss(self, scores: Tensor, batch: Batch, *, label_smoothing: float) -> Tensor:
+        """Return the mean over words; 0 for a batch whose words have no token at all."""
         targets = stacked_targets(batch)
-        return F.cross_entropy(
-            scores.flatten(0, 1), targets.flatten(), ignore_index=_UNKNOWN,
+        total = F.cross_entropy(
+            scores.flatten(0, 1), targets.flatten(), ignore_index=_UNKNOWN, reduction="sum",
             label_smoothing=label_smoothing,
         )  # fmt: skip
+        return total / (targets != _UNKNOWN).sum().clamp_min(1)
 
     @override
     def keep(self, scores: Tensor, batch: Batch, rows: Sequence[Encoded]) -> list[Tensor]:
+        """Return the log-probabilities of each window's words, `(words, tags)`."""
         logs = scores.float().log_softmax(-1)
         return [
             own[list(row.extra["places"].values())] for own, row in zip(logs, rows, strict=True)
@@ -240,19 +211,20 @@ class Tagging(AbstractTask):
 
     @override
     def metrics(self, kept: Sequence[Tensor], rows: Sequence[Encoded]) -> dict[str, float]:
+        index = {label: number for number, label in enumerate(self.labels)}
         known = {row.row: row.extra["tags"] for row in rows}
-        given = {row: self._decoded(logs)[0] for row, logs in self._joined(kept, rows).items()}
-        losses = [
-            -float(own[number, self.labels.index(row.extra["tags"][word])])
-            for own, row in zip(kept, rows, strict=True)
-            for number, word in enumerate(row.extra["places"])
-            if row.extra["tags"][word] in self.labels
-        ]
-        counts = [self._counted(known[row], given[row]) for row in given]
-        pairs = [pair for row in given for pair in zip(known[row], given[row], strict=True)]
+        counts, losses = [], []
+        hits = words = 0
+        joined = join_windows(kept, rows, self._absent())
+        for row, (tags, _) in self._decoded(joined).items():
+            counts.append(self._counted(known[row], tags))
+            hits += sum(one == other for one, other in zip(known[row], tags, strict=True))
+            words += len(tags)
+            places = [(at, index[tag]) for at, tag in enumerate(known[row]) if tag in index]
+            losses += [-float(joined[row][place]) for place in places]
         return {
-            "score": self.headline.value(counts),
-            "token_accuracy": sum(one == other for one, other in pairs) / len(pairs),
+            **({"entity_f1": self.headline.value(counts)} if self.marks_entities else {}),
+            "token_accuracy" if self.marks_entities else "accuracy": hits / max(1, words),
             "loss": sum(losses) / max(1, len(losses)),
         }
 
@@ -260,53 +232,50 @@ class Tagging(AbstractTask):
     def decode(
         self, kept: Sequence[Tensor], rows: Sequence[Encoded], examples: Sequence[Example]
     ) -> list[AbstractPrediction]:
-        joined = self._joined(kept, rows)
-        answers: list[AbstractPrediction] = []
-        for number, example in enumerate(examples):
-            tags, probability = self._decoded(joined[number])
-            answers.append(self._answer(_tokens(example), tags, probability))
-        return answers
+        decoded = self._decoded(join_windows(kept, rows, self._absent()))
+        return [self._answer(row, *decoded[number]) for number, row in enumerate(examples)]
 
-    def _answer(self, tokens: Sequence[str], tags: Sequence[str], probability: float) -> Tags:
-        spans = tuple(_spans(tags)) if self.marks_entities else ()
-        return Tags(tuple(tokens), tuple(tags), spans, probability)
+    def _answer(
+        self, example: Example, tags: Sequence[str], probabilities: Sequence[float]
+    ) -> Tags:
+        tokens = _tokens(example)
+        given = (example.parts or {}).get("places")
+        places = joined_places(tokens) if given is None else given
+        return Tags(
+            text=" ".join(tokens) if given is None else example.text, tokens=tuple(tokens),
+            places=tuple((start, end) for start, end in places), tags=tuple(tags),
+            spans=tuple(_spans(tags)) if self.marks_entities else (),
+            probabilities=tuple(probabilities), is_raw=given is not None,
+        )  # fmt: skip
 
-    def _joined(self, kept: Sequence[Tensor], rows: Sequence[Encoded]) -> dict[int, Tensor]:
-        """Return for each example `(words, tags)` log-probabilities, from the best windows."""
-        joined: dict[int, Tensor] = {}
-        margins: dict[int, list[int]] = {}
-        for own, row in zip(kept, rows, strict=True):
-            size = row.extra["num_words"]
-            if row.row not in joined:
-                joined[row.row] = torch.full((size, len(self.labels)), -math.log(len(self.labels)))
-                margins[row.row] = [-1] * size
-            for logs, (word, position) in zip(own, row.extra["places"].items(), strict=True):
-                margin = min(position, row.length - position)
-                if margin > margins[row.row][word]:
-                    margins[row.row][word] = margin
-                    joined[row.row][word] = logs
-        return joined
+    def _absent(self) -> Tensor:
+        """Return what is known of a word without a token: each tag is as probable.
 
-    def _decoded(self, logs: Tensor) -> tuple[list[str], float]:
-        """Return the best tags, and the probability of the least sure one."""
-        if self.marks_entities:
-            path = best_path(logs, self._allowed(), self._may_start())
-        else:
-            path = logs.argmax(-1)
-        chosen = logs.gather(1, path.unsqueeze(1)).exp()
-        return [self.labels[index] for index in path.tolist()], float(chosen.min())
+        By a hair the first is likelier, and to go on with an entity than to begin one, so that of
+        answers that fit as well the plainest is taken.
+        """
+        hairs = [1e-3 * (self.marks_entities and label[0] == "I") for label in self.labels]
+        hairs[0] = 2e-3
+        return torch.tensor(hairs).log_softmax(-1)
 
-    def _allowed(self) -> Tensor:
-        """Return `(tags, tags)`, whether the second may follow the first."""
-        return torch.tensor(
+    def _decoded(self, joined: dict[int, Tensor]) -> dict[int, tuple[list[str], list[float]]]:
+        """Return the best tags of each text, and the probability of each."""
+        goes_on = [label[0] == "I" for label in self.labels]
+        # What may follow what in IOB2: I-X only B-X and I-X.
+        allowed = torch.tensor(
             [
-                [not b.startswith("I-") or (a[2:] == b[2:] and a != "O") for b in self.labels]
+                [not inside or (a != "O" and a[1:] == b[1:]) for b, inside in zip(
+                    self.labels, goes_on, strict=True)]
                 for a in self.labels
             ]
-        )
-
-    def _may_start(self) -> Tensor:
-        return torch.tensor([not label.startswith("I-") for label in self.labels])
+        )  # fmt: skip
+        may_start = ~torch.tensor(goes_on)
+        found = {}
+        for row, logs in joined.items():
+            path = best_path(logs, allowed, may_start) if self.marks_entities else logs.argmax(-1)
+            chosen = logs.gather(1, path.unsqueeze(1)).squeeze(1).exp()
+            found[row] = [self.labels[number] for number in path.tolist()], chosen.tolist()
+        return found
 
     def _counted(self, known: Sequence[str], given: Sequence[str]) -> tuple[float, ...]:
         if self.marks_entities:
@@ -324,12 +293,16 @@ class Tagging(AbstractTask):
     ) -> dict[str, Any]:
         known = [self.tags_of(example) or [] for example in examples]
         given = [_given(prediction) for prediction in predictions]
-        if not self.marks_entities:
+        scores: dict[str, Any] = {}
+        if self.marks_entities:
+            scores = dict(entity_scores(known, given, "iob2"))
+            del scores["f1"]  # the headline
+            types = type_scores(known, given, "iob2")
+        else:
+            pairs = per_label([*chain(*known)], [*chain(*given)])
+            types = {str(tag): score for tag, score in pairs.items()}
             whole = sum(list(a) == list(b) for a, b in zip(known, given, strict=True))
-            return {"whole_texts_right": whole / max(1, len(known))}
-        scores: dict[str, Any] = dict(entity_scores(known, given, "iob2"))
-        del scores["f1"]  # the headline
-        types = type_scores(known, given, "iob2")
+            scores["whole_texts_right"] = whole / max(1, len(known))
         there = [kind for kind in types if types[kind].support]
         weakest = min(there, key=lambda kind: (types[kind].f1, kind), default=None)
         return {
@@ -348,39 +321,38 @@ class Tagging(AbstractTask):
             for token, tag in zip(_tokens(row), self.tags_of(row) or (), strict=True):
                 by_word[token.lower()][tag] += 1
         usual = {word: counts.most_common(1)[0][0] for word, counts in by_word.items()}
-        common = self.labels[0]
-        found = {"each_words_commonest_tag": usual}
+        tables = {"commonest_tag_of_each_word": usual}
         if not self.marks_entities:
-            found["commonest_tag"] = {}
-        return {
-            name: [
-                self._answer(tokens, [tags.get(token.lower(), common) for token in tokens], 1.0)
-                for tokens in map(_tokens, test)
-            ]
-            for name, tags in found.items()
-        }
+            tables["commonest_tag_of_all"] = {}
+        found: dict[str, list[AbstractPrediction]] = {name: [] for name in tables}
+        for name, table in tables.items():
+            for row in test:
+                tags = [table.get(token.lower(), self.labels[0]) for token in _tokens(row)]
+                if self.marks_entities:
+                    tags = repair(tags, "iob2")[0]
+                found[name].append(self._answer(row, tags, [1.0] * len(tags)))
+        return found
 
     @override
     def check_known(self, examples: Sequence[Example], source: str) -> None:
-        check_labels([self.tags_of(row) or [] for row in examples], self.labels, source)
+        unknown: dict[str, list[Example]] = defaultdict(list)
+        for example in examples:
+            for tag in sorted(set(self.tags_of(example) or ()) - set(self.labels)):
+                unknown[tag].append(example)
+        if unknown:
+            tag, rows = min(unknown.items())
+            raise DataError(
+                f"tag {tag!r} occurs in {source} ({len(rows)} rows, first {rows[0].file} line "
+                f"{rows[0].line}) but the adapter has not learnt it. It knows "
+                f"{', '.join(self.labels[:12])}{' ...' if len(self.labels) > 12 else ''}. Rename "
+                "the tag in the file, or leave those rows out."
+            )
 
 
-_NO_FEATURES = ("attention_mask", "overflow_to_sample_mapping")
-
-
-def _first_tokens(word_ids: Sequence[int | None], seen: set[int]) -> dict[int, int]:
-    """Return word -> its first position in a window.
-
-    Where a window begins within a word that an earlier window has whole, that word is left out.
-    """
-    places: dict[int, int] = {}
-    for position, word in enumerate(word_ids):
-        if word is not None and word not in places:
-            places[word] = position
-    first = next(iter(places), None)
-    if first is not None and first in seen:
-        del places[first]
-    return places
+def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    """Return rows of numbers as one tensor, `(rows, longest)`, filled on the right."""
+    parts = [torch.tensor(row, dtype=torch.long) for row in rows]
+    return nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=value)
 
 
 def _tokens(example: Example) -> list[str]:
@@ -389,7 +361,8 @@ def _tokens(example: Example) -> list[str]:
 
 
 def _known(example: Example) -> list[str]:
-    return list((example.parts or {}).get("tags", ()))
+    tags: list[str] = (example.parts or {}).get("tags", [])
+    return tags
 
 
 def _spans(tags: Sequence[str]) -> list[Span]:
