@@ -39,6 +39,7 @@ fix: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.compositions
 	$(BIN)/python -m benchmarks.accuracy
 
 # The peers need an older transformers, so they live in an environment of their own.

@@ -5,14 +5,21 @@ from pathlib import Path
 
 from inlay.cli.main import app
 from inlay.methods.parse import METHODS
+from inlay.tasks.registry import TASKS
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_method_is_in_the_table():
-    table = TEXT[TEXT.index("| method | what it is") : TEXT.index("**One command")]
-    assert set(re.findall(r"^\| `(\w+)` \| ", table, re.MULTILINE)) == set(METHODS)
+    table = TEXT[TEXT.index("| method | what it is") : TEXT.index("**Every text task")]
+    first = re.findall(r"^\| (`[^|]+`) \| ", table, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(first))) == set(METHODS)
+
+
+def test_every_task_is_in_the_table():
+    table = TEXT[TEXT.index("| task | reads") : TEXT.index("**One command")]
+    assert set(re.findall(r"`([\w-]+)`", table)) >= set(TASKS)
 
 
 def test_every_command_is_named():

@@ -12,10 +12,18 @@ if TYPE_CHECKING:
     from inlay.adapters.attach import detach as detach
     from inlay.adapters.bank import Adapters as Adapters
     from inlay.adapters.fold import fold as fold
-    from inlay.compose.nodes import Stack as Stack
+    from inlay.adapters.repeating import repeat as repeat
+    from inlay.compose.average import Average as Average
+    from inlay.compose.fuse import Fuse as Fuse
+    from inlay.compose.parallel import Parallel as Parallel
+    from inlay.compose.route import Route as Route
+    from inlay.compose.rows import Rows as Rows
+    from inlay.compose.stack import Stack as Stack
+    from inlay.compose.text import parse_composition as parse_composition
     from inlay.evaluation.compare import compare as compare
     from inlay.evaluation.predictor import Predictor as Predictor
     from inlay.evaluation.predictor import load_predictor as load_predictor
+    from inlay.evaluation.predictor import load_predictors as load_predictors
     from inlay.evaluation.report import evaluate as evaluate
     from inlay.methods.bottleneck import Bottleneck as Bottleneck
     from inlay.methods.comparators import Full as Full
@@ -24,12 +32,16 @@ if TYPE_CHECKING:
     from inlay.methods.conv import ConvAdapter as ConvAdapter
     from inlay.methods.ends import EmbeddingAdapter as EmbeddingAdapter
     from inlay.methods.ends import OutputAdapter as OutputAdapter
+    from inlay.methods.fusion import Fusion as Fusion
+    from inlay.methods.gate import Gate as Gate
     from inlay.methods.invertible import Invertible as Invertible
     from inlay.methods.lora import LoRA as LoRA
     from inlay.methods.loreft import LoReFT as LoReFT
     from inlay.methods.prefix import Prefix as Prefix
     from inlay.methods.prompt import Prompt as Prompt
     from inlay.methods.side import Side as Side
+    from inlay.pretraining.folder import Pretrained as Pretrained
+    from inlay.pretraining.pretrain import pretrain as pretrain
     from inlay.sites.probe import probe as probe
     from inlay.sites.sitemap import Site as Site
     from inlay.sites.sitemap import SiteMap as SiteMap
@@ -41,23 +53,31 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Adapters": "inlay.adapters.bank",
+    "Average": "inlay.compose.average",
     "Bottleneck": "inlay.methods.bottleneck",
     "ConvAdapter": "inlay.methods.conv",
     "EmbeddingAdapter": "inlay.methods.ends",
     "Full": "inlay.methods.comparators",
+    "Fuse": "inlay.compose.fuse",
+    "Fusion": "inlay.methods.fusion",
+    "Gate": "inlay.methods.gate",
     "Head": "inlay.methods.comparators",
     "Invertible": "inlay.methods.invertible",
     "LoRA": "inlay.methods.lora",
     "LoReFT": "inlay.methods.loreft",
     "OutputAdapter": "inlay.methods.ends",
+    "Parallel": "inlay.compose.parallel",
     "Predictor": "inlay.evaluation.predictor",
     "Prefix": "inlay.methods.prefix",
     "Prompt": "inlay.methods.prompt",
+    "Route": "inlay.compose.route",
+    "Rows": "inlay.compose.rows",
+    "Pretrained": "inlay.pretraining.folder",
     "Run": "inlay.training.train",
     "Side": "inlay.methods.side",
     "Site": "inlay.sites.sitemap",
     "SiteMap": "inlay.sites.sitemap",
-    "Stack": "inlay.compose.nodes",
+    "Stack": "inlay.compose.stack",
     "Top": "inlay.methods.comparators",
     "attach": "inlay.adapters.attach",
     "compare": "inlay.evaluation.compare",
@@ -66,7 +86,11 @@ _HOMES = {
     "fold": "inlay.adapters.fold",
     "load": "inlay.store.load",
     "load_predictor": "inlay.evaluation.predictor",
+    "load_predictors": "inlay.evaluation.predictor",
+    "parse_composition": "inlay.compose.text",
+    "pretrain": "inlay.pretraining.pretrain",
     "probe": "inlay.sites.probe",
+    "repeat": "inlay.adapters.repeating",
     "resume": "inlay.training.train",
     "save": "inlay.store.save",
     "train": "inlay.training.train",

@@ -151,3 +151,68 @@ def test_train_several_stacks_them(model):
     model.adapters.train(["a", "b"])
     assert model.adapters.active == inlay.Stack("a", "b")
     assert model.adapters.in_training == ("a", "b")
+
+
+def test_training_a_fusion_leaves_its_adapters_frozen(model):
+    fuse = inlay.Fuse("a", "b")
+    for seed, name in enumerate("ab"):
+        tiny.stir(model.adapters.add(name, "lora"), seed=seed)
+    entry = model.adapters.add_combiner(fuse)
+    model.adapters.train(fuse)
+    assert model.adapters.active == fuse
+    assert model.adapters.in_training == ("fuse(a, b)",)
+    learning = {id(p) for p in model.parameters() if p.requires_grad}
+    assert learning == {id(p) for p in entry.parameters()}
+    before = {k: v.clone() for k, v in model.adapters.entry("a").tensors().items()}
+    optimizer = torch.optim.SGD(entry.parameters(), lr=0.5)
+    losses = []
+    for _ in range(8):
+        loss = model(**tiny.batch()).last_hidden_state.square().mean() + model.adapters.penalty()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0]
+    after = model.adapters.entry("a").tensors()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    model.adapters.train(inlay.Parallel("a", "b"))
+    assert model.adapters.in_training == ("a", "b")
+    with pytest.raises(CompositionError, match="there is no adapter to train"):
+        model.adapters.train(inlay.Rows(None))
+
+
+def test_learned_combinations_hold_their_adapters(model):
+    for name in "abc":
+        model.adapters.add(name, "lora")
+    inner = inlay.Fuse("a", "b")
+    with pytest.raises(CompositionError, match="learns nothing; give Fuse"):
+        model.adapters.add_combiner(inlay.Stack("a", "b"))
+    with pytest.raises(CompositionError, match=r"Fuse\('a', 'b'\) has no learned weights"):
+        model.adapters.add_combiner(inlay.Route(inner, "c"))
+    model.adapters.add_combiner(inner)
+    with pytest.raises(AdapterError, match="there is an adapter 'fuse\\(a, b\\)' already"):
+        model.adapters.add_combiner(inner)
+    outer = inlay.Route(inner, "c", name="outer")
+    model.adapters.add_combiner(outer)
+    for name in ("a", "c", inner.key):
+        with pytest.raises(CompositionError, match="is over .*; remove that first"):
+            model.adapters.remove(name)
+    model.adapters.use(inlay.Stack("c", "outer"))
+    with pytest.raises(CompositionError, match="'outer' is part of Stack"):
+        model.adapters.remove("outer")
+    model.adapters.use("outer")
+    for name in ("outer", inner.key, "a", "b", "c"):
+        model.adapters.remove(name)
+    assert model.adapters.active is None
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_what_runs_for_all_threads_is_not_removed_under_another(model):
+    for name in "ab":
+        model.adapters.add(name, "lora")
+    model.adapters.use("a")
+    with (
+        model.adapters.using("b"),
+        pytest.raises(CompositionError, match="'a' is part of 'a', which is active"),
+    ):
+        model.adapters.remove("a")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import inlay
-from inlay.adapters.entry import build_layers, copy_weights, reads_stream
+from inlay.adapters.entry import build_layers, reads_stream
 from inlay.errors import SiteError
 from inlay.sites.sitemap import Site, SiteMap
 from tests.contracts import tiny
@@ -44,21 +44,3 @@ def test_which_inputs_need_the_stream():
         for name in ("x", "r", "x+r", "norm(x+r)")
     }
     assert needs == {"x": False, "r": True, "x+r": True, "norm(x+r)": True}
-
-
-def test_top_takes_the_last_blocks_and_the_norm_behind_them():
-    model = tiny.decoder("llama")
-    sites = inlay.probe(model)
-    parameters = dict(model.named_parameters())
-    chosen = set(copy_weights(inlay.Top(blocks=1), parameters, sites))
-    expected = {p for p in parameters if p.startswith(("model.layers.2.", "model.norm."))}
-    assert chosen == expected
-    assert set(copy_weights(inlay.Full(), parameters, sites)) == set(parameters)
-    assert copy_weights(inlay.Head(), parameters, sites) == {}
-
-
-def test_copies_of_a_low_precision_base_are_float32():
-    model = tiny.encoder().to(torch.bfloat16)
-    sites = inlay.probe(model)
-    copies = copy_weights(inlay.Top(blocks=1), dict(model.named_parameters()), sites)
-    assert {copy.dtype for copy in copies.values()} == {torch.float32}

@@ -16,3 +16,15 @@ def test_says_what_is_there_and_what_runs():
     assert "576" in lines[1]
     assert lines[2].endswith("active training")
     assert lines[3].startswith("(base)   BertModel")
+
+
+def test_learned_combinations_say_what_they_are_over():
+    model = tiny.encoder()
+    inlay.attach(model)
+    for name in "ab":
+        model.adapters.add(name, "lora", at="q")
+    model.adapters.add_combiner(inlay.Fuse("a", "b", name="both"))
+    model.adapters.train("both")
+    line = model.adapters.summary().splitlines()[3]
+    assert line.startswith("both     fusion     fuse(a, b; name=both) (3 sites)")
+    assert line.endswith("active training")

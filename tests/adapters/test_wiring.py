@@ -18,20 +18,21 @@ def test_hooks_are_where_adapters_need_them():
     sites = adapters.sites
     assert hooked(model) == set()
     adapters.add("one", inlay.Bottleneck(input="x"), at="ffn", layers="1")
-    assert hooked(model) == {sites["1.ffn"].module}
+    assert hooked(model) == {"", sites["1.ffn"].module}, "rows are noted"
     adapters.add("two", "prefix", layers="0")
-    assert hooked(model) == {sites["1.ffn"].module, "encoder.layer.0.attention.self"}
+    assert hooked(model) == {"", sites["1.ffn"].module, "encoder.layer.0.attention.self"}
     adapters.add("three", "prompt")
     found = hooked(model)
-    assert "" in found, "the whole model is the stack"
+    assert sites["1.ffn"].module in found
+    assert len(model._forward_pre_hooks) == 2, "the whole model is the stack"
     adapters.remove("three")
     adapters.remove("two")
-    assert hooked(model) == {sites["1.ffn"].module}
+    assert hooked(model) == {"", sites["1.ffn"].module}
     adapters.add("four", inlay.ConvAdapter(), at="1.ffn")
     assert {"", "encoder"} <= hooked(model), "padding is noted"
     adapters.remove("four")
     adapters.train("one")
-    assert hooked(model) == {sites["1.ffn"].module}
+    assert hooked(model) == {"", sites["1.ffn"].module}
     adapters.remove("one")
     assert hooked(model) == set()
 

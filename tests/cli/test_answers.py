@@ -7,9 +7,13 @@ import pytest
 
 from inlay.cli.answers import answered, layout_of
 from inlay.data.inputs import InputRow, Inputs
+from inlay.data.rows import Example
 from inlay.errors import ConfigError
 
-BEST = [{"good": 0.9, "bad": 0.1}, {"bad": 0.8, "good": 0.2}]
+BEST = [
+    {"predicted_label": "good", "probability": 0.9},
+    {"predicted_label": "bad", "probability": 0.8},
+]
 
 
 def inputs(columns=("id", "text", "tags")):
@@ -17,16 +21,19 @@ def inputs(columns=("id", "text", "tags")):
         {"id": 1, "text": 'said "fine", then\nleft', "tags": ["a", "b"]},
         {"id": 2, "text": "awful", "tags": None},
     ]
-    rows = [InputRow(r["text"], None, n, r) for n, r in enumerate(records, start=2)]
+    rows = [
+        InputRow(Example(r["text"], None, "", "in.csv", n), r)
+        for n, r in enumerate(records, start=2)
+    ]
     return Inputs(
         path="in.csv", layout="csv", separator=",", encoding="utf-8", columns=list(columns),
-        text_column="text", pair_column=None, rows=rows, rejected=[], notes=[],
+        rows=rows, rejected=[], notes=[],
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(("layout", "separator"), [("csv", ","), ("tsv", "\t")])
 def test_columns_are_kept_and_answers_added(layout, separator):
-    text = answered(inputs(), BEST, layout=layout, top=1)
+    text = answered(inputs(), BEST, layout=layout)
     rows = list(csv.reader(io.StringIO(text), delimiter=separator))
     assert rows == [
         ["id", "text", "tags", "predicted_label", "probability"],
@@ -36,7 +43,7 @@ def test_columns_are_kept_and_answers_added(layout, separator):
 
 
 def test_json_lines_keep_their_types():
-    text = answered(inputs(), BEST, layout="jsonl", top=1)
+    text = answered(inputs(), BEST, layout="jsonl")
     first = json.loads(text.splitlines()[0])
     assert first == {
         "id": 1, "text": 'said "fine", then\nleft', "tags": ["a", "b"], "predicted_label": "good",
@@ -44,15 +51,17 @@ def test_json_lines_keep_their_types():
     }  # fmt: skip
 
 
-def test_several_labels_have_numbered_columns():
-    header, first, _ = csv.reader(io.StringIO(answered(inputs(), BEST, layout="csv", top=2)))
-    assert header[3:] == ["predicted_label", "probability", "predicted_label_2", "probability_2"]
-    assert first[3:] == ["good", "0.9", "bad", "0.1"]
+def test_an_answer_without_a_column_leaves_it_empty():
+    answers = [BEST[0], {"predicted_label": "bad", "note": ["x"]}]
+    header, first, second = csv.reader(io.StringIO(answered(inputs(), answers, layout="csv")))
+    assert header[3:] == ["predicted_label", "probability", "note"]
+    assert first[3:] == ["good", "0.9", ""]
+    assert second[3:] == ["bad", "", '["x"]']
 
 
 def test_a_column_of_the_same_name_is_not_overwritten():
     with pytest.raises(ConfigError, match="has a column 'probability' already; rename it"):
-        answered(inputs(("id", "probability")), BEST, layout="csv", top=1)
+        answered(inputs(("id", "probability")), BEST, layout="csv")
 
 
 def test_layout_comes_from_the_name():

@@ -13,7 +13,7 @@ def worse(run, tmp_path):
     records = [json.loads(line) for line in path.read_text().splitlines()]
     right = [record for record in records if record["label"] == record["predicted"]]
     for record in right[:3]:
-        record["predicted"] = "something else"
+        record |= {"predicted": "something else", "counts": [0.0, 1.0], "value": 0.0}
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return folder
 

@@ -21,14 +21,16 @@ def asked(monkeypatch):
 
 def test_options_are_passed_on_and_the_code_returned(call, asked, tmp_path):
     code, _, _ = call(
-        "inspect", "reviews.csv", "--text-column", "review", "--map-label", "Good=good",
-        "--label-map", "Bad=bad", "--max-rejected", "5%", "--out", tmp_path, "--json",
+        "inspect", "reviews.csv", "--task", "text-classification", "--text-column", "review",
+        "--map-label", "Good=good", "--label-map", "Bad=bad", "--max-rejected", "5%",
+        "--out", tmp_path, "--json",
     )  # fmt: skip
     assert code == 3
     assert asked == [
         (
             "reviews.csv",
             {
+                "task": "text-classification", "columns": {},
                 "text_column": "review", "pair_column": None, "label_column": None,
                 "label_map": {"Good": "good", "Bad": "bad"}, "max_rejected": 0.05,
                 "json_output": True, "out": tmp_path,

@@ -22,7 +22,7 @@ def test_runs_the_newest_first(call, runs):
     assert (code, err) == (0, "")
     header, *rows = out.splitlines()
     assert header.split() == [
-        "run", "data", "base", "method", "seed", "accuracy", "weights", "trained", "state",
+        "run", "data", "base", "method", "seed", "result", "weights", "trained", "state",
     ]  # fmt: skip
     assert [row.split()[0].rpartition("/")[2] for row in rows] == [
         "damaged", "unfinished", "finished",
@@ -35,7 +35,7 @@ def test_runs_the_newest_first(call, runs):
 def test_json(call, runs):
     rows = json.loads(call("list", runs, "--json")[1])
     metrics = json.loads((runs / "finished" / "metrics.json").read_text())
-    assert rows[2]["accuracy"] == metrics["test"]["accuracy"]
+    assert (rows[2]["metric"], rows[2]["result"]) == ("accuracy", metrics["test"]["accuracy"])
     assert rows[2]["method"] == "bottleneck"
     assert rows[0]["state"] == "damaged"
     assert "metrics.json is damaged" in rows[0]["problem"]

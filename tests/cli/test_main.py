@@ -14,7 +14,7 @@ from inlay.training.interrupt import Interrupted
 from tests.cli.program import PROGRAM
 
 COMMANDS = ("inspect", "train", "resume", "predict", "evaluate", "errors", "compare", "list")
-COMMANDS += ("show", "sites", "doctor")
+COMMANDS += ("show", "sites", "doctor", "pretrain")
 HEAVY = {"torch", "transformers", "numpy", "sklearn", "pandas", "accelerate"}
 
 

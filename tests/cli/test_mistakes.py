@@ -12,7 +12,8 @@ def predictions(tmp_path):
             for number, (text, pair, label, predicted, confidence) in enumerate(rows, start=2):
                 record = {
                     "row": f"a.csv:{number}", "text": text, "pair": pair, "label": label,
-                    "predicted": predicted, "confidence": confidence, "label_probability": 0.1,
+                    "predicted": predicted, "confidence": confidence,
+                    "counts": [label == predicted, 1], "value": float(label == predicted),
                 }  # fmt: skip
                 file.write(json.dumps(record) + "\n")
         return tmp_path

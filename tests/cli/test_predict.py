@@ -5,10 +5,12 @@ import sys
 
 import pytest
 
+from inlay.cli.main import main
 from inlay.data import inputs as readers
 from inlay.data.inputs import InputRow, Inputs
-from inlay.data.rows import Rejected
+from inlay.data.rows import Example, Rejected
 from tests import tiny
+from tests.cli.program import TRAIN
 
 TEXTS = ["my card is expired", "flight and hotel"]
 
@@ -101,8 +103,11 @@ def file_of(monkeypatch, tmp_path):
         records = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
         content = Inputs(
             path="in.csv", layout="csv", separator=",", encoding="utf-8", columns=["id", "text"],
-            text_column="text", pair_column=None, notes=["text is column \"text\""],
-            rows=[InputRow(r["text"], None, n, r) for n, r in enumerate(records, start=2)],
+            notes=["text is column \"text\""],
+            rows=[
+                InputRow(Example(r["text"], None, "", "in.csv", n), r)
+                for n, r in enumerate(records, start=2)
+            ],
             rejected=[Rejected("in.csv", line, "text is empty", "") for line in rejected],
         )  # fmt: skip
         monkeypatch.setattr(readers, "read_inputs", lambda source, **options: content)
@@ -140,3 +145,43 @@ def test_a_file_is_replaced_only_when_forced(call, run, tmp_path, file_of):
 
 def test_a_file_without_output_is_printed(call, run, file_of):
     assert call("predict", run, "--input", file_of(TEXTS))[1] == call("predict", run, *TEXTS)[1]
+
+
+@pytest.fixture(scope="session")
+def similar(tmp_path_factory, base, topics):
+    """A finished run of task similarity."""
+    folder = tmp_path_factory.mktemp("runs") / "similar"
+    given = [str(topics), "--task", "similarity", "--base", str(base), "--out", str(folder)]
+    assert main([*TRAIN, *given, "--epochs", "1"]) == 0
+    return folder
+
+
+def test_other_labels_are_asked(call, similar, tmp_path, file_of):
+    own = json.loads(call("predict", similar, TEXTS[0], "--json")[1])
+    assert set(own["probabilities"]) == set(tiny.TOPICS)
+    arguments = ["--labels", " visa, home loan,,lost_luggage"]
+    code, out, err = call("predict", similar, *TEXTS, *arguments, "--json")
+    assert (code, err) == (0, "")
+    answers = [json.loads(line) for line in out.splitlines()]
+    for answer in answers:
+        assert set(answer["probabilities"]) == {"visa", "home loan", "lost_luggage"}
+    target = tmp_path / "out.csv"
+    given = ["--input", file_of(TEXTS), "--output", target]
+    assert call("predict", similar, *given, *arguments)[0] == 0
+    written = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))
+    assert [row["predicted_label"] for row in written] == [own["label"] for own in answers]
+
+
+@pytest.mark.parametrize(
+    ("which", "labels", "message"),
+    [
+        ("run", "a,b", "the labels of task 'text-classification' are fixed; train with --task"),
+        ("similar", " , ", "similarity needs at least one label."),
+        ("similar", "a,b,a", "label 'a' is given twice; give each label once."),
+    ],
+)
+def test_labels_that_cannot_be_asked(call, request, which, labels, message):
+    folder = request.getfixturevalue(which)
+    code, out, err = call("predict", folder, "text", "--labels", labels)
+    assert (code, out) == (2, "")
+    assert message in err

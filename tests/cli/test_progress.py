@@ -5,8 +5,14 @@ import sys
 import pytest
 
 from inlay.cli import progress
-from inlay.cli.progress import Pace, TerminalReporter, plan_text, reporting
-from inlay.training.reporter import Evaluation, Plan
+from inlay.cli.progress import (
+    Pace,
+    TerminalReporter,
+    plan_text,
+    pretrain_plan_text,
+    reporting,
+)
+from inlay.training.reporter import Evaluation, Plan, PretrainPlan
 
 
 class FakeTime:
@@ -138,3 +144,38 @@ def test_the_end_takes_the_bar_away(capsys):
     reporter.on_plan(plan())
     reporter.on_end({})
     assert "runs/reviews" in capsys.readouterr().err
+
+
+def pretraining(**changes):
+    given = {
+        "folder": "bases/mine", "objective": "mlm", "model": "tiny, from nothing",
+        "num_parameters": 1_355_136, "vocab_size": 4096,
+        "tokens": {"train": 301_344, "held_out": 18_558}, "num_steps": 1300,
+        "settings": "batch 16", "notes": ["one note"],
+    }  # fmt: skip
+    return PretrainPlan(**{**given, **changes})
+
+
+def test_the_plan_of_a_pretraining(capsys):
+    lines = [
+        "plan   mlm: 301 344 train, 18 558 held out tokens, of 4 096 different",
+        "model  tiny, from nothing, 1.36M weights, all trained",
+        "       1 300 steps, batch 16",
+        "folder bases/mine",
+        "note   one note",
+    ]
+    assert pretrain_plan_text(pretraining()).split("\n") == lines
+    TerminalReporter(has_bar=False).on_plan(pretraining())
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_perplexity_is_no_share(capsys):
+    reporter = TerminalReporter(has_bar=False)
+    reporter.on_evaluation(
+        Evaluation(
+            epoch=0.5, step=10, train_loss=4.2, metrics={"loss": 4.553, "perplexity": 94.93},
+            is_best=False,
+        )
+    )  # fmt: skip
+    row = capsys.readouterr().err.splitlines()[-1].split()
+    assert row == ["0.5", "10", "4.200", "4.553", "94.9", "?"]

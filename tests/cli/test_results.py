@@ -1,13 +1,26 @@
 from inlay.cli.results import baseline_lines, finished_text, points, report_lines, verdict
 
 REPORT = {
-    "accuracy": 0.792, "accuracy_ci": [0.754, 0.826], "macro_f1": 0.748, "n": 500,
+    "metric": "accuracy", "accuracy": 0.792, "accuracy_ci": [0.754, 0.826],
+    "macro_f1": 0.748, "n": 500,
     "calibration_error": 0.031, "weakest_label": "mixed", "weakest_f1": 0.58,
     "weakest_taken_for": "bad",
 }  # fmt: skip
 BASELINES = {
-    "majority": {"accuracy": 0.462, "gain": 0.33, "p_value": 1e-9, "beyond_noise": True},
-    "tfidf_logreg": {"accuracy": 0.796, "gain": -0.004, "p_value": 0.81, "beyond_noise": False},
+    "majority": {
+        "metric": "accuracy",
+        "accuracy": 0.462,
+        "gain": 0.33,
+        "p_value": 1e-9,
+        "beyond_noise": True,
+    },
+    "tfidf_logreg": {
+        "metric": "accuracy",
+        "accuracy": 0.796,
+        "gain": -0.004,
+        "p_value": 0.81,
+        "beyond_noise": False,
+    },
 }
 METRICS = {
     "test": REPORT, "baselines": BASELINES, "reload_check": {"rows": 500, "identical": 500},
@@ -17,8 +30,8 @@ METRICS = {
 
 def test_report():
     assert report_lines(REPORT) == [
-        "test   accuracy 79.2 % (95 %: 75.4 to 82.6)   macro-F1 74.8   500 rows",
-        "       calibration error 3.1 %",
+        "test   accuracy 79.2 % (95 %: 75.4 to 82.6)   500 rows",
+        "       macro-F1 74.8 %   calibration error 3.1 %",
         "       weakest label 'mixed' (F1 58), mostly taken for 'bad'",
     ]
 
@@ -43,9 +56,22 @@ def test_long_names_are_wrapped_at_80_columns():
 
 
 def test_points_and_verdict():
-    assert points(0.078) == "+7.8 points"
-    assert points(-0.01) == "-1.0 points"
+    assert points("accuracy", 0.078) == "+7.8 points"
+    assert points("entity_f1", -0.01) == "-1.0 points"
+    assert points("perplexity", -1.234) == "-1.23"
     assert verdict(True, 0.00041) == "beyond noise (p = 0.00041)"
+
+
+def test_what_is_no_share_is_shown_as_it_is():
+    report = {"metric": "perplexity", "perplexity": 21.34, "perplexity_ci": [20.9, 22.0], "n": 7}
+    assert report_lines(report) == ["test   perplexity 21.3 (95 %: 20.9 to 22)   7 rows"]
+    unigram = {
+        "metric": "perplexity", "perplexity": 350.2, "gain": 328.9, "p_value": 0.001,
+        "beyond_noise": True,
+    }  # fmt: skip
+    assert baseline_lines({"unigram": unigram}) == [
+        "       329 better than unigram (350): beyond noise (p = 0.001)"
+    ]
 
 
 def test_the_end_says_what_to_do_next_with_names_that_a_shell_takes():

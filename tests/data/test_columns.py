@@ -51,9 +51,9 @@ def test_named_columns_win(tmp_path):
         find_columns(found, text_column="other", pair_column="other")
 
 
-def test_another_task_is_named(tmp_path):
-    with pytest.raises(DataError, match="tagging|tokens"):
-        find_columns(table(tmp_path, "tokens,tags", "a,b"))
+def test_a_knowledge_graph_is_no_text(tmp_path):
+    with pytest.raises(DataError, match="looks like a knowledge graph .* which no task learns"):
+        find_columns(table(tmp_path, "head,relation,tail", "a,b,c"))
 
 
 def test_names_are_compared_without_case_and_signs():

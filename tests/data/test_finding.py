@@ -22,3 +22,12 @@ def test_a_built_in_name_and_its_splits():
     found = find_tables("banking77")
     assert set(found.tables) == {"train", "validation", "test"}
     assert found.first.columns == ["text", "label"]
+
+
+def test_without_train_the_first_split_tells_the_columns(tmp_path):
+    (tmp_path / "test.jsonl").write_text('{"text": "a", "label": "x"}\n')
+    found = find_tables(tmp_path, needs_train=False)
+    assert list(found.tables) == ["test"]
+    assert found.first.columns == ["text", "label"]
+    with pytest.raises(DataError, match="has no train split"):
+        find_tables(tmp_path)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from inlay.data.folders import find_split_files, split_of
 from inlay.data.sources import read_dataset
 from inlay.errors import DataError
 
@@ -36,3 +37,25 @@ def test_a_folder_for_each_class(tmp_path):
 def test_a_folder_of_nothing(tmp_path):
     with pytest.raises(DataError, match=tmp_path.name):
         read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stem", "split"),
+    [
+        ("train-v2.0", "train"),
+        ("dev-v1.1", "validation"),
+        ("squad_test_v2", "test"),
+        ("train-v2-old", None),
+        ("trainv2", None),
+    ],
+)
+def test_a_version_behind_the_split(stem, split):
+    assert split_of(stem) == split
+
+
+def test_files_that_name_no_split_are_refused_even_without_train(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text(rows(name, 3))
+    for needs_train in (True, False):
+        with pytest.raises(DataError, match=r"has no train split. It has: a.csv, b.csv"):
+            find_split_files(tmp_path, needs_train=needs_train)

@@ -11,7 +11,7 @@ def test_a_table(tmp_path):
     path.write_text("id,text\n7,where is my card\n8,\n9,what is the rate\n")
     inputs = read_inputs(path)
     assert inputs.columns == ["id", "text"]
-    assert [(row.text, row.line, row.record["id"]) for row in inputs.rows] == [
+    assert [(row.example.text, row.example.line, row.record["id"]) for row in inputs.rows] == [
         ("where is my card", 2, "7"), ("what is the rate", 4, "9"),
     ]  # fmt: skip
     assert [(row.line, row.reason) for row in inputs.rejected] == [(3, "text is empty")]
@@ -20,14 +20,17 @@ def test_a_table(tmp_path):
 def test_one_column_of_any_name(tmp_path):
     path = tmp_path / "q.csv"
     path.write_text("anything\none two three\n")
-    assert [row.text for row in read_inputs(path).rows] == ["one two three"]
+    assert [row.example.text for row in read_inputs(path).rows] == ["one two three"]
 
 
 def test_lines_of_text(tmp_path):
     path = tmp_path / "q.txt"
     path.write_text("first\n\nsecond\n")
     inputs = read_inputs(path)
-    assert [(row.text, row.line) for row in inputs.rows] == [("first", 1), ("second", 3)]
+    assert [(row.example.text, row.example.line) for row in inputs.rows] == [
+        ("first", 1),
+        ("second", 3),
+    ]
     assert [row.line for row in inputs.rejected] == [2]
 
 
@@ -40,7 +43,7 @@ def test_only_line_ends_end_a_line(tmp_path):
     path = tmp_path / "q.txt"
     path.write_bytes("one\u2028more\x0bof it\r\ntwo\r".encode() + b"caf\xe9\n")
     inputs = read_inputs(path)
-    assert [(row.text, row.line) for row in inputs.rows] == [
+    assert [(row.example.text, row.example.line) for row in inputs.rows] == [
         ("one\u2028more\x0bof it", 1), ("two", 2),
     ]  # fmt: skip
     assert [(row.line, row.reason, row.raw) for row in inputs.rejected] == [

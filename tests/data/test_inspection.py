@@ -75,6 +75,7 @@ def test_what_training_would_refuse_is_said_before(tmp_path, capsys, rows, probl
     assert (inspect_dataset(path).problem or "").startswith(problem)
     code = run_inspect(
         str(path), text_column=None, pair_column=None, label_column=None, label_map={},
+        task=None, columns={},
         max_rejected=0.01, json_output=False, out=None,
     )  # fmt: skip
     shown = capsys.readouterr().out
@@ -87,6 +88,7 @@ def test_named_columns_stay_in_the_command(tmp_path, capsys):
     path = write(tmp_path, *[f"{n},some words {n},{'ab'[n % 2]}" for n in range(40)])
     code = run_inspect(
         str(path), text_column="text", pair_column=None, label_column="label", label_map={},
+        task=None, columns={},
         max_rejected=0.01, json_output=False, out=None,
     )  # fmt: skip
     assert code == 0
@@ -98,5 +100,6 @@ def test_a_label_that_means_nothing(tmp_path, capsys):
     run_inspect(
         str(write(tmp_path, *rows, "41,odd one,nan")), text_column=None, pair_column=None,
         label_column=None, label_map={}, max_rejected=0.01, json_output=False, out=None,
+        task=None, columns={},
     )  # fmt: skip
     assert 'label "nan" (1 row) looks like a missing value' in capsys.readouterr().out

@@ -139,3 +139,33 @@ def test_no_heavy_package_is_loaded(tmp_path):
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def unseen_folder(tmp_path):
+    """Write a folder whose test split has a label that train does not have."""
+    folder = tmp_path / "split"
+    folder.mkdir()
+    write(folder / "train.csv", good())
+    write(folder / "validation.csv", [f"other words {n},{'ab'[n % 2]}" for n in range(6)])
+    write(folder / "test.csv", ["last words,a", "new words,c", "newer words,c"])
+    return folder
+
+
+@pytest.mark.parametrize("task", ["similarity", "zero-shot"])
+def test_labels_that_only_test_has_are_kept_where_they_can_be_asked(tmp_path, task):
+    data = read_dataset(unseen_folder(tmp_path), task=task)
+    assert [row.label for row in data.splits["test"]] == ["a", "c", "c"]
+    assert data.labels == ["a", "b"], "those of train"
+    assert data.dropped_unseen == 0
+
+
+@pytest.mark.parametrize("task", [None, "text-classification"])
+def test_labels_that_only_test_has_are_refused_elsewhere(tmp_path, task):
+    with pytest.raises(DataError, match=r"^label \"c\" occurs in test \(2 rows\) but not in train"):
+        read_dataset(unseen_folder(tmp_path), task=task)
+
+
+def test_labels_that_only_test_has_are_dropped_if_asked(tmp_path):
+    data = read_dataset(unseen_folder(tmp_path), task="similarity", drop_unseen_labels=True)
+    assert [row.label for row in data.splits["test"]] == ["a"]
+    assert data.dropped_unseen == 2

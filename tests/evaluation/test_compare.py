@@ -1,19 +1,23 @@
 """Comparing runs on the same rows."""
 
+import dataclasses
+import json
+
 import pytest
-from sklearn.metrics import f1_score
 
 from inlay.data.rows import Example
 from inlay.errors import RunError
 from inlay.evaluation.compare import compare
 from inlay.evaluation.records import to_jsonl
-from inlay.metrics.significance import bootstrap_interval, mcnemar
-from inlay.tasks.base import Prediction
+from inlay.metrics.headline import Headline
+from inlay.metrics.significance import mcnemar
+from inlay.tasks.classification import Prediction, TextClassification
 
+TASK = TextClassification(labels=("a", "b", "c"))
 LABELS = ["a", "b", "a", "b", "c"] * 12
 
 
-def write(folder, wrong, *, labels=LABELS, file="x.csv", backwards=False):
+def write(folder, wrong, *, labels=LABELS, file="x.csv", backwards=False, headline=TASK.headline):
     """Write predictions that are wrong in some rows."""
     folder.mkdir()
     rows = [Example(f"text {n}", None, label, file, n + 2) for n, label in enumerate(labels)]
@@ -23,8 +27,9 @@ def write(folder, wrong, *, labels=LABELS, file="x.csv", backwards=False):
     ]
     pairs = list(zip(rows, [Prediction(label, {label: 0.9}) for label in chosen], strict=True))
     pairs = pairs[::-1] if backwards else pairs
-    text = to_jsonl([row for row, _ in pairs], [prediction for _, prediction in pairs])
+    text = to_jsonl(TASK, [row for row, _ in pairs], [prediction for _, prediction in pairs])
     (folder / "predictions.jsonl").write_text(text)
+    (folder / "metrics.json").write_text(json.dumps({"headline": dataclasses.asdict(headline)}))
     return folder, chosen
 
 
@@ -34,12 +39,12 @@ def test_numbers_of_each_run_and_of_the_difference(tmp_path, backwards):
     second, chosen = write(tmp_path / "second", wrong={0, 1, 2, 40, 41}, backwards=backwards)
     one, two = compare(first, second)
     assert (one.run, one.rows, one.difference) == (str(first), 60, None)
-    assert one.accuracy == pytest.approx(36 / 60)
+    assert one.value == pytest.approx(36 / 60)
     assert (two.run, two.rows) == (str(second), 60)
-    assert two.accuracy == pytest.approx(55 / 60)
-    assert two.macro_f1 == pytest.approx(f1_score(LABELS, chosen, average="macro"))
+    assert two.value == pytest.approx(55 / 60)
+    assert (two.metric, one.metric) == ("accuracy", "accuracy")
     correct = [float(label == c) for label, c in zip(LABELS, chosen, strict=True)]
-    assert two.accuracy_ci == bootstrap_interval(correct)
+    assert two.interval == TASK.headline.interval([(right, 1) for right in correct])
     difference = two.difference
     assert (difference.fixed, difference.broken) == (21, 2)
     assert difference.mean == pytest.approx(19 / 60)
@@ -85,6 +90,13 @@ def test_a_run_that_has_not_finished(tmp_path):
         compare(one, tmp_path / "none")
 
 
+def test_other_metrics_cannot_be_compared(tmp_path):
+    one, _ = write(tmp_path / "one", {1})
+    two, _ = write(tmp_path / "two", {2}, headline=Headline("r_squared"))
+    with pytest.raises(RunError, match="two is measured by r_squared and .*one by accuracy, so"):
+        compare(one, two)
+
+
 def test_the_same_text_in_two_files_of_one_split_counts_twice(tmp_path):
     """Rows of a folder with a file for each text all stand in line 1."""
     folders = []
@@ -93,9 +105,12 @@ def test_the_same_text_in_two_files_of_one_split_counts_twice(tmp_path):
         chosen = ["b"] * wrong + ["a"] * (4 - wrong)
         predictions = [Prediction(label, {label: 0.9}) for label in chosen]
         (tmp_path / name).mkdir()
-        (tmp_path / name / "predictions.jsonl").write_text(to_jsonl(rows, predictions))
+        (tmp_path / name / "predictions.jsonl").write_text(to_jsonl(TASK, rows, predictions))
+        (tmp_path / name / "metrics.json").write_text(
+            json.dumps({"headline": dataclasses.asdict(TASK.headline)})
+        )
         folders.append(tmp_path / name)
     one, two = compare(*folders)
     assert (one.rows, two.rows) == (4, 4)
-    assert one.accuracy == pytest.approx(0.75)
+    assert one.value == pytest.approx(0.75)
     assert (two.difference.fixed, two.difference.broken) == (1, 0)

@@ -4,9 +4,11 @@ import json
 import shutil
 
 import pytest
+import torch
 
 import inlay
-from inlay.errors import AdapterError, BaseError, DataError, FormatError
+from inlay.data.rows import Example
+from inlay.errors import AdapterError, BaseError, ConfigError, DataError, FormatError
 from inlay.evaluation.predictor import adapter_folder, load_predictor
 from inlay.evaluation.records import read_records
 from tests import tiny
@@ -123,4 +125,74 @@ def test_the_model_is_ready_to_answer(finished):
     assert predictor.model.adapters.active == "topics"
     plain = predictor.predict(TEXTS)
     predictor.model.adapters.use(None)
-    assert predictor.predict(TEXTS) != plain
+    assert predictor.predict(TEXTS) == plain
+    assert predictor.model.adapters.active is None
+
+
+@pytest.fixture(scope="session")
+def similar(root):
+    """A finished run of task similarity on two of the three topics."""
+    rows = [row for row in tiny.rows(120, seed=4) if row[1] != "travel"]
+    run = inlay.train(
+        tiny.write_csv(root / "two.csv", rows), base=str(tiny.shared_base(root)),
+        task="similarity", out=str(root / "similar-run"), **tiny.SETTINGS | {"epochs": 1},
+    )  # fmt: skip
+    return run.folder
+
+
+def test_other_labels_can_be_asked(similar):
+    predictor = load_predictor(similar)
+    asked = predictor.with_labels(["travel", "card", "home_loan"])
+    before = predictor.predict(TEXTS)
+    answers = asked.predict(TEXTS)
+    assert [set(answer.probabilities) for answer in answers] == [
+        {"travel", "card", "home_loan"}
+    ] * 3
+    assert len({answer.probabilities["travel"] for answer in answers}) == 3
+    assert predictor.predict(TEXTS) == before, "the first one still asks its own"
+    assert set(before[0].probabilities) == {"card", "loan"}
+    assert asked.model is predictor.model
+
+
+def test_order_and_company_of_labels_change_no_cosine(similar):
+    predictor = load_predictor(similar)
+    rows = [Example(text, None, "", "", 0) for text in TEXTS]
+    some = torch.stack(predictor.with_labels(["loan", "card"]).scores(rows))
+    more = torch.stack(predictor.with_labels(["card", "a trip abroad", "loan"]).scores(rows))
+    assert torch.allclose(some, more[:, [2, 0]], atol=1e-5)
+    assert torch.allclose(torch.stack(predictor.scores(rows)), more[:, [0, 2]], atol=1e-5)
+
+
+def test_descriptions_stand_for_labels(similar):
+    predictor = load_predictor(similar)
+    (named,) = predictor.with_labels(["card", "loan"]).predict(TEXTS[:1])
+    (described,) = predictor.with_labels(["x", "y"], ["card", "loan"]).predict(TEXTS[:1])
+    assert described.probabilities == pytest.approx(
+        dict(zip("xy", named.probabilities.values(), strict=True))
+    )
+
+
+def test_labels_of_other_tasks_are_fixed(finished):
+    message = r"^the labels of task 'text-classification' are fixed; train with --task similarity "
+    with pytest.raises(ConfigError, match=message):
+        load_predictor(finished.folder).with_labels(["new"])
+
+
+def test_many_pairs_of_adapter_and_head_answer_on_one_base_in_any_order(finished, adapter, root):
+    other = inlay.train(
+        str(tiny.shared_data(root)), base=str(tiny.shared_base(root)), method="lora", seed=3,
+        precision="float32", epochs=1, out=str(adapter.parent / "other"), few_shot=2,
+    )  # fmt: skip
+    alone = [load_predictor(folder).predict(TEXTS) for folder in (adapter, other.folder)]
+    first, second = inlay.load_predictors([adapter, other.folder])
+    assert first.model is second.model
+    assert first.name != second.name
+    for predictor, expected in ((second, 1), (first, 0), (first, 0), (second, 1)):
+        assert predictor.predict(TEXTS) == alone[expected]
+
+
+def test_adapters_that_need_their_base_in_different_forms_do_not_share_it(adapter, tmp_path):
+    other = shutil.copytree(adapter, tmp_path / "other")
+    change(other, lambda manifest: manifest["card"]["numerics"].update(stored="bfloat16"))
+    with pytest.raises(AdapterError, match="other needs its base as encoder, .* load them sep"):
+        inlay.load_predictors([adapter, other])

@@ -7,12 +7,12 @@ from sklearn import metrics as reference
 import inlay
 from inlay.data.rows import Example
 from inlay.errors import DataError
-from inlay.evaluation.report import evaluate, report_on, report_on_baselines
-from inlay.metrics.significance import bootstrap_interval
-from inlay.tasks.base import Prediction
+from inlay.evaluation.report import evaluate, report_on_baselines
+from inlay.tasks.classification import Prediction, TextClassification
 from tests import tiny
 
 LABELS = ["a", "b", "c", "d"]
+TASK = TextClassification(labels=tuple(LABELS))
 
 
 def draw(seed, number=150):
@@ -35,7 +35,7 @@ def test_numbers_equal_those_of_scikit_learn(seed):
     rows, answers, chances = draw(seed)
     known = [row.label for row in rows]
     chosen = [answer.label for answer in answers]
-    found = report_on(rows, answers)
+    found = TASK.full_report(rows, answers)
     correct = [k == c for k, c in zip(known, chosen, strict=True)]
     f1 = reference.f1_score(known, chosen, average=None, labels=LABELS)
     expected = {
@@ -45,11 +45,12 @@ def test_numbers_equal_those_of_scikit_learn(seed):
         "log_loss": reference.log_loss(known, chances, labels=LABELS),
         "weakest_f1": f1.min(),
         "n": 150,
+        "metric": "accuracy",
     }
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-9), name
     assert found["weakest_label"] == LABELS[int(f1.argmin())]
-    assert tuple(found["accuracy_ci"]) == bootstrap_interval([float(c) for c in correct])
+    assert tuple(found["accuracy_ci"]) == TASK.headline.interval([(float(c), 1) for c in correct])
     matrix = reference.confusion_matrix(known, chosen, labels=LABELS)
     row = matrix[int(f1.argmin())].copy()
     row[int(f1.argmin())] = 0
@@ -60,10 +61,10 @@ def test_numbers_equal_those_of_scikit_learn(seed):
 def test_a_report_without_mistakes_and_without_rows():
     rows = [Example("t", None, label, "f", 1) for label in "ab"]
     answers = [Prediction(label, {"a": label == "a", "b": label == "b"}) for label in "ab"]
-    perfect = report_on(rows, answers)
+    perfect = TASK.full_report(rows, answers)
     assert (perfect["accuracy"], perfect["macro_f1"], perfect["log_loss"]) == (1.0, 1.0, 0.0)
     assert (perfect["weakest_label"], perfect["weakest_taken_for"]) == ("a", None)
-    nothing = report_on([], [])
+    nothing = TASK.full_report([], [])
     assert (nothing["n"], nothing["weakest_label"], nothing["accuracy"]) == (0, None, 0.0)
 
 
@@ -71,7 +72,7 @@ def test_baselines_tell_gain_and_noise():
     train = [Example(text, None, label, "f", 1) for text, label in tiny.rows(90, seed=1)]
     test = [Example(text, None, label, "f", 1) for text, label in tiny.rows(60, seed=2)]
     right = [Prediction(row.label, {row.label: 1.0}) for row in test]
-    found = report_on_baselines(train, test, right)
+    found = report_on_baselines(TASK, TASK.baselines(train, test), test, right)
     majority, words = found["majority"], found["tfidf_logreg"]
     assert majority["accuracy"] == pytest.approx(20 / 60)
     assert majority["gain"] == pytest.approx(40 / 60)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inlay.store.atomic import folder_atomically, write_atomically
+from inlay.store.atomic import folder_atomically, is_leftover, write_atomically
 
 
 def test_a_file_is_replaced_and_its_folder_made(tmp_path):
@@ -43,3 +43,10 @@ def test_a_folder_is_whole_or_not_there(tmp_path):
     write("d")
     assert [p.name for p in path.iterdir()] == ["d"]
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_leftovers_are_told_by_the_name_they_were_to_have():
+    assert is_leftover(".metrics.json.ab12_xyz", ["metrics.json"])
+    assert is_leftover(".adapter.ab12_xyz.old", ["adapter"])
+    for name in ("metrics.json", ".metrics.json.ab12", ".other.json.ab12_xyz", "metrics.json.ab"):
+        assert not is_leftover(name, ["metrics.json"])

@@ -8,7 +8,9 @@ from torch.nn import functional as F
 
 from inlay.data.rows import Example
 from inlay.store.bases import load_base, resolve_base
-from inlay.tasks.classification import ClassificationHead, TextClassification, fit_temperature
+from inlay.tasks.base import Encoded
+from inlay.tasks.classification import Prediction, TextClassification, fit_temperature
+from inlay.tasks.pooled import PooledHead
 from tests import tiny
 
 TASK = TextClassification(labels=("card", "loan", "travel"))
@@ -24,8 +26,23 @@ def example(text, pair=None, label="loan"):
     return Example(text, pair, label, "f.csv", 2)
 
 
+def rows_of(targets):
+    return [Encoded({"input_ids": [1]}, target) for target in targets.tolist()]
+
+
+def test_the_best_labels_are_shown_in_lines_records_and_columns():
+    answer = Prediction("b", {"a": 0.25, "b": 0.7, "c": 0.05})
+    assert (answer.answer, answer.confidence) == ("b", 0.7)
+    assert answer.line(2) == "b 0.70   a 0.25"
+    assert answer.record(1) == {"label": "b", "probabilities": {"b": 0.7}}
+    assert answer.columns(2) == {
+        "predicted_label": "b", "probability": 0.7,
+        "predicted_label_2": "a", "probability_2": 0.25,
+    }  # fmt: skip
+
+
 def test_head_averages_the_real_positions():
-    head = ClassificationHead(width=5, num_labels=3, dropout=0.0).eval()
+    head = PooledHead(width=5, num_outputs=3, dropout=0.0).eval()
     hidden = torch.randn(2, 4, 5)
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
     expected = torch.stack([hidden[0].mean(0), hidden[1, :2].mean(0)])
@@ -37,7 +54,7 @@ def test_head_averages_the_real_positions():
 
 
 def test_head_is_float32_on_a_base_in_bfloat16():
-    head = ClassificationHead(width=5, num_labels=3, dropout=0.0).eval()
+    head = PooledHead(width=5, num_outputs=3, dropout=0.0).eval()
     hidden = torch.randn(2, 4, 5).to(torch.bfloat16)
     scores = head(hidden, torch.ones(2, 4, dtype=torch.long))
     assert scores.dtype == torch.float32
@@ -111,17 +128,17 @@ def test_decode_gives_probabilities_of_the_tempered_scores():
     scores = torch.randn(20, 3) * 3
     task = TextClassification(labels=TASK.labels, temperature=2.5)
     expected = (scores.double() / 2.5).softmax(-1)
-    for answer, row in zip(task.decode(scores), expected, strict=True):
+    for answer, row in zip(task.decode(scores, [], []), expected, strict=True):
         assert list(answer.probabilities) == list(TASK.labels)
         assert list(answer.probabilities.values()) == pytest.approx(row.tolist())
         assert answer.label == TASK.labels[int(row.argmax())]
         assert answer.confidence == pytest.approx(float(row.max()))
-    assert TASK.decode(torch.empty(0, 3)) == []
+    assert TASK.decode([], [], []) == []
 
 
 def test_metrics_equal_those_of_scikit_learn():
     scores, targets = torch.randn(90, 3), torch.randint(0, 3, (90,))
-    found = TASK.metrics(scores, targets)
+    found = TASK.metrics(list(scores), rows_of(targets))
     chosen = scores.argmax(-1)
     assert found["accuracy"] == pytest.approx(reference.accuracy_score(targets, chosen))
     assert found["macro_f1"] == pytest.approx(reference.f1_score(targets, chosen, average="macro"))
@@ -155,8 +172,9 @@ def test_temperature_stays_within_its_bounds(sign, limit):
 def test_calibration_changes_confidence_and_no_answer():
     targets = torch.randint(0, 3, (300,))
     scores = torch.randn(300, 3) * 5
-    calibrated = TASK.calibrated(scores, targets)
-    before, after = TASK.decode(scores), calibrated.decode(scores)
+    kept = list(scores)
+    calibrated = TASK.calibrated(kept, rows_of(targets))
+    before, after = TASK.decode(kept, [], []), calibrated.decode(kept, [], [])
     assert [answer.label for answer in before] == [answer.label for answer in after]
     assert sum(a.confidence for a in after) < 0.8 * sum(b.confidence for b in before)
     assert (calibrated.labels, calibrated.dropout) == (TASK.labels, TASK.dropout)

@@ -1,5 +1,6 @@
 """Tasks by name and from what was kept beside an adapter."""
 
+import dataclasses
 import json
 
 import pytest
@@ -22,7 +23,7 @@ def test_task_for_a_data_set_knows_its_labels(name):
 
 def test_unknown_task():
     message = (
-        r"^no task 'text-clasification'; there are text-classification\. "
+        r"^no task 'text-clasification'; there are text-classification, .*"
         r"Did you mean 'text-classification'\?$"
     )
     with pytest.raises(ConfigError, match=message):
@@ -31,7 +32,20 @@ def test_unknown_task():
 
 @pytest.mark.parametrize("name", TASKS)
 def test_settings_build_the_same_task_again(name):
-    task = TASKS[name](labels=("b", "a", "ä"), temperature=1.75, dropout=0.3)
+    if name == "joint":
+        task = TASKS[name](
+            names=("a", "b"), weights=(1.0, 0.5), sampling="round-robin", temperature=3.0,
+            members=[TextClassification(labels=("x", "y")).settings(), {"task": "multiple-choice"}],
+        )  # fmt: skip
+        settings = json.loads(json.dumps(task.settings()))
+        assert task_from_settings(settings, "adapter.json").settings() == task.settings()
+        return
+    own = {
+        "labels": ("b", "a", "ä"), "mean": 2.5, "deviation": 0.5, "dropout": 0.3,
+        "num_trained": 2, "scheme": "iob2", "has_unanswerable": True,
+    }  # fmt: skip
+    fields = {field.name for field in dataclasses.fields(TASKS[name])}
+    task = TASKS[name](**{key: value for key, value in own.items() if key in fields})
     settings = json.loads(json.dumps(task.settings()))
     assert settings["task"] == name
     assert task_from_settings(settings, "adapter.json") == task
@@ -39,10 +53,10 @@ def test_settings_build_the_same_task_again(name):
 
 GOOD = TextClassification(labels=("a", "b")).settings()
 BAD = [
-    (GOOD | {"task": "regression"}, r"^f: task 'regression' is not known; there are text-cl"),
+    (GOOD | {"task": "juggling"}, r"^f: task 'juggling' is not known; there are text-cl"),
     ({}, "^f: task None is not known"),
     (GOOD | {"colour": 1}, "^f: the task's settings are damaged .*colour"),
-    ({"task": "text-classification"}, r"^f: the task's settings are damaged \('labels'\)"),
+    ({"task": "text-classification"}, r"^f: the task's settings are damaged .*'labels'"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inlay.training import train as train_module
+from inlay.training import finish as finish_module
 from tests import tiny
 
 
@@ -15,7 +15,7 @@ def root(tmp_path_factory):
 @pytest.fixture
 def no_reload(monkeypatch):
     """Leave out the check in a fresh process, which takes seconds."""
-    monkeypatch.setattr(train_module, "check_reload", lambda *given: {"rows": 0})
+    monkeypatch.setattr(finish_module, "check_reload", lambda *given: {"rows": 0})
 
 
 @pytest.fixture

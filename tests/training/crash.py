@@ -21,8 +21,8 @@ from transformers.models.bert import modeling_bert
 
 import inlay
 from inlay.errors import InlayError
+from inlay.training import finish as finish_module
 from inlay.training import loop
-from inlay.training import train as train_module
 from tests import tiny
 
 __all__ = ["modeling_bert", "sklearn", "tokenizers"]
@@ -79,7 +79,7 @@ def arm(kind: str, value: str) -> None:
 def train(request: dict, kind: str, value: str) -> int:
     torch.set_num_threads(1)
     loop._CHECKPOINT_SHARE = 1e9  # a checkpoint at every step, however long it takes
-    train_module.check_reload = lambda *given: {"rows": 0}
+    finish_module.check_reload = lambda *given: {"rows": 0}
     arm(kind, value)
     listener = Deadly(kind, value)
     try:

@@ -244,3 +244,13 @@ def test_the_device_has_random_numbers_of_its_own(monkeypatch):
     assert fake.state.tolist() == [0, 0, 0]
     restore_random_state(state, device)
     assert fake.state.tolist() == [7, 8, 9]
+
+
+def test_a_full_disk_says_how_the_caller_wants_it_to_go_on(tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", go_on="run the same command again")
+    with pytest.raises(ResourceError, match=r"make room and run the same command again\.$"):
+        checkpoints.save(snapshot(1), 1)

@@ -35,9 +35,11 @@ DEFAULTS = {
     "text_column": None,
     "pair_column": None,
     "label_column": None,
+    "columns": {},
     "label_map": {},
     "max_rejected": 0.01,
     "drop_unseen_labels": False,
+    "few_shot": None,
     "out": None,
 }
 

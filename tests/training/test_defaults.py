@@ -5,7 +5,12 @@ import pytest
 from inlay.errors import ConfigError
 from inlay.methods.parse import parse_method
 from inlay.training.config import resolve_config
-from inlay.training.defaults import LEARNING_RATES, trains_base, with_defaults
+from inlay.training.defaults import (
+    LEARNING_RATES,
+    trains_base,
+    with_defaults,
+    with_steps_for_few_rows,
+)
 
 CASES = {
     # method -> learning rate, at, layers, whether base weights are trained
@@ -38,6 +43,30 @@ def test_what_is_not_given_comes_from_the_method(method):
     assert resolved.origins["learning_rate"] == f"default of {preset.method.name}"
 
 
+@pytest.mark.parametrize(
+    ("task", "method", "rate", "origin"),
+    [
+        ("similarity", "bottleneck", 5e-4, "default of bottleneck for similarity"),
+        ("zero-shot", "bottleneck", 5e-4, "default of bottleneck for similarity"),
+        ("similarity", "lora", 2e-3, "default of lora"),
+        ("text-classification", "bottleneck", 2e-3, "default of bottleneck"),
+    ],
+)
+def test_a_task_may_need_another_learning_rate(task, method, rate, origin):
+    given = {"data": "a.csv", "method": method, "task": task}
+    resolved, _ = with_defaults(resolve_config(given))
+    assert resolved.config.learning_rate == rate
+    assert resolved.origins["learning_rate"] == origin
+    resolved, _ = with_defaults(resolve_config(given | {"learning_rate": 0.5}))
+    assert resolved.config.learning_rate == 0.5
+    assert resolved.origins["learning_rate"] == "flag"
+
+
+def test_unknown_task():
+    with pytest.raises(ConfigError, match=r"^no task 'similarty';.*Did you mean 'similarity'"):
+        with_defaults(resolve_config({"data": "a", "task": "similarty"}))
+
+
 def test_what_is_given_stays():
     given = {"data": "a", "learning_rate": 0.5, "at": "ffn", "layers": "all"}
     resolved, _ = with_defaults(resolve_config(given))
@@ -63,3 +92,24 @@ def test_a_comparator_has_no_place(given):
         ConfigError, match=r"^(at='ffn'|layers='all'): method 'full' has no sites to pl"
     ):
         with_defaults(resolve_config({"data": "a", "method": "full", **given}))
+
+
+@pytest.mark.parametrize(
+    ("given", "rows", "epochs", "patience"),
+    [
+        ({}, 10_000, 5, 3),
+        ({}, 320, 10, 3),
+        ({}, 16, 30, 7),
+        ({"batch_size": 8}, 320, 5, 3),
+        ({"patience": 2}, 320, 10, 2),
+        ({"epochs": 5}, 320, 5, 3),
+    ],
+)
+def test_few_rows_get_more_epochs_unless_epochs_are_given(given, rows, epochs, patience):
+    resolved = resolve_config({"data": "a.csv", **given})
+    found = with_steps_for_few_rows(resolved, rows)
+    assert (found.config.epochs, found.config.patience) == (epochs, patience)
+    changed = epochs != resolved.config.epochs
+    assert found.origins["epochs"] == (
+        "flag" if "epochs" in given else f"default for {rows} rows" if changed else "default"
+    )

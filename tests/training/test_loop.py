@@ -8,7 +8,7 @@ import torch
 from inlay.errors import ResourceError, TrainingError
 from inlay.training import loop
 from inlay.training.interrupt import Interrupted
-from inlay.training.loop import Progress, fit, forward_backward, steps_of
+from inlay.training.loop import Progress, count_steps, fit, forward_backward
 from inlay.training.prepare import estimate_seconds
 from tests import tiny
 
@@ -22,6 +22,9 @@ class Wrapped:
 
     def __getattr__(self, name):
         return self.methods.get(name) or getattr(self.task, name)
+
+    def for_evaluation(self, *given):
+        return self
 
 
 def hungry(task, limit):
@@ -112,11 +115,13 @@ def test_accumulation_takes_the_steps_of_a_big_batch(ready):
 
 def test_steps_are_counted_before_training(ready):
     def count(rows, **settings):
-        return steps_of(ready(**settings).training.config, rows)
+        return count_steps(ready(**settings).training.config, [rows])
 
     assert count(97, batch_size=16, epochs=3) == 21
     assert count(97, batch_size=16, epochs=3, gradient_accumulation=4) == 6
     assert count(1, epochs=2) == 2
+    config = ready(batch_size=16, epochs=2).training.config
+    assert count_steps(config, [17, 16, 3]) == 8, "a batch holds rows of one kind"
 
 
 def test_out_of_memory_halves_the_rows_and_not_the_result(ready):

@@ -1,5 +1,7 @@
 """What a training is made of, before it starts."""
 
+import json
+
 import pytest
 import torch
 
@@ -69,6 +71,19 @@ def test_cut_texts_are_counted(ready):
     assert full.notes == []
 
 
+def test_a_task_that_reads_windows_says_so_itself(ready, tmp_path):
+    lines = [
+        json.dumps({"question": f"why {n}", "context": f"it is {n} " * (1 + n % 40), "answers": []})
+        for n in range(120)
+    ]
+    data = tmp_path / "questions.jsonl"
+    data.write_text("\n".join(lines))
+    found = ready(data=str(data))
+    assert len(found.encoded["train"]) > 96
+    assert [note.partition(":")[0] for note in found.notes] == ["train", "validation", "test"]
+    assert all("do not fit a window of 64 tokens" in note for note in found.notes)
+
+
 def test_estimate_changes_nothing(ready):
     training = ready().training
     before = {key: value.clone() for key, value in training.entry.tensors().items()}
@@ -113,8 +128,8 @@ def test_a_placement_that_matches_nothing(ready):
 
 
 def test_unknown_task(ready):
-    with pytest.raises(ConfigError, match=r"no task 'regression'; there are text-classification"):
-        ready(task="regression")
+    with pytest.raises(ConfigError, match=r"no task 'regretion'; there are text-classification"):
+        ready(task="regretion")
 
 
 def test_adapter_drop_is_a_setting(ready, monkeypatch):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import inlay
 from inlay.errors import BaseError, ResourceError, RunError, TrainingError
-from inlay.training import train as train_module
+from inlay.training import finish as finish_module
 from inlay.training.run_folder import RunFolder
 from tests import tiny
 
@@ -276,7 +276,7 @@ def test_an_adapter_that_does_not_reload_leaves_no_finished_run(root, tmp_path, 
     def differs(*given):
         raise TrainingError("the saved adapter answers differently")
 
-    monkeypatch.setattr(train_module, "check_reload", differs)
+    monkeypatch.setattr(finish_module, "check_reload", differs)
     with pytest.raises(TrainingError, match=r"^the saved adapter answers differently$"):
         train(root, tmp_path / "run", epochs=1)
     assert not RunFolder(tmp_path / "run").is_finished
@@ -341,7 +341,7 @@ def test_runs_started_together_do_not_disturb_each_other(root, finished, tmp_pat
     """Three at once, two of them the very same; as a loop over seeds in a shell does it."""
     script = (
         "import json, sys, torch; torch.set_num_threads(1); import inlay\n"
-        "from inlay.training import train as t; t.check_reload = lambda *given: {'rows': 0}\n"
+        "from inlay.training import finish as t; t.check_reload = lambda *given: {'rows': 0}\n"
         "given = json.loads(sys.argv[1]); run = inlay.train(**given)\n"
         "print(json.dumps([str(run.folder), run.metrics['seed']]))"
     )

@@ -1,37 +1,36 @@
 """`Adapters`: the thin object at `model.adapters` that holds, activates and trains adapters."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, cast, final
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from typing_extensions import override
 
+from inlay.adapters.base_weights import GradientFlags
+from inlay.adapters.checking import check, check_skipping, resolved
 from inlay.adapters.dropping import Dropping
-from inlay.adapters.entry import (
-    Entry,
-    build_layers,
-    copy_weights,
-    match_base,
-)
-from inlay.adapters.flags import GradientFlags
+from inlay.adapters.entry import Entry
+from inlay.adapters.heads import RowAnswer, task_answers
+from inlay.adapters.making import Maker
 from inlay.adapters.merge import Merged
-from inlay.adapters.running import Running
+from inlay.adapters.running import Active, Running, Weights, activated
 from inlay.adapters.summary import summary_of
 from inlay.adapters.swap import WeightSwap
 from inlay.adapters.wiring import Wiring
-from inlay.compose.nodes import Composition, Stack, names_in
+from inlay.compose.fuse import Fuse
+from inlay.compose.nodes import AbstractNode, Composition, names_in
+from inlay.compose.plan import combiners_in
+from inlay.compose.route import Route
+from inlay.compose.simplify import simplify
+from inlay.compose.stack import Stack
 from inlay.errors import AdapterError, CompositionError, did_you_mean
-from inlay.methods.base import (
-    AbstractMethod,
-    AbstractSiteMethod,
-    AbstractWeightMethod,
-)
-from inlay.methods.parse import parse_method
+from inlay.methods.base import AbstractMethod, AbstractSiteMethod
+from inlay.methods.combining import AbstractCombineMethod
 from inlay.sites.heads import own_heads
 from inlay.sites.hooks import SiteHooks
-from inlay.sites.placement import Layers, Placement, make_placement
+from inlay.sites.placement import Layers
 from inlay.sites.sitemap import SiteMap
 
 
@@ -55,6 +54,7 @@ class Adapters(nn.Module):
         self._keys: dict[str, str] = {}
         self._counter = 0
         self._training_names: tuple[str, ...] = ()
+        self._combinations: dict[str, Fuse | Route] = {}
         self._flags = GradientFlags(model, self)
         self._swap = WeightSwap(model)
         self._merged = Merged(model)
@@ -62,6 +62,7 @@ class Adapters(nn.Module):
         self._hooks = SiteHooks(model, self._running)
         self._wiring = Wiring(model, sites, self._hooks)
         self.own_heads = own_heads(model)
+        self._maker = Maker(model, self, sites, self.own_heads, self.original_weights)
 
     @property
     def model(self) -> nn.Module:
@@ -76,7 +77,7 @@ class Adapters(nn.Module):
     @property
     def active(self) -> Composition:
         """The composition that runs in this thread."""
-        return self._running.composition
+        return self._running.active.composition
 
     def entry(self, name: str) -> Entry:
         """Return an adapter by name.
@@ -120,67 +121,90 @@ class Adapters(nn.Module):
             SiteError: If the placement matches nothing or the method cannot act there.
             ConfigError: If the method is not known or a setting is not allowed.
         """
-        if not isinstance(name, str) or not name:
-            raise AdapterError(f"an adapter's name is a text that is not empty, not {name!r}.")
-        if name in self._keys:
-            raise AdapterError(
-                f"there is an adapter {name!r} already; remove it first or choose another name."
-            )
-        default_at = ""
-        if isinstance(method, str):
-            preset = parse_method(method)
-            method, default_at = preset.method, preset.at
-        if isinstance(method, AbstractSiteMethod):
-            placement = make_placement(at or default_at or method.default_at, layers, submodel)
-            entry = self._placed(name, method, placement, head, copy_heads=copy_heads)
-        elif isinstance(method, AbstractWeightMethod):
-            if at is not None or layers != "all" or submodel:
-                raise AdapterError(
-                    f"method {method.name!r} trains weights of the base, so at, layers and "
-                    "submodel have no effect; leave them out."
-                )
-            entry = self._comparator(name, method, head, copy_heads=copy_heads)
-        else:
-            raise AdapterError(f"{method!r} is no method; see `inlay.methods.parse.METHODS`.")
-        entry.requires_grad_(requires_grad=False)
-        entry.train(self.model.training)
-        key = str(self._counter)
-        self._counter += 1
-        self._entries[key] = entry
-        self._keys[name] = key
-        self._install()
-        return entry
+        self._check_name(name)
+        entry = self._maker.adapter(
+            name, method, at=at, layers=layers, submodel=submodel, head=head, copy_heads=copy_heads
+        )
+        return self._keep(name, entry)
+
+    def add_combiner(
+        self,
+        composition: Fuse | Route,
+        method: AbstractCombineMethod | None = None,
+        *,
+        head: nn.Module | None = None,
+        copy_heads: bool = True,
+    ) -> Entry:
+        """Add the learned weights of a `Fuse` or `Route` over adapters that are there.
+
+        They are kept under `composition.key`, trained by `train(composition)`, saved and loaded
+        like an adapter.
+
+        Args:
+            composition: What is learned.
+            method: Settings; by default `Fusion()` for `Fuse` and `Gate()` for `Route`.
+            head: A head of the caller's own, kept and trained with the weights.
+            copy_heads: Whether they get their own copy of a Hugging Face task class's head.
+
+        Raises:
+            AdapterError: If a name is not known, or the key is taken.
+            CompositionError: If it is no `Fuse` or `Route`, or cannot run over these children.
+        """
+        node = simplify(resolved(composition, self.entry))
+        if not isinstance(node, Fuse | Route):
+            raise CompositionError(f"{composition!r} learns nothing; give Fuse(...) or Route(...).")
+        self._check_name(node.key)
+        check(
+            activated(node), self.entry, {**self._combinations, node.key: node},
+            merged=self._merged.name, model=self.model,
+        )  # fmt: skip
+        children = [self.entry(name) for name in names_in(node)]
+        entry = self._maker.combination(node, method, children, head, copy_heads=copy_heads)
+        self._combinations[node.key] = node
+        return self._keep(node.key, entry)
 
     def remove(self, name: str) -> None:
         """Remove an adapter; with the last one, every hook is gone.
 
         Raises:
             AdapterError: If there is none of this name.
-            CompositionError: If it is part of a stack that is active.
+            CompositionError: If it is part of a composition that is active, or of a learned one.
         """
-        self.entry(name)
+        entry = self.entry(name)
+        over = [
+            key
+            for key, node in self._combinations.items()
+            if name in names_in(node) or entry.combines in combiners_in(node)[1:]
+        ]
+        if over:
+            raise CompositionError(
+                f"the learned combination {over[0]!r} is over {name!r}; remove that first."
+            )
         if self._merged.name == name:
             self.unmerge()
-        if name in names_in(self.active):
-            if self.active != name:
-                raise CompositionError(
-                    f"{name!r} is part of {self.active!r}, which is active; "
-                    "use another composition first."
-                )
-            self.use(None)
+        for active in {self._running.for_all, self._running.active}:
+            if name in (*active.names, *(node.key for node in active.combinations)):
+                if active.composition not in (name, entry.combines) or self._running.thread.active:
+                    raise CompositionError(
+                        f"{name!r} is part of {active.composition!r}, which is active; "
+                        "use another composition first."
+                    )
+                self.use(None)
         del self._entries[self._keys.pop(name)]
+        self._combinations.pop(name, None)
         self._training_names = tuple(n for n in self._training_names if n != name)
         if not self._training_names:
             self._running.dropping.draw_up_to(0)
             with self._swap.originals():
                 self._flags.thaw()
-        self._install()
+        self._wiring.change(entry, -1)
 
     def use(self, composition: Composition, *, skip_lowest: int = 0) -> None:
         """Make a composition active, for all threads; nothing changes in what is trained.
 
         Args:
-            composition: An adapter's name, `Stack(...)`, or `None` for the base alone.
+            composition: An adapter's name, an expression such as `Stack(...)`, or `None` for the
+                base alone. The key of a learned combination stands for that combination.
             skip_lowest: Blocks at the bottom of each submodel in which no layer acts
                 (AdapterDrop, Rücklé et al. 2021, arXiv:2010.11918).
 
@@ -188,10 +212,10 @@ class Adapters(nn.Module):
             AdapterError: If a name is not known.
             CompositionError: If the composition cannot run.
         """
-        self._check(composition, skip_lowest)
-        self._running.for_all = composition
+        active = self._activated(composition, skip_lowest)
+        self._running.for_all = active
         self._running.dropping.for_all = skip_lowest
-        self._swap.apply(self._weights_of(composition))
+        self._swap.apply(self._weights_of(active))
 
     @contextmanager
     def using(self, composition: Composition, *, skip_lowest: int = 0) -> Iterator[None]:
@@ -204,46 +228,55 @@ class Adapters(nn.Module):
             AdapterError: If a name is not known.
             CompositionError: If the composition cannot run.
         """
-        self._check(composition, skip_lowest)
+        active = self._activated(composition, skip_lowest)
         dropping = self._running.dropping.in_this_thread(skip_lowest)
         try:
-            with self._running.in_this_thread(composition), dropping:
-                self._swap.apply(self._weights_of(composition))
+            with self._running.in_this_thread(active), dropping:
+                self._swap.apply(self._weights_of(active))
                 yield
         finally:
-            self._swap.apply(self._weights_of(self.active))
+            self._swap.apply(self._weights_of(self._running.active))
 
     @override
-    def train(self, mode: bool | str | Sequence[str] = True, *, drop_lowest: int = 0) -> Self:
+    def train(
+        self, mode: bool | Composition | Sequence[str] = True, *, drop_lowest: int = 0
+    ) -> Self:
         """Train these adapters and their heads, and nothing else; they become active.
 
         Every other parameter of the model gets `requires_grad=False`, until `detach` or the
         removal of the trained adapters gives the base its own flags back.
 
         Args:
-            mode: An adapter's name, or several to stack. A boolean is PyTorch's own
-                `Module.train(mode)`, which `model.train()` calls.
-            drop_lowest: Each forward pass in training mode leaves the layers out of a random
-                number of the lowest blocks, up to this one (the robust training of AdapterDrop).
+            mode: An adapter's name, several to stack, or a composition. In one with `Fuse` or
+                `Route` only their learned weights are trained, over frozen adapters; add
+                `penalty()` to the loss. A boolean is PyTorch's own `Module.train(mode)`, which
+                `model.train()` calls.
+            drop_lowest: Each forward pass in training mode leaves out a random number of the
+                lowest blocks' layers, up to this many (AdapterDrop's robust training).
 
         Raises:
             AdapterError: If a name is not known.
-            CompositionError: If `drop_lowest` has no effect, or leaves nothing of an adapter.
+            CompositionError: If the composition or `drop_lowest` leaves nothing to train.
         """
         if isinstance(mode, bool):
             return super().train(mode)
-        names = (mode,) if isinstance(mode, str) else tuple(mode)
-        entries = [self.entry(name) for name in names]
-        for entry in entries if drop_lowest else ():
-            self._running.dropping.check(drop_lowest, entry.layers, f"drop_lowest={drop_lowest}")
+        if not isinstance(mode, str | AbstractNode | None):
+            names = tuple(mode)
+            mode = names[0] if len(names) == 1 else Stack(*names)
+        active = self._activated(mode)
+        names = tuple(node.key for node in active.combinations) or active.names
+        if not names:
+            raise CompositionError(f"train({mode!r}): there is no adapter to train.")
+        for name in names if drop_lowest else ():
+            acting = self.entry(name).layers or self.entry(name).combiners
+            self._running.dropping.check(drop_lowest, acting, f"drop_lowest={drop_lowest}")
         self._running.dropping.draw_up_to(drop_lowest)
         with self._swap.originals():
             self._flags.freeze()
-        for entry in entries:
-            entry.requires_grad_(True)
+        for name in names:
+            self.entry(name).requires_grad_(True)
         self._training_names = names
-        self.use(names[0] if len(names) == 1 else Stack(*names))
-        self._install()
+        self.use(mode)
         return self
 
     @override
@@ -274,12 +307,49 @@ class Adapters(nn.Module):
             raise AdapterError(f"{self.active!r} is active; call use({name!r}) or use(None) first.")
         self.use(name)
         self._merged.merge(entry, self.sites)
-        self._install()
+        self._wiring.change(entry, -1, heads=False)
 
     def unmerge(self) -> None:
         """Put the original weights back; does nothing if no adapter is merged."""
-        self._merged.unmerge()
-        self._install()
+        if self._merged.name is not None:
+            entry = self.entry(self._merged.name)
+            self._merged.unmerge()
+            self._wiring.change(entry, 1, heads=False)
+
+    def penalty(self) -> Tensor:
+        """Return the loss terms of the active `Fuse` and `Route`, a scalar; 0 without any.
+
+        Add it to the task's loss: the distance of a fusion's value matrices from the identity,
+        and the balance of a gate in this thread's last forward pass, both weighted as their
+        settings say.
+        """
+        combinations = self._running.active.combinations
+        layers = [c for node in combinations for c in self.entry(node.key).combiners.values()]
+        terms = [layer.penalty() for layer in layers] + self._running.losses()
+        return torch.stack(terms).sum() if terms else torch.zeros(())
+
+    @contextmanager
+    def combining_weights(self) -> Iterator[Weights]:
+        """Record, in this thread, how much each adapter counts in `Fuse` and `Route`.
+
+        Gives key -> site -> one tensor `(..., number)` for each time the site ran, several under
+        `Rows`; empty until a forward pass.
+        """
+        with self._running.recording() as weights:
+            yield weights
+
+    def answers(self, *tensors: Tensor) -> list[RowAnswer]:
+        """Run the task heads of the active composition, each on the rows it belongs to.
+
+        For heads of different sizes, which fit no one tensor.
+
+        Args:
+            tensors: The heads' arguments, such as hidden states and mask; one entry for each row.
+
+        Raises:
+            CompositionError: If some rows have no head.
+        """
+        return task_answers(self._running.active.plan, self.entry, tensors)
 
     def summary(self) -> str:
         """Return a table of the adapters: method, places, weights, active or trained."""
@@ -294,84 +364,37 @@ class Adapters(nn.Module):
     def close(self) -> None:
         """Undo everything that acts on the model: hooks, exchanged weights, gradient flags."""
         self.unmerge()
-        self._running.for_all = None
-        self._swap.apply({})
+        self.use(None)
         self._hooks.remove()
         self._flags.thaw()
 
-    def _placed(
-        self,
-        name: str,
-        method: AbstractSiteMethod,
-        placement: Placement,
-        head: nn.Module | None,
-        *,
-        copy_heads: bool,
-    ) -> Entry:
-        """Build an adapter that acts at sites."""
-        chosen = placement.select(self.sites)
-        layers = build_layers(method, chosen, self.sites, self.model)
-        match_base(layers, chosen, self.model)
-        return Entry(
-            name=name, method=method, placement=placement, layers=layers, weights={}, head=head,
-            own_heads=self._copied_heads() if copy_heads else {},
-        )  # fmt: skip
+    def _activated(self, composition: Composition, skip_lowest: int = 0) -> Active:
+        """Take a composition apart and refuse it if it cannot run."""
+        active, merged = activated(resolved(composition, self.entry)), self._merged.name
+        check(active, self.entry, self._combinations, merged=merged, model=self.model)
+        dropping = self._running.dropping
+        check_skipping(active, self.entry, dropping, skip_lowest, merged=merged)
+        return active
 
-    def _comparator(
-        self,
-        name: str,
-        method: AbstractWeightMethod,
-        head: nn.Module | None,
-        *,
-        copy_heads: bool,
-    ) -> Entry:
-        """Build an adapter that is a copy of weights of the base."""
-        with self.original_weights():
-            weights = copy_weights(method, self._base_parameters(), self.sites)
-        return Entry(
-            name=name, method=method, placement=None, layers={}, weights=weights, head=head,
-            own_heads=self._copied_heads() if copy_heads else {},
-        )  # fmt: skip
+    def _weights_of(self, active: Active) -> dict[str, nn.Parameter]:
+        only = active.plan.only
+        return self.entry(only[0]).weights if only and isinstance(only[0], str) else {}
 
-    def _copied_heads(self) -> dict[str, nn.Module]:
-        modules = dict(self.model.named_modules())
-        return {path: copy.deepcopy(modules[path]) for path in self.own_heads}
+    def _keep(self, name: str, entry: Entry) -> Entry:
+        """Take a new adapter in."""
+        entry.requires_grad_(requires_grad=False)
+        entry.train(self.model.training)
+        key = str(self._counter)
+        self._counter += 1
+        self._entries[key] = entry
+        self._keys[name] = key
+        self._wiring.change(entry, 1)
+        return entry
 
-    def _check(self, composition: Composition, skip_lowest: int = 0) -> None:
-        names = names_in(composition)
-        if skip_lowest:
-            layers = {site: 0 for name in names for site in self.entry(name).layers}
-            self._running.dropping.check(skip_lowest, layers, f"skip_lowest={skip_lowest}")
-        comparators = [n for n in names if isinstance(self.entry(n).method, AbstractWeightMethod)]
-        if comparators and len(names) > 1:
-            raise CompositionError(
-                f"{composition!r}: {comparators[0]!r} exchanges the base's own weights and can "
-                "only be used alone."
+    def _check_name(self, name: str) -> None:
+        if not isinstance(name, str) or not name:
+            raise AdapterError(f"an adapter's name is a text that is not empty, not {name!r}.")
+        if name in self._keys:
+            raise AdapterError(
+                f"there is an adapter {name!r} already; remove it first or choose another name."
             )
-        if self._merged.name is not None and (names != (self._merged.name,) or skip_lowest):
-            raise CompositionError(
-                f"{composition!r} cannot run while {self._merged.name!r} is merged into the base; "
-                "call unmerge() first."
-            )
-
-    def _weights_of(self, composition: Composition) -> dict[str, nn.Parameter]:
-        names = names_in(composition)
-        return self.entry(names[0]).weights if len(names) == 1 else {}
-
-    def _install(self) -> None:
-        """Put hooks exactly where adapters are."""
-        self._wiring.install(
-            [self.entry(name) for name in self.names],
-            self._merged.name,
-            watch=self._running.dropping.up_to > 0,
-        )
-
-    def _base_parameters(self) -> dict[str, nn.Parameter]:
-        """The base's own parameters by path, without adapters and own heads."""
-        own = {id(p) for p in self.parameters()}
-        heads = tuple(f"{path}." for path in self.own_heads)
-        return {
-            path: parameter
-            for path, parameter in self.model.named_parameters(remove_duplicate=False)
-            if id(parameter) not in own and not path.startswith(heads)
-        }

@@ -53,7 +53,7 @@ class Dropping:
         finally:
             self.thread.lowest = before
 
-    def drops(self, site: str, *, in_training: bool) -> bool:
+    def drops(self, site: str, in_training: bool) -> bool:  # noqa: FBT001
         """Tell whether the layer at a site is left out in this forward pass."""
         block = self.blocks.get(site)
         lowest = max(self.lowest, self.drawn if in_training else 0)

@@ -1,19 +1,22 @@
 """One adapter on a model: its method, its placement, and its trained weights."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import cast, final
 
 import torch
 from torch import nn
 
+from inlay.compose.fuse import Fuse
+from inlay.compose.route import Route
 from inlay.errors import SiteError
 from inlay.methods.base import (
     AbstractLayer,
     AbstractMethod,
     AbstractSiteMethod,
-    AbstractWeightMethod,
     Place,
 )
+from inlay.methods.combining import AbstractCombineMethod, AbstractCombiner
 from inlay.sites.attention import attention_place
 from inlay.sites.placement import Placement
 from inlay.sites.prompts import prompt_place
@@ -27,8 +30,10 @@ class Entry(nn.Module):
     Attributes:
         name: The adapter's name.
         method: Its settings.
-        placement: The query it was placed with; `None` for a comparator.
+        placement: The query it was placed with; `None` for a comparator and learned combinations.
+        combines: The `Fuse` or `Route` whose learned weights these are; `None` for an adapter.
         layers: Site name -> layer, in the order of the sites.
+        combiners: Site name -> learned combination, in the order of the sites.
         weights: Path of a base parameter -> the trained copy; empty but for comparators.
         head: The head that a task gave, or `None`.
         own_heads: Path of a head module of the model -> the adapter's copy of it.
@@ -44,6 +49,8 @@ class Entry(nn.Module):
         weights: Mapping[str, nn.Parameter],
         head: nn.Module | None,
         own_heads: Mapping[str, nn.Module],
+        combines: Fuse | Route | None = None,
+        combiners: Mapping[str, AbstractCombiner] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -53,6 +60,9 @@ class Entry(nn.Module):
         self._sites = tuple(layers)
         self._index = {site: index for index, site in enumerate(self._sites)}
         self._layers = nn.ModuleList(layers.values())
+        self.combines = combines
+        self._combined = {site: index for index, site in enumerate(combiners or ())}
+        self._combiners = nn.ModuleList((combiners or {}).values())
         self._weight_paths = tuple(weights)
         self._weights = nn.ParameterList(weights.values())
         self.head = head
@@ -63,6 +73,16 @@ class Entry(nn.Module):
         """Return the layer at a site, or `None` if the adapter does not act there."""
         index = self._index.get(site)
         return None if index is None else cast(AbstractLayer, self._layers[index])
+
+    def combiner_at(self, site: str) -> AbstractCombiner | None:
+        """Return the learned combination at a site, or `None` if there is none."""
+        index = self._combined.get(site)
+        return None if index is None else cast(AbstractCombiner, self._combiners[index])
+
+    @property
+    def combiners(self) -> dict[str, AbstractCombiner]:
+        """Site name -> learned combination."""
+        return dict(zip(self._combined, self._combiners, strict=True))  # type: ignore[arg-type]
 
     @property
     def layers(self) -> dict[str, AbstractLayer]:
@@ -82,7 +102,8 @@ class Entry(nn.Module):
     @property
     def num_adapter_parameters(self) -> int:
         """Count the weights of the layers, or the copied base weights; heads not included."""
-        return sum(p.numel() for p in [*self._layers.parameters(), *self._weights])
+        own = [*self._layers.parameters(), *self._combiners.parameters(), *self._weights]
+        return sum(p.numel() for p in own)
 
     @property
     def num_head_parameters(self) -> int:
@@ -106,12 +127,14 @@ class Entry(nn.Module):
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return all trained tensors by names that do not depend on the adapter's name.
 
-        `site/<site>/<parameter>`, `weight/<path>`, `head/<parameter>` and
-        `own_head/<path>/<parameter>`; buffers are included.
+        `site/<site>/<parameter>`, `combiner/<site>/<parameter>`, `weight/<path>`,
+        `head/<parameter>` and `own_head/<path>/<parameter>`; buffers are included.
         """
         named: dict[str, torch.Tensor] = {}
         for site, layer in self.layers.items():
             named |= {f"site/{site}/{key}": value for key, value in layer.state_dict().items()}
+        for site, combiner in self.combiners.items():
+            named |= {f"combiner/{site}/{k}": value for k, value in combiner.state_dict().items()}
         named |= {f"weight/{path}": weight.detach() for path, weight in self.weights.items()}
         if self.head is not None:
             named |= {f"head/{key}": value for key, value in self.head.state_dict().items()}
@@ -146,7 +169,7 @@ def build_layers(
             )
     word_site = _word_site(model, sites)
     layers = method.build_all(
-        {site.name: _place(method, site, sites, model, word_site) for site in chosen}
+        {site.name: _place_for(method, site, sites, model, word_site) for site in chosen}
     )
     for site in chosen:
         layer = layers[site.name]
@@ -158,20 +181,38 @@ def build_layers(
     return layers
 
 
-def _place(
-    method: AbstractSiteMethod, site: Site, sites: SiteMap, model: nn.Module, word_site: str | None
-) -> Place:
-    """Say what a method may know of a site."""
-    if method.in_front:
-        prompt_place(site, sites, model)  # raises if there is none
-    attention = attention_place(site, sites, model) if method.in_attention else None
+def build_combiners(
+    method: AbstractCombineMethod, sites: tuple[Site, ...], number: int
+) -> dict[str, AbstractCombiner]:
+    """Build a learned combination for each site.
+
+    Raises:
+        ConfigError: If the method cannot act at one of the sites.
+    """
+    return {site.name: method.build(_place(site), number) for site in sites}
+
+
+def _place(site: Site) -> Place:
     return Place(
         width=site.width, in_width=site.in_width, kind=site.kind, block=site.block,
         position_dims=2 if site.channel_dim != -1 else 1, causal=site.causal,
-        submodel=site.submodel, gives_words=site.name == word_site,
+        submodel=site.submodel,
+    )  # fmt: skip
+
+
+def _place_for(
+    method: AbstractSiteMethod, site: Site, sites: SiteMap, model: nn.Module, word_site: str | None
+) -> Place:
+    """Say what a method may know of a site, ends and attentions included."""
+    if method.in_front:
+        prompt_place(site, sites, model)  # raises if there is none
+    attention = attention_place(site, sites, model) if method.in_attention else None
+    return dataclasses.replace(
+        _place(site),
+        gives_words=site.name == word_site,
         key_width=attention.key_width if attention else None,
         value_width=attention.value_width if attention else None,
-    )  # fmt: skip
+    )
 
 
 def _word_site(model: nn.Module, sites: SiteMap) -> str | None:
@@ -179,66 +220,3 @@ def _word_site(model: nn.Module, sites: SiteMap) -> str | None:
     table = getattr(model, "get_output_embeddings", lambda: None)()
     ends = [site.name for site in sites if site.kind == "output"]
     return ends[-1] if table is not None and ends else None
-
-
-def match_base(
-    layers: Mapping[str, AbstractLayer], sites: tuple[Site, ...], model: nn.Module
-) -> None:
-    """Move new layers to their site's device, in at least float32.
-
-    Raises:
-        SiteError: If the model has not the module of a site.
-    """
-    modules = dict(model.named_modules())
-    fallback = next(model.parameters(), torch.empty(0))
-    for site in sites:
-        if site.module not in modules:
-            raise SiteError(f"site {site.name!r}: this model has no module {site.module!r}.")
-        near = next(modules[site.module].parameters(), fallback)
-        dtype = torch.promote_types(near.dtype, torch.float32)
-        layers[site.name].to(device=near.device, dtype=dtype)
-
-
-def copy_weights(
-    method: AbstractWeightMethod, parameters: Mapping[str, nn.Parameter], sites: SiteMap
-) -> dict[str, nn.Parameter]:
-    """Copy the base weights that a comparator trains.
-
-    Args:
-        method: The comparator.
-        parameters: The base's parameters by path, heads left out.
-        sites: The model's sites; say which modules are blocks and what is behind them.
-
-    Returns:
-        Path -> a new parameter with equal values, in at least float32.
-    """
-    chosen: list[str] = []
-    for submodel in sites.submodels():
-        num_blocks = sites.num_blocks(submodel)
-        first = method.first_block(num_blocks)
-        if first is None:
-            chosen = list(parameters)
-            break
-        modules = [
-            site.module
-            for site in sites
-            if site.submodel == submodel
-            and (
-                (site.kind == "block" and site.block is not None and site.block >= first)
-                or (site.kind == "output" and first < num_blocks)
-            )
-        ]
-        chosen += [p for p in parameters if any(p.startswith(f"{m}.") for m in modules)]
-    copies: dict[str, nn.Parameter] = {}
-    seen: dict[int, nn.Parameter] = {}
-    for path in dict.fromkeys(chosen):
-        original = parameters[path]
-        if not original.is_floating_point():
-            continue
-        dtype = torch.promote_types(original.dtype, torch.float32)
-        copy = seen.get(id(original))
-        if copy is None:
-            copy = nn.Parameter(original.detach().to(dtype, copy=True))
-            seen[id(original)] = copy
-            copies[path] = copy
-    return copies

@@ -3,25 +3,69 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, final
 
+import torch
 from torch import Tensor
 
 from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry, reads_stream
+from inlay.adapters.heads import answer, answer_rows, heads_of, own_head_finder
+from inlay.adapters.programs import Around, SitePass
+from inlay.adapters.rows import RowGroups, act_on_rows
+from inlay.adapters.stacks import Stacks
+from inlay.compose.fuse import Fuse
 from inlay.compose.nodes import Composition, names_in
-from inlay.errors import AdapterError
+from inlay.compose.plan import Plan, combiners_in, make_plan
+from inlay.compose.route import Route
+from inlay.errors import CompositionError
 from inlay.methods.base import (
     AbstractAdapterLayer,
     AbstractAttentionLayer,
     AbstractLayer,
     AbstractPromptLayer,
 )
-from inlay.sites.calls import Call
-from inlay.sites.hooks import Read
+from inlay.sites.padding import Call
+from inlay.sites.reading import Read
 
-_UNSET = object()
-"""No composition of this thread's own: the one set for all threads counts."""
+Weights = dict[str, dict[str, list[Tensor]]]
+"""Key of learned weights -> site -> how they weighed the adapters, pass by pass."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Active:
+    """A composition that can run, taken apart once."""
+
+    composition: Composition
+    plan: Plan
+    names: tuple[str, ...] = ()
+    """Every adapter in it."""
+    combinations: tuple[Fuse | Route, ...] = ()
+    """Every learned combination in it."""
+    groups: dict[tuple[int, torch.device], RowGroups] = field(default_factory=dict)
+    """The rows by program for first dimensions that were met."""
+
+    def rows(self, x: Tensor) -> RowGroups:
+        """Return the rows of a tensor grouped by program."""
+        key = (len(x), x.device)
+        if key not in self.groups:
+            if len(self.groups) > 64:  # lengths change with every batch where rows are split
+                self.groups.clear()
+            self.groups[key] = RowGroups(self.plan, *key)
+        return self.groups[key]
+
+
+def activated(composition: Composition) -> Active:
+    """Take a composition apart so that it can run.
+
+    Raises:
+        CompositionError: If it has no clear meaning.
+    """
+    plan = make_plan(composition)
+    combinations = dict.fromkeys(node for p in plan.programs for node in combiners_in(p))
+    return Active(composition, plan, names_in(composition), tuple(combinations))
 
 
 @final
@@ -29,8 +73,13 @@ class _ThreadState(threading.local):
     """What was set in this thread only, and the forward pass that is running in it."""
 
     def __init__(self) -> None:
-        self.composition: Any = _UNSET
+        self.active: Active | None = None
         self.call = Call()
+        self.copies = 1
+        """How often the batch of the running forward pass was repeated."""
+        self.rows: int | None = None
+        self.losses: list[Tensor] = []
+        self.record: Weights | None = None
 
     def __reduce__(self) -> tuple[type["_ThreadState"], tuple[()]]:
         return _ThreadState, ()
@@ -55,24 +104,34 @@ class Running:
         self.entry = entry
         self.merged = merged
         self.dropping = dropping
-        self.for_all: Composition = None
+        self.for_all = activated(None)
         self.thread = _ThreadState()
+        self.stacks = Stacks()
 
     @property
-    def composition(self) -> Composition:
-        """The composition that runs in this thread."""
-        own = self.thread.composition
-        return self.for_all if own is _UNSET else own
+    def active(self) -> Active:
+        """What runs in this thread: its own composition, or else the one for all threads."""
+        return self.thread.active or self.for_all
 
     @contextmanager
-    def in_this_thread(self, composition: Composition) -> Iterator[None]:
+    def in_this_thread(self, active: Active) -> Iterator[None]:
         """Set a composition in this thread for the length of a `with` block."""
-        before = self.thread.composition
-        self.thread.composition = composition
+        before = self.thread.active
+        self.thread.active = active
         try:
             yield
         finally:
-            self.thread.composition = before
+            self.thread.active = before
+
+    @contextmanager
+    def recording(self) -> Iterator[Weights]:
+        """Keep how learned combinations weigh the adapters, in this thread."""
+        before = self.thread.record
+        self.thread.record = {}
+        try:
+            yield self.thread.record
+        finally:
+            self.thread.record = before
 
     def wants_stream(self, site: str) -> bool:
         """Tell whether an active adapter reads the residual stream at a site."""
@@ -86,55 +145,109 @@ class Running:
         """Return the keys and values of the active adapters, in the order of the composition."""
         return [x() for x in self._layers(site) if isinstance(x, AbstractAttentionLayer)]
 
-    def act(self, site: str, x: Tensor, read: Read) -> Tensor:
-        """Return what the active composition makes of `x` at a site."""
-        layers = [x for x in self._layers(site) if isinstance(x, AbstractAdapterLayer)]
-        for position, layer in enumerate(layers):
-            # The layers after the first see `x` as the ones before have left it.
-            inputs = x if layer.reads == "x" else read(layer.reads, x if position else None)
-            mask = self._mask_for(layer, x)
-            x = layer(inputs, x) if mask is None else layer(inputs, x, mask)
-        return x
-
-    def act_as_head(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return what the last active adapter's copy of a head of the model gives."""
-        for name in reversed(names_in(self.composition)):
-            head = self.entry(name).own_heads.get(path)
-            if head is not None:
-                return head(*args, **kwargs)
-        return None
-
-    def note_call(self, call: Call) -> None:
-        """Remember the padding of the forward pass that starts in this thread."""
-        self.thread.call = call
-        if call.is_whole:
-            self.dropping.draw()
-
     def prompts(self, site: str) -> list[Tensor]:
         """Return the vectors of the active adapters, in the order of the composition."""
         return [x() for x in self._layers(site) if isinstance(x, AbstractPromptLayer)]
 
-    def _layers(self, site: str) -> list[AbstractLayer]:
-        found = []
-        merged = self.merged()
-        for name in names_in(self.composition):
-            layer = self.entry(name).layer_at(site)
-            if layer is None or name == merged:
-                continue
-            if not self.dropping.drops(site, in_training=layer.training):
-                found.append(layer)
-        undoing = [layer for layer in found if layer.undoes]
-        return [layer for layer in found if not layer.undoes] + undoing[::-1]
+    def act(self, site: str, x: Tensor, read: Read) -> Tensor:
+        """Return what the active composition makes of `x` at a site."""
+        active = self.active
+        if not active.names or not any(self.acts(name, site) for name in active.names):
+            return x
+        thread = self.thread
+        around = Around(self.entry, self.merged(), thread.call, self.dropping.drops, self._note)
+        one = SitePass(site, x, read, around)
+        if active.plan.only:
+            return one.run(active.plan.only[0], x)
+        self._check_repeated(active.plan)
+        return act_on_rows(
+            one,
+            active.rows(x),
+            self.stacks,
+            lambda program: any(self.acts(name, site) for name in names_in(program)),
+        )
 
-    def _mask_for(self, layer: AbstractAdapterLayer, x: Tensor) -> Tensor | None:
-        call = self.thread.call
-        if layer.counts_positions:
-            return call.seen(x)
-        if not layer.sees_neighbours:
+    def acts(self, name: str, site: str) -> bool:
+        """Tell whether an adapter has a layer that gives a site's output."""
+        return isinstance(self.entry(name).layer_at(site), AbstractAdapterLayer)
+
+    def act_as_head(
+        self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        """Return what the active composition's copies of a head of the model give."""
+        plan, find = self.active.plan, own_head_finder(self.entry, path)
+        if plan.only:
+            shares = heads_of(plan.only[0], find)
+            if all(head is None for _, head in shares):
+                return None
+            return answer(shares, args, kwargs, output)
+        if not any(head for program in plan.programs for _, head in heads_of(program, find)):
             return None
-        if call.past:
-            raise AdapterError(
-                "the active adapter looks at neighbouring positions, which a key-value cache does "
-                "not hold; generate with use_cache=False."
+        self._check_repeated(plan)
+        return answer_rows(plan, find, args, kwargs, output)
+
+    def copies(self) -> int:
+        """Tell how often the batch of a forward pass that starts is to be repeated.
+
+        0 if any number of rows will do, as they all run through one program.
+        """
+        plan = self.active.plan
+        return 0 if plan.only else len(plan.copies)
+
+    def note_start(self, rows: int | None) -> None:
+        """Remember the forward pass that starts in this thread.
+
+        Raises:
+            CompositionError: If `Rows` is active and the batch has another number of rows.
+        """
+        plan = self.active.plan
+        if plan.rows is not None and rows is not None and rows != plan.rows * len(plan.copies):
+            raise CompositionError(
+                f"the active Rows is for a batch of {plan.rows} rows, but the model was given "
+                f"{rows // len(plan.copies)}; name one adapter for each row."
             )
-        return call.padding(x)
+        thread = self.thread
+        thread.call = Call()
+        thread.copies, thread.rows, thread.losses = len(plan.copies), rows, []
+        self.dropping.draw()
+
+    def note_call(self, call: Call) -> None:
+        """Remember the padding of the stack that starts to run in this thread."""
+        self.thread.call = call
+
+    def note_end(self) -> int | None:
+        """Take note that the forward pass is over; return its rows if they were repeated."""
+        rows = self.thread.rows if self.thread.copies > 1 else None
+        self.thread.copies = 1
+        return rows
+
+    def losses(self) -> list[Tensor]:
+        """Return the loss terms that learned combinations gave in this thread's last pass."""
+        return self.thread.losses
+
+    def _layers(self, site: str) -> list[AbstractLayer]:
+        """Return the layers at a site that are not left out, in the order of the composition."""
+        merged, found = self.merged(), []
+        for name in self.active.names:
+            layer = self.entry(name).layer_at(site)
+            if layer is None or name == merged or self.dropping.drops(site, layer.training):
+                continue
+            found.append(layer)
+        return found
+
+    def _note(self, key: str, site: str, weights: Tensor, loss: Tensor | None) -> None:
+        if loss is not None and torch.is_grad_enabled():
+            self.thread.losses.append(loss)
+        if self.thread.record is not None:
+            sites = self.thread.record.setdefault(key, {})
+            sites.setdefault(site, []).append(weights.detach())
+
+    def _check_repeated(self, plan: Plan) -> None:
+        """Refuse a pass through a part of the model, whose inputs nobody has repeated."""
+        is_recomputed = torch._C._current_graph_task_id() != -1  # checkpointing, in the backward
+        if len(plan.copies) != self.thread.copies and not is_recomputed:
+            raise CompositionError(
+                "Parallel repeats the batch at the inputs of the model that `attach` was called "
+                "on, but a part of it was called directly (as `generate` does with an encoder). "
+                "Repeat the batch yourself: `rows, batch = inlay.repeat(parallel, batch)`."
+            )

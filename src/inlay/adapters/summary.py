@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from inlay.compose.nodes import names_in
+from inlay.compose.plan import combiners_in
+from inlay.compose.simplify import simplify
 
 if TYPE_CHECKING:
     from inlay.adapters.bank import Adapters
@@ -13,15 +15,19 @@ def summary_of(adapters: "Adapters") -> str:
     own = {id(p) for p in adapters.parameters()}
     total = sum(p.numel() for p in adapters.model.parameters() if id(p) not in own)
     rows = [("adapter", "method", "where", "weights", "share", "state")]
+    keys = (node.key for node in combiners_in(simplify(adapters.active)))
+    active = {*names_in(adapters.active), *keys}
     for name in adapters.names:
         entry = adapters.entry(name)
         where = "-"
         if entry.placement is not None:
             where = f"{entry.placement.at} ({len(entry.layers)} sites)"
+        elif entry.combines is not None:
+            where = f"{entry.combines} ({len(entry.combiners)} sites)"
         state = [
             word
             for word, holds in (
-                ("active", name in names_in(adapters.active)),
+                ("active", name in active),
                 ("training", name in adapters.in_training),
             )
             if holds

@@ -1,12 +1,11 @@
-"""Say where hooks must be for the adapters that a model has."""
+"""Put hooks where the adapters that a model has need them, and nowhere else."""
 
-from collections.abc import Sequence
 from typing import final
 
 from torch import nn
 
-from inlay.adapters.entry import Entry, needs_calls, reads_stream
-from inlay.methods.base import AbstractAdapterLayer, AbstractAttentionLayer, AbstractPromptLayer
+from inlay.adapters.entry import Entry
+from inlay.adapters.places import Places
 from inlay.sites.attention import attention_place
 from inlay.sites.hooks import SiteHooks
 from inlay.sites.prompts import prompt_place
@@ -25,38 +24,28 @@ class Wiring:
 
     def __init__(self, model: nn.Module, sites: SiteMap, hooks: SiteHooks) -> None:
         self._model, self._sites, self._hooks = [model], sites, hooks
+        self.places = Places()
 
-    def install(self, entries: Sequence[Entry], merged: str | None, *, watch: bool) -> None:
-        """Hook what these adapters need, and nothing else.
+    def change(self, entry: Entry, by: int, *, heads: bool = True) -> None:
+        """Count an adapter in or out, and move hooks if a place came or went.
 
         Args:
-            entries: All adapters on the model.
-            merged: The one that is merged into the base, and so needs no hook.
-            watch: Whether each forward pass must be known in any case.
+            entry: The adapter.
+            by: 1 or -1.
+            heads: Whether its heads come or go with it; a merged adapter keeps them.
         """
-        model, sites = self._model[0], self._sites
-        acting = [
-            (sites[site], layer)
-            for entry in entries
-            if entry.name != merged
-            for site, layer in entry.layers.items()
-        ]
-        used = {site.name for site, layer in acting if isinstance(layer, AbstractAdapterLayer)}
-        watched = watch or any(needs_calls(layer) for _, layer in acting)
-        prompts = {
-            site.name: prompt_place(site, sites, model)
-            for site, layer in acting
-            if isinstance(layer, AbstractPromptLayer)
-        }
+        if not self.places.change(entry, by, heads=heads):
+            return
+        model, sites, places = self._model[0], self._sites, self.places
         self._hooks.install(
-            [site for site in sites if site.name in used],
-            streams=frozenset(site.name for site, layer in acting if reads_stream(layer)),
-            heads=sorted({path for entry in entries for path in entry.own_heads}),
-            calls=[site.module for site in sites if site.kind == "block"] if watched else None,
+            [site for site in sites if site.name in places.sites],
+            streams=frozenset(places.streams),
+            heads=sorted(places.heads),
+            calls=any((places.sites, places.heads, places.attentions, places.prompts)),
+            blocks=[s.module for s in sites if s.kind == "block"] if places.padding else (),
             attentions={
-                site.name: attention_place(site, sites, model).module
-                for site, layer in acting
-                if isinstance(layer, AbstractAttentionLayer)
+                name: attention_place(sites[name], sites, model).module
+                for name in places.attentions
             },
-            prompts=list(prompts.values()),
+            prompts=[prompt_place(sites[name], sites, model) for name in places.prompts],
         )

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +25,22 @@ def layout_of(target: Path) -> str:
     return layout
 
 
-def answered(inputs: Inputs, best: Sequence[dict[str, float]], *, layout: str, top: int) -> str:
+def answered(inputs: Inputs, answers: Sequence[Mapping[str, Any]], *, layout: str) -> str:
     """Return the content of the file.
 
     Args:
         inputs: The rows that were read, with all their columns.
-        best: For each row the most probable labels, the best first.
+        answers: For each row the columns that are added, with their values.
         layout: `csv`, `tsv` or `jsonl`.
-        top: Labels for each row.
 
     Raises:
         ConfigError: If the input has a column of ours already.
     """
-    numbers = ["", *(f"_{number}" for number in range(2, top + 1))]
-    own = [f"{name}{number}" for number in numbers for name in ("predicted_label", "probability")]
+    own = list(dict.fromkeys(name for answer in answers for name in answer))
     for name in own:
         if name in inputs.columns:
             raise ConfigError(f"{inputs.path} has a column {name!r} already; rename it.")
-    rows = [
-        row.record | dict(zip(own, _flat(labels), strict=False))
-        for row, labels in zip(inputs.rows, best, strict=True)
-    ]
+    rows = [row.record | dict(answer) for row, answer in zip(inputs.rows, answers, strict=True)]
     if layout == "jsonl":
         return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
     text = io.StringIO()
@@ -54,10 +49,6 @@ def answered(inputs: Inputs, best: Sequence[dict[str, float]], *, layout: str, t
     writer.writerow(columns)
     writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
     return text.getvalue()
-
-
-def _flat(labels: dict[str, float]) -> list[Any]:
-    return [value for pair in labels.items() for value in pair]
 
 
 def _cell(value: Any) -> Any:

@@ -6,11 +6,14 @@ from typing import Annotated
 import typer
 
 from inlay.cli.options import (
+    Columns,
     LabelColumn,
     LabelMap,
     MaxRejected,
     PairColumn,
+    Task,
     TextColumn,
+    parse_columns,
     parse_label_map,
     parse_share,
 )
@@ -19,9 +22,11 @@ from inlay.cli.options import (
 def inspect_data(
     *,
     data: Annotated[str, typer.Argument(help="File, folder, built-in or Hub name.")],
+    task: Task = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
+    columns: Columns = None,
     label_map: LabelMap = None,
     max_rejected: MaxRejected = None,
     out: Annotated[
@@ -35,9 +40,11 @@ def inspect_data(
     share = parse_share(max_rejected)
     return run_inspect(
         data,
+        task=task,
         text_column=text_column,
         pair_column=pair_column,
         label_column=label_column,
+        columns=parse_columns(columns),
         label_map=parse_label_map(label_map),
         max_rejected=0.01 if share is None else share,
         json_output=as_json,

@@ -18,9 +18,11 @@ _EMPTY_NAMES = ("nan", "null", "n/a", "#n/a")
 def run_inspect(
     path: str,
     *,
+    task: str | None,
     text_column: str | None,
     pair_column: str | None,
     label_column: str | None,
+    columns: Mapping[str, str],
     label_map: Mapping[str, str],
     max_rejected: float,
     json_output: bool,
@@ -33,8 +35,8 @@ def run_inspect(
         `max_rejected` allows.
     """
     found = inspect_dataset(
-        path, text_column=text_column, pair_column=pair_column, label_column=label_column,
-        label_map=label_map,
+        path, task=task, text_column=text_column, pair_column=pair_column,
+        label_column=label_column, columns=columns, label_map=label_map,
     )  # fmt: skip
     too_many = len(found.rejected) > max_rejected * found.num_read
     if out is not None:
@@ -54,10 +56,10 @@ def screen(found: Inspection, *, max_rejected: float, label_map: Mapping[str, st
         for role, name in found.columns.items()
         if name is not None and role != "label"
     ]
-    lines.append(
-        f"  label from column {_q(found.columns['label'] or '?')}   "
-        f"{_labels(len(found.labels))}: {_counts(found.labels, found)}"
-    )
+    if found.labels:
+        column = found.columns.get("label")
+        place = " " if column is None else f"  label from column {_q(column)}"
+        lines.append(f"{place}   {_labels(len(found.labels))}: {_counts(found.labels)}")
     lines += _rejected(found, max_rejected)
     lines += [f"!  {text}" for text in _warnings(found)]
     lines += [f"   {note}" for note in found.notes]
@@ -82,7 +84,7 @@ def _files(found: Inspection) -> list[str]:
     splits = ""
     if len(found.splits) > 1:
         splits = "   " + " / ".join(f"{_number(n)} {name}" for name, n in found.splits.items())
-    return [*lines, f"looks like text classification{splits}"]
+    return [*lines, f"looks like {found.task.replace('-', ' ')}{splits}"]
 
 
 def _size(found: Inspection, role: str) -> str:
@@ -92,7 +94,7 @@ def _size(found: Inspection, role: str) -> str:
     return f"   median {_number(lengths.median)} words, longest {_number(lengths.longest)}"
 
 
-def _counts(labels: Mapping[str, int], found: Inspection) -> str:
+def _counts(labels: Mapping[str, int]) -> str:
     total = sum(labels.values())
     shown = [
         f"{label} {_number(count)} ({count / total:.0%})" if number == 0
@@ -165,7 +167,14 @@ def _warnings(found: Inspection) -> list[str]:
 
 def _command(found: Inspection, label_map: Mapping[str, str]) -> str:
     parts = ["inlay train", _shell(found.source)]
-    parts += [f"--{role}-column {_shell(column)}" for role, column in found.named.items()]
+    if found.asked_task is not None:
+        parts.append(f"--task {found.asked_task}")
+    own = ("text", "pair", "label") if found.task == "text-classification" else ()
+    parts += [
+        f"--{role}-column {_shell(column)}" if role in own
+        else f"--column {_shell(f'{role}={column}')}"
+        for role, column in found.named.items()
+    ]  # fmt: skip
     parts += [
         f"--map-label {_shell(f'{odd}={usual}')}"
         for odd, usual in {**label_map, **found.spellings}.items()

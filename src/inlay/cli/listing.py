@@ -9,10 +9,11 @@ import typer
 
 from inlay.cli import console, wording
 from inlay.cli.options import Json
+from inlay.cli.results import number, title
 from inlay.cli.table import table
 from inlay.errors import InlayError, RunError
 
-_HEADER = ("run", "data", "base", "method", "seed", "accuracy", "weights", "trained", "state")
+_HEADER = ("run", "data", "base", "method", "seed", "result", "weights", "trained", "state")
 
 
 def list_runs(
@@ -29,7 +30,7 @@ def list_runs(
     elif not rows:
         console.put(f"no runs in {folder}; the first one: inlay train yourfile.csv")
     else:
-        right = ("seed", "accuracy", "weights", "trained")
+        right = ("seed", "result", "weights", "trained")
         cells = [[_cell(row, name) for name in _HEADER] for row in rows]
         console.put(table(_HEADER, cells, right=right, limit=console.stdout_width()))
     return 0
@@ -74,8 +75,8 @@ def _read(run: Path) -> dict[str, Any]:
         return row | {
             "data": metrics["data"],
             "base": metrics["base"],
-            "accuracy": metrics["test"]["accuracy"],
-            "macro_f1": metrics["test"]["macro_f1"],
+            "metric": metrics["test"]["metric"],
+            "result": metrics["test"][metrics["test"]["metric"]],
             "trainable_parameters": metrics["trainable_parameters"],
             "train_seconds": metrics["train_seconds"],
             "state": "finished",
@@ -89,8 +90,10 @@ def _cell(row: dict[str, Any], name: str) -> str:
         return Path(row["data"]).name if "data" in row else ""
     if name == "base":
         return str(row.get("base", "")).rpartition("/")[2]
-    if name == "accuracy":
-        return wording.percent(row["accuracy"]) if "accuracy" in row else ""
+    if name == "result":
+        if "result" not in row:
+            return ""
+        return f"{title(row['metric'])} {number(row['metric'], row['result'])}"
     if name == "weights":
         count = row.get("trainable_parameters")
         return "" if count is None else wording.weights(count)

@@ -19,6 +19,8 @@ from inlay.cli.inspect_data import inspect_data
 from inlay.cli.listing import list_runs
 from inlay.cli.mistakes import errors
 from inlay.cli.predict import predict
+from inlay.cli.pretrain import pretrain
+from inlay.cli.project import plan, promote, run, status
 from inlay.cli.resume import resume
 from inlay.cli.show import show
 from inlay.cli.site_table import sites
@@ -49,6 +51,7 @@ def _root(
 
 app.command("inspect")(inspect_data)
 app.command("train")(train)
+app.command("pretrain")(pretrain)
 app.command("resume")(resume)
 app.command("predict")(predict)
 app.command("evaluate")(evaluate)
@@ -57,6 +60,10 @@ app.command("compare")(compare)
 app.command("list")(list_runs)
 app.command("show")(show)
 app.command("sites")(sites)
+app.command("status")(status)
+app.command("plan")(plan)
+app.command("run")(run)
+app.command("promote")(promote)
 app.command("doctor")(doctor)
 
 

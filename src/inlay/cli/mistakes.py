@@ -38,8 +38,8 @@ def errors(
         text = record.text if record.pair is None else f"{record.text} | {record.pair}"
         text = " ".join(text.split())
         console.put(
-            f"{record.confidence:.2f}  predicted {record.predicted}, labelled {record.label}   "
-            f"{record.row}"
+            f"{record.confidence:.2f}  predicted {_short(record.predicted)}, labelled "
+            f"{_short(record.label)}   {record.row}"
         )
         console.put(f"      {text if wide is None else shorten(text, wide - 6)}")
     console.tell(
@@ -47,3 +47,8 @@ def errors(
         f"{wording.count(len(records))} in test; many such rows are errors in the labels"
     )
     return 0
+
+
+def _short(answer: str) -> str:
+    """Return an answer on one line, cut where it is long; nothing is said as such."""
+    return shorten(" ".join(answer.split()), 60) or "(nothing)"

@@ -14,6 +14,19 @@ PairColumn = Annotated[str | None, typer.Option(help="Column of a second text.",
 LabelColumn = Annotated[
     str | None, typer.Option(help="Column of the label.", show_default="guessed", metavar="NAME")
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="ROLE=NAME", help="Column of another role: --column tokens=words."
+    ),
+]
+Task = Annotated[
+    str | None, typer.Option(help="What the rows are for.", show_default="told from the data")
+]
+Member = Annotated[
+    str | None,
+    typer.Option(help="Which of several tasks that were learnt together.", metavar="NAME"),
+]
 LabelMap = Annotated[
     list[str] | None,
     typer.Option(
@@ -40,6 +53,23 @@ def parse_share(text: str | None) -> float | None:
     from inlay.data.sources import parse_fraction
 
     return None if text is None else parse_fraction(text)
+
+
+def parse_columns(given: Sequence[str] | None) -> dict[str, str]:
+    """Return `{"tokens": "words"}` from `["tokens=words"]`.
+
+    Raises:
+        ConfigError: If a part has no `=`, or one role is given twice.
+    """
+    result: dict[str, str] = {}
+    for part in given or ():
+        role, has_name, name = part.partition("=")
+        if not has_name or not role or not name:
+            raise ConfigError(f"--column {part!r}: write ROLE=NAME, like --column tokens=words.")
+        if result.get(role, name) != name:
+            raise ConfigError(f"--column: {role!r} cannot be both {result[role]!r} and {name!r}.")
+        result[role] = name
+    return result
 
 
 def parse_label_map(given: Sequence[str] | None) -> dict[str, str]:

@@ -1,20 +1,21 @@
-"""`inlay predict`: texts in, labels and probabilities out."""
+"""`inlay predict`: texts in, answers out."""
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from inlay.cli import console, wording
-from inlay.cli.options import PairColumn, Run, TextColumn
+from inlay.cli.options import Columns, Member, PairColumn, Run, TextColumn, parse_columns
 from inlay.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from inlay.evaluation.predictor import Predictor, Text
-    from inlay.tasks.base import Prediction
+    from inlay.data.forms.base import Given
+    from inlay.evaluation.predictor import Predictor
+    from inlay.tasks.base import AbstractPrediction
 
 _LABELS_SHOWN = 3
 
@@ -26,7 +27,9 @@ def predict(
         list[str] | None,
         typer.Argument(metavar="[TEXT]...", help="Texts; one a line on standard input if none."),
     ] = None,
-    pair: Annotated[str | None, typer.Option(help="Second text of a pair.")] = None,
+    pair: Annotated[
+        str | None, typer.Option(help="Second text of a pair; the context of a question.")
+    ] = None,
     source: Annotated[
         Path | None,
         typer.Option("--input", "-i", help="CSV, TSV, JSONL, Parquet or text file."),
@@ -37,26 +40,41 @@ def predict(
     ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
+    columns: Columns = None,
     top: Annotated[
         int | None, typer.Option(min=1, help="Labels to show.", show_default="3; 1 in a file")
+    ] = None,
+    member: Member = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Other labels to ask: a,b,c (task similarity).")
     ] = None,
     base: Annotated[str | None, typer.Option(help="Another place of the same base.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace --output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> int:
-    """Label texts: arguments, standard input, or a file."""
+    """Answer texts: arguments, standard input, or a file."""
     _check(texts, pair, source, target, force=force)
     console.be_calm()
     if source is not None:
         return _predict_file(
-            run, source, target, base=base, top=top, as_json=as_json,
-            text_column=text_column, pair_column=pair_column,
+            _load(run, base, member, labels), source, target, top=top, as_json=as_json,
+            columns=parse_columns(columns)
+            | {
+                role: name
+                for role, name in (("text", text_column), ("pair", pair_column))
+                if name is not None
+            },
         )  # fmt: skip
-    given: list[Text] = [*texts] if texts else [*_lines_of_stdin()]
+    given: list[Given] = [*texts] if texts else [*_lines_of_stdin()]
     if pair is not None:
         given = [(str(given[0]), pair)]
     if given:
-        _print(given, _load(run, base).predict(given), top or _LABELS_SHOWN, as_json=as_json)
+        _print(
+            given,
+            _load(run, base, member, labels).predict(given),
+            top or _LABELS_SHOWN,
+            as_json=as_json,
+        )
     return 0
 
 
@@ -81,10 +99,15 @@ def _check(
         raise ConfigError('no text: give it as "...", by --input FILE, or on standard input.')
 
 
-def _load(run: str, base: str | None) -> "Predictor":
+def _load(run: str, base: str | None, member: str | None, labels: str | None) -> "Predictor":
     from inlay.evaluation.predictor import load_predictor
 
-    return load_predictor(run, base=base)
+    predictor = load_predictor(run, base=base)
+    if member is not None:
+        predictor = predictor.member(member)
+    if labels is None:
+        return predictor
+    return predictor.with_labels([label.strip() for label in labels.split(",") if label.strip()])
 
 
 def _lines_of_stdin() -> list[str]:
@@ -111,55 +134,60 @@ def _lines_of_stdin() -> list[str]:
 
 
 def _print(
-    texts: "Sequence[Text]", predictions: "Sequence[Prediction]", top: int, *, as_json: bool
+    inputs: "Sequence[Given]",
+    predictions: "Sequence[AbstractPrediction]",
+    top: int,
+    *,
+    as_json: bool,
 ) -> None:
-    for text, prediction in zip(texts, predictions, strict=True):
+    for given, prediction in zip(inputs, predictions, strict=True):
         if as_json:
-            first, second = (text, None) if isinstance(text, str) else text
-            row: dict[str, Any] = {"text": first} | ({"pair": second} if second else {})
-            row |= {"label": prediction.label, "probabilities": _best(prediction, top)}
+            row = _asked(given) | prediction.record(top)
             console.put(json.dumps(row, ensure_ascii=False))
         else:
-            shown = (f"{label} {value:.2f}" for label, value in _best(prediction, top).items())
-            console.put("   ".join(shown))
+            console.put(prediction.line(top))
 
 
-def _best(prediction: "Prediction", top: int) -> dict[str, float]:
-    ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-    return {label: round(value, 6) for label, value in ranked[:top]}
+def _asked(given: "Given") -> dict[str, Any]:
+    """Return an input as plain data."""
+    if isinstance(given, str):
+        return {"text": given}
+    if isinstance(given, Mapping):
+        return dict(given)
+    return dict(zip(("text", "pair"), given, strict=False))
 
 
 def _predict_file(
-    run: str,
+    predictor: "Predictor",
     source: Path,
     target: Path | None,
     *,
-    base: str | None,
     top: int | None,
     as_json: bool,
-    text_column: str | None,
-    pair_column: str | None,
+    columns: dict[str, str],
 ) -> int:
     from inlay.cli.answers import answered, layout_of
+    from inlay.data.forms.registry import FORMS
     from inlay.data.inputs import read_inputs
     from inlay.store.atomic import write_atomically
 
     layout = layout_of(target) if target is not None else ""
-    inputs = read_inputs(source, text_column=text_column, pair_column=pair_column)
+    inputs = read_inputs(source, form=FORMS.get(predictor.task.form), columns=columns)
     for note in inputs.notes:
         console.tell(f"note: {note}")
     for row in inputs.rejected[:5]:
         console.tell(f"left out: {source} line {row.line}: {row.reason}")
     if len(inputs.rejected) > 5:
         console.tell(f"left out: {len(inputs.rejected) - 5} more")
-    texts: list[Text] = [
-        row.text if row.pair is None else (row.text, row.pair) for row in inputs.rows
-    ]
-    predictions = _load(run, base).predict(texts)
+    examples = [row.example for row in inputs.rows]
+    predictions = predictor.ask(examples)
     if target is None:
-        _print(texts, predictions, top or _LABELS_SHOWN, as_json=as_json)
+        asked: list[Given] = [
+            row.text if row.pair is None else (row.text, row.pair) for row in examples
+        ]
+        _print(asked, predictions, top or _LABELS_SHOWN, as_json=as_json)
         return 0
-    best = [_best(prediction, top or 1) for prediction in predictions]
-    write_atomically(target, answered(inputs, best, layout=layout, top=top or 1))
-    console.put(f"{target}   {wording.plural(len(texts), 'row')}")
+    answers = [prediction.columns(top or 1) for prediction in predictions]
+    write_atomically(target, answered(inputs, answers, layout=layout))
+    console.put(f"{target}   {wording.plural(len(examples), 'row')}")
     return 0

@@ -11,7 +11,7 @@ from inlay.cli import console, wording
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from inlay.training.reporter import Evaluation, Plan
+    from inlay.training.reporter import Evaluation, Plan, PretrainPlan
 
 _LINE_SECONDS = 10.0
 _COLUMNS = (("epoch", 5), ("step", 6), ("train loss", 10))
@@ -39,9 +39,12 @@ class TerminalReporter:
         """Print one line that the user should know."""
         self._print(note_text(text))
 
-    def on_plan(self, plan: "Plan") -> None:
+    def on_plan(self, plan: "Plan | PretrainPlan") -> None:
         """Print what is going to be done."""
-        self._print(plan_text(plan))
+        from inlay.training.reporter import Plan
+
+        text = plan_text(plan) if isinstance(plan, Plan) else pretrain_plan_text(plan)
+        self._print(text)
 
     def on_step(self, step: int, num_steps: int, loss: float) -> None:
         """Move the bar, or print a line every ten seconds."""
@@ -150,8 +153,9 @@ def plan_text(plan: "Plan") -> str:
         total += plan.num_adapter_parameters
     total += plan.num_head_parameters
     rows = ", ".join(f"{wording.count(number)} {split}" for split, number in plan.rows.items())
+    labels = f"{wording.count(plan.num_labels)} labels, " if plan.num_labels else ""
     lines = [
-        f"plan   {plan.task}, {wording.count(plan.num_labels)} labels, {rows} rows",
+        f"plan   {plan.task}, {labels}{rows} rows",
         f"base   {plan.base}",
         f"method {plan.method}{' ' if plan.where else ''}{plan.where}",
         (
@@ -172,6 +176,25 @@ def plan_text(plan: "Plan") -> str:
     return "\n".join(lines)
 
 
+def pretrain_plan_text(plan: "PretrainPlan") -> str:
+    """Return the plan of a pretraining in a few lines."""
+    tokens = ", ".join(
+        f"{wording.count(number)} {split.replace('_', ' ')}"
+        for split, number in plan.tokens.items()
+    )
+    lines = [
+        f"plan   {plan.objective}: {tokens} tokens, of {wording.count(plan.vocab_size)} different",
+        f"model  {plan.model}, {wording.weights(plan.num_parameters)} weights, all trained",
+        *textwrap.wrap(
+            f"{wording.count(plan.num_steps)} steps, {plan.settings}", console.width(),
+            initial_indent=" " * 7, subsequent_indent=" " * 7,
+        ),
+        f"folder {plan.folder}",
+        *(note_text(note) for note in plan.notes),
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
 def note_text(text: str) -> str:
     """Return a note, wrapped."""
     return textwrap.fill(
@@ -185,6 +208,8 @@ def _metric_names(metrics: dict[str, float]) -> list[str]:
 
 
 def _metric(name: str, value: float) -> str:
+    if name == "perplexity":
+        return f"{value:.1f}"
     return f"{value:.3f}" if name == "loss" else f"{100 * value:.1f}"
 
 

@@ -7,48 +7,87 @@ from typing import Any
 
 from inlay.cli import wording
 
-_BASELINES = {
+_NAMES = {
     "majority": "the commonest label",
+    "commonest_set": "the commonest labels",
     "tfidf_logreg": "words + regression",
+    "tfidf_ridge": "words + regression",
+    "mean": "the mean of train",
+    "first_choice": "the first choice",
+    "shared_words": "the choice that shares most words",
+    "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "entity_f1": "entity F1",
+    "f1": "F1",
+    "r_squared": "R²",
 }
+"""Names in files -> names on screens, where an underscore for a space is not enough."""
+
+_PLAIN = ("perplexity", "log_loss", "mse", "mae", "matthews", "pearson", "spearman", "threshold")
+"""Metrics that are no shares, shown as they are."""
 
 
-def report_lines(report: Mapping[str, Any], title: str = "test") -> list[str]:
-    """Return the metrics of one split in two lines."""
-    interval = " to ".join(f"{100 * end:.1f}" for end in report["accuracy_ci"])
-    f1 = f"{100 * report['macro_f1']:.1f}"
+def title(name: str) -> str:
+    """Return a metric's or baseline's name for people.
+
+    Example:
+        >>> title("macro_f1"), title("calibration_error")
+        ('macro-F1', 'calibration error')
+    """
+    return _NAMES.get(name, name.replace("_", " "))
+
+
+def number(name: str, value: float) -> str:
+    """Return a metric's value: shares in per cent, others as they are."""
+    return f"{value:.3g}" if name in _PLAIN else wording.percent(value)
+
+
+def report_lines(report: Mapping[str, Any], split: str = "test") -> list[str]:
+    """Return the metrics of one split: the headline with its interval, then the others."""
+    name = report["metric"]
+    low, high = (number(name, end).removesuffix(" %") for end in report[f"{name}_ci"])
     lines = [
-        (
-            f"{title:<6} accuracy {wording.percent(report['accuracy'])} "
-            f"(95 %: {interval})   macro-F1 {f1}   {wording.plural(report['n'], 'row')}"
-        ),
-        f"       calibration error {wording.percent(report['calibration_error'])}",
+        f"{split:<6} {title(name)} {number(name, report[name])} (95 %: {low} to {high})   "
+        f"{wording.plural(report['n'], 'row')}"
     ]
+    others = [
+        f"{title(key)} {number(key, value)}"
+        for key, value in report.items()
+        if isinstance(value, float) and key not in (name, "weakest_f1")
+    ]
+    lines += _wrapped("   ".join(others))
     if report.get("weakest_label") is not None and report["weakest_f1"] < 0.995:
         taken = report.get("weakest_taken_for")
         mostly = f", mostly taken for {taken!r}" if taken is not None else ""
         text = f"weakest label {report['weakest_label']!r} (F1 {100 * report['weakest_f1']:.0f})"
-        lines += textwrap.wrap(text + mostly, 80, initial_indent=" " * 7, subsequent_indent=" " * 7)
+        lines += _wrapped(text + mostly)
     return lines
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 80, initial_indent=" " * 7, subsequent_indent=" " * 7)
 
 
 def baseline_lines(baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return one line for each baseline: how far it is beaten, and whether that is noise."""
     lines = []
-    for name, scores in sorted(baselines.items(), key=lambda item: -item[1]["accuracy"]):
-        gain = 100 * scores["gain"]
-        side = f"{abs(gain):.1f} points {'above' if gain >= 0 else 'below'}"
+    for name, scores in sorted(baselines.items(), key=lambda item: item[1]["gain"]):
+        metric = scores["metric"]
+        gain = scores["gain"]
+        if metric in _PLAIN:
+            side = f"{abs(gain):.3g} {'better' if gain >= 0 else 'worse'} than"
+        else:
+            side = f"{100 * abs(gain):.1f} points {'above' if gain >= 0 else 'below'}"
         lines.append(
-            f"       {side} {_BASELINES.get(name, name)} "
-            f"({wording.percent(scores['accuracy'])}): "
+            f"       {side} {title(name)} ({number(metric, scores[metric])}): "
             f"{verdict(scores['beyond_noise'], scores['p_value'])}"
         )
     return lines
 
 
-def points(difference: float) -> str:
-    """Return a difference of two fractions as `+7.8 points`."""
-    return f"{100 * difference:+.1f} points"
+def points(metric: str, difference: float) -> str:
+    """Return a difference of two values as `+7.8 points`, or as it is where they are no shares."""
+    return f"{difference:+.3g}" if metric in _PLAIN else f"{100 * difference:+.1f} points"
 
 
 def verdict(is_beyond_noise: bool, p_value: float) -> str:  # noqa: FBT001

@@ -2,19 +2,24 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inlay.cli import console
 from inlay.cli.options import (
+    Columns,
     Json,
     LabelColumn,
     LabelMap,
     MaxRejected,
     PairColumn,
+    Task,
     TextColumn,
+    parse_columns,
     parse_label_map,
     parse_share,
 )
+from inlay.cli.project import run as run_project
 from inlay.cli.train_options import (
     At,
     Base,
@@ -23,6 +28,7 @@ from inlay.cli.train_options import (
     Data,
     DropUnseenLabels,
     Epochs,
+    FewShot,
     Force,
     Layers,
     LearningRate,
@@ -31,9 +37,9 @@ from inlay.cli.train_options import (
     Out,
     Patience,
     Precision,
+    Project,
     Seed,
     Settings,
-    Task,
 )
 from inlay.errors import ConfigError
 
@@ -52,12 +58,14 @@ def train(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
+    few_shot: FewShot = None,
     seed: Seed = None,
     out: Out = None,
     config: Config = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
+    columns: Columns = None,
     label_map: LabelMap = None,
     max_rejected: MaxRejected = None,
     drop_unseen_labels: DropUnseenLabels = False,
@@ -66,17 +74,22 @@ def train(
     patience: Patience = None,
     settings: Settings = None,
     force: Force = False,
+    project: Project = None,
     as_json: Json = False,
 ) -> int:
-    """Train an adapter on labelled texts, measure it, save it.
+    """Train an adapter on your data, measure it, save it.
 
     The same command again goes on with a run that was interrupted.
     """
+    if project is not None:
+        return _train_project(project, data)
     given: dict[str, Any] = {
         "base": base, "task": task, "method": method, "at": at, "layers": layers,
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
-        "seed": seed, "out": None if out is None else str(out), "text_column": text_column,
+        "few_shot": few_shot, "seed": seed, "out": None if out is None else str(out),
+        "text_column": text_column,
         "pair_column": pair_column, "label_column": label_column,
+        "columns": parse_columns(columns) or None,
         "label_map": parse_label_map(label_map) or None,
         "max_rejected": parse_share(max_rejected),
         "drop_unseen_labels": drop_unseen_labels or None, "max_length": max_length,
@@ -94,6 +107,12 @@ def train(
         )
     show_end(run, as_json=as_json)
     return 0
+
+
+def _train_project(project: Path, data: str | None) -> int:
+    if data is not None:
+        raise ConfigError("--project: the data stand in the project's file; give one of them.")
+    return run_project(project=project)
 
 
 def show_end(run: "Run", *, as_json: bool) -> None:

@@ -11,9 +11,6 @@ Data = Annotated[
 Base = Annotated[
     str | None, typer.Option(help="Base: alias, folder or Hub name.", show_default="minilm")
 ]
-Task = Annotated[
-    str | None, typer.Option(help="What it is trained for.", show_default="told from the data")
-]
 Method = Annotated[
     str | None,
     typer.Option(
@@ -29,11 +26,15 @@ Layers = Annotated[
     str | None, typer.Option(help="Blocks: all, upper, 3-5.", show_default="by method")
 ]
 Epochs = Annotated[
-    int | None, typer.Option(help="Passes over the data, at most.", show_default="5")
+    int | None,
+    typer.Option(help="Passes over the data, at most.", show_default="5; more for few rows"),
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Rows of a step.", show_default="32")]
 LearningRate = Annotated[
     float | None, typer.Option(help="Peak learning rate.", show_default="by method")
+]
+FewShot = Annotated[
+    int | None, typer.Option(min=1, help="Learn from this many rows for each label.")
 ]
 Seed = Annotated[int | None, typer.Option(help="Of weights, order and dropout.", show_default="1")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="new, in runs/")]
@@ -54,5 +55,9 @@ Patience = Annotated[
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; may be given often."),
+]
+Project = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Train every task of a project that is not fresh."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace a run that is in --out already.")]

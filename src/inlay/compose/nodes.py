@@ -1,57 +1,93 @@
-"""Expressions over adapter names: `Stack`, and what every layer below asks of them."""
+"""What all compositions share: children, names, and a text that reads back."""
 
-from dataclasses import dataclass
-from typing import final
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
 
 from inlay.errors import CompositionError
 
+_BARE = re.compile(r"[\w./+-]+")
+"""Names that need no quotes in the text form."""
 
-@final
-@dataclass(frozen=True, slots=True, init=False)
-class Stack:
-    """Run adapters one after the other at every site: each one sees the output of the one before.
 
-    Nested stacks are flattened, so `Stack(Stack(a, b), c) == Stack(a, b, c)`.
+class AbstractNode(ABC):
+    """An expression over adapter names; subclasses are frozen dataclasses of plain values."""
 
-    Args:
-        children: Adapter names or stacks, at least one.
+    word: ClassVar[str]
+    """Its word in the text form."""
+
+    children: "tuple[Composition, ...]"
+    """What it is made of, in order."""
+
+    @abstractmethod
+    def with_children(self, children: "Sequence[Composition]") -> "AbstractNode":
+        """Return the same kind of expression over other children, settings kept."""
+
+    def options(self) -> dict[str, str]:
+        """Return the settings of the text form that are not the default."""
+        return {}
+
+    def __str__(self) -> str:
+        """Write the text form, `stack(en, ner)`; `parse_composition` is the way back."""
+        inside = ", ".join(text_of(child) for child in self.children)
+        settings = "".join(f"; {key}={value}" for key, value in self.options().items())
+        return f"{self.word}({inside}{settings})"
+
+
+Composition = str | AbstractNode | None
+"""What can be active: one adapter's name, an expression, or nothing (the base alone)."""
+
+
+def text_of(composition: Composition) -> str:
+    """Write a composition as text; odd names are quoted as in JSON, nothing is `none`."""
+    if composition is None:
+        return "none"
+    if isinstance(composition, str):
+        plain = _BARE.fullmatch(composition) and composition != "none"
+        return composition if plain else json.dumps(composition, ensure_ascii=False)
+    return str(composition)
+
+
+def checked_children(
+    owner: str, children: Sequence[object], *, may_be_none: bool = False
+) -> tuple[Composition, ...]:
+    """Return the children if each can be one.
 
     Raises:
-        CompositionError: If there is no child, or one is neither a name nor a stack.
-
-    Example:
-        >>> Stack("en", Stack("sst2", "domain")).names
-        ('en', 'sst2', 'domain')
+        CompositionError: If there is none, or one is no composition.
     """
-
-    names: tuple[str, ...]
-
-    def __init__(self, *children: "str | Stack") -> None:
-        if not children:
-            raise CompositionError("Stack(): give at least one adapter.")
-        flat: list[str] = []
-        for child in children:
-            if isinstance(child, Stack):
-                flat += child.names
-            elif isinstance(child, str):
-                flat.append(child)
-            else:
-                raise CompositionError(
-                    f"Stack: {child!r} is neither an adapter's name nor a stack."
-                )
-        object.__setattr__(self, "names", tuple(flat))
-
-    def __repr__(self) -> str:
-        """Write it so that it can be pasted back."""
-        return f"Stack({', '.join(repr(name) for name in self.names)})"
+    if not children:
+        raise CompositionError(f"{owner}(): give at least one adapter.")
+    checked: list[Composition] = []
+    for child in children:
+        if isinstance(child, str | AbstractNode) or (child is None and may_be_none):
+            checked.append(child)
+        else:
+            also = ", None" if may_be_none else ""
+            raise CompositionError(
+                f"{owner}: {child!r} is neither an adapter's name{also} nor a composition."
+            )
+    return tuple(checked)
 
 
-Composition = str | Stack | None
-"""What can be active: one adapter, a stack, or nothing (the base alone)."""
+def pasted(node: AbstractNode, **settings: object) -> str:
+    """Write a node so that it can be pasted back into Python."""
+    parts = [repr(child) for child in node.children]
+    parts += [f"{key}={value!r}" for key, value in settings.items()]
+    return f"{type(node).__name__}({', '.join(parts)})"
+
+
+def walk(composition: Composition) -> list[AbstractNode]:
+    """List all expressions inside a composition, itself first."""
+    if not isinstance(composition, AbstractNode):
+        return []
+    return [composition, *(node for child in composition.children for node in walk(child))]
 
 
 def names_in(composition: Composition) -> tuple[str, ...]:
-    """List the adapters of a composition in the order in which they run.
+    """List the adapters of a composition in the order in which they are written, each once.
 
     Raises:
         CompositionError: If it is no composition.
@@ -60,8 +96,11 @@ def names_in(composition: Composition) -> tuple[str, ...]:
         return ()
     if isinstance(composition, str):
         return (composition,)
-    if isinstance(composition, Stack):
-        return composition.names
+    if isinstance(composition, AbstractNode):
+        return tuple(
+            dict.fromkeys(name for child in composition.children for name in names_in(child))
+        )
     raise CompositionError(
-        f"{composition!r} is no composition; give an adapter's name, Stack(...) or None."
+        f"{composition!r} is no composition; give an adapter's name, an expression such as "
+        "Stack(...), or None."
     )

@@ -70,9 +70,13 @@ def loaded_to_tables(loaded: Any, *, path: str) -> dict[str, Table]:
     splits = loaded if hasattr(loaded, "keys") else {"train": loaded}
     tables = {}
     for split, rows in splits.items():
+        inner = {
+            column: getattr(feature, "feature", feature)
+            for column, feature in rows.features.items()
+        }
         names = {
             column: list(feature.names)
-            for column, feature in rows.features.items()
+            for column, feature in inner.items()
             if hasattr(feature, "names")
         }
         content = rows.with_format("arrow")[:]
@@ -89,14 +93,15 @@ def loaded_to_tables(loaded: Any, *, path: str) -> dict[str, Table]:
 def arrow_to_table(
     content: Any, *, name: str, path: str, sha256: str, class_names: dict[str, list[str]]
 ) -> Table:
-    """Return the flat columns of an Arrow table as rows.
+    """Return the columns of an Arrow table as rows, those of bytes left out.
 
     Args:
         content: The Arrow table.
         name: What to call it in messages and row ids.
         path: Where it came from.
         sha256: Of its bytes.
-        class_names: For a column of class indices, the names of the classes.
+        class_names: For a column of class indices, or of lists of them, the names of the classes;
+            in lists they are put in place of the indices.
 
     Raises:
         DataError: If there is no row, or a column's name appears twice.
@@ -107,13 +112,17 @@ def arrow_to_table(
     if repeated:
         raise DataError(f'{name} has two columns "{repeated[0]}". Rename one of them.')
     types = require("pyarrow.types", extra="data", purpose="Reading Parquet")
-    flat: list[str] = []
-    nested: list[str] = []
+    kept: list[str] = []
+    hidden: list[str] = []
     for column in content.schema:
-        is_nested = types.is_nested(column.type) or types.is_binary(column.type)
-        (nested if is_nested else flat).append(column.name)
-    cells = [content.column(column).to_pylist() for column in flat]
-    notes = [f"{name}: columns left out (lists or bytes): {', '.join(nested)}."] if nested else []
+        (hidden if _holds_bytes(column.type, types) else kept).append(column.name)
+    cells = [content.column(column).to_pylist() for column in kept]
+    lists = {column.name for column in content.schema if _is_list(column.type, types)}
+    for index, column in enumerate(kept):
+        if column in lists and column in class_names:
+            cells[index] = [_named(own, class_names[column]) for own in cells[index]]
+    class_names = {column: own for column, own in class_names.items() if column not in lists}
+    notes = [f"{name}: columns left out (bytes): {', '.join(hidden)}."] if hidden else []
     rows = [list(row) for row in zip(*cells, strict=True)]
     return Table(
         name=name,
@@ -122,11 +131,11 @@ def arrow_to_table(
         sha256=sha256,
         encoding="parquet",
         separator=None,
-        columns=flat,
+        columns=kept,
         rows=rows,
         lines=range(1, len(rows) + 1),
         raw=lambda index: json.dumps(
-            dict(zip(flat, rows[index], strict=True)), ensure_ascii=False, default=str
+            dict(zip(kept, rows[index], strict=True)), ensure_ascii=False, default=str
         ),
         notes=notes,
         has_faults=True,
@@ -135,13 +144,39 @@ def arrow_to_table(
     )
 
 
+def _holds_bytes(kind: Any, types: Any) -> bool:
+    """Tell whether a column holds bytes, also inside of objects and lists."""
+    if types.is_binary(kind) or types.is_large_binary(kind):
+        return True
+    fields = range(kind.num_fields) if types.is_nested(kind) else ()
+    return any(_holds_bytes(kind.field(index).type, types) for index in fields)
+
+
+def _is_list(kind: Any, types: Any) -> bool:
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _named(indices: Any, names: list[str]) -> Any:
+    """Return a list of classes by name; what is no index of a class stays as it is."""
+    if indices is None:
+        return None
+    return [
+        names[index] if isinstance(index, int) and 0 <= index < len(names) else index
+        for index in indices
+    ]
+
+
 def _stored_class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
     """Return the class names that `datasets` writes into a Parquet file's metadata."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        inner = {
+            column: feature.get("feature", feature) if isinstance(feature, dict) else feature
+            for column, feature in features.items()
+        }
         return {
             column: list(feature["names"])
-            for column, feature in features.items()
+            for column, feature in inner.items()
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
         }
     except (KeyError, TypeError, ValueError):

@@ -84,15 +84,8 @@ PAIR_NAMES = (
     ("query", "passage"),
     ("query", "document"),
 )
-OTHER_TASKS = (
-    ({"tokens", "tags"}, "tagging"),
-    ({"tokens", "nertags"}, "tagging"),
-    ({"question", "context", "answers"}, "question answering"),
-    ({"question", "choices"}, "multiple choice"),
-    ({"source", "target"}, "text to text"),
-    ({"head", "relation", "tail"}, "a knowledge graph"),
-    ({"messages"}, "chat"),
-)
+_TRIPLES = {"head", "relation", "tail"}
+"""Columns of a knowledge graph, which is none of the forms that are learnt."""
 _SAMPLE = 500
 _MAX_NAME_WORDS = 6
 _BY_NAME = 0.9
@@ -301,14 +294,11 @@ def _refuse_repeats(table: Table, given: dict[str, str | None]) -> None:
 
 
 def _refuse_other_tasks(table: Table) -> None:
-    simple = {simplify(column) for column in table.columns}
-    for names, task in OTHER_TASKS:
-        if names <= simple and not simple & {"label", "intent", "category", "class"}:
-            raise DataError(
-                f"{table.name} looks like data for {task} ({', '.join(table.columns)}); this "
-                "release learns text classification. If one column is a class, name it with "
-                "--text-column and --label-column."
-            )
+    if {simplify(column) for column in table.columns} >= _TRIPLES:
+        raise DataError(
+            f"{table.name} looks like a knowledge graph ({', '.join(table.columns)}), which no "
+            "task learns. If one column is a class, name it with --text-column and --label-column."
+        )
 
 
 def _refuse_missing_header(table: Table) -> None:

@@ -5,15 +5,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
+from inlay.data.conll import CONLL_ENDINGS, read_conll
 from inlay.data.folders import (
     TABLE_ENDINGS,
     find_class_folders,
     find_split_files,
+    find_text_files,
+    is_text_file,
     read_class_folder,
     stem_of,
     table_ending,
 )
 from inlay.data.hub import find_builtin, is_hub_name, list_builtin, read_hub
+from inlay.data.passages import read_passages
+from inlay.data.rows import SPLITS
 from inlay.data.table import Table
 from inlay.errors import DataError, did_you_mean
 
@@ -39,15 +44,16 @@ class Found:
 
     @property
     def first(self) -> Table:
-        """The first table of the train split, which decides what the columns mean."""
-        return self.tables["train"][0]
+        """The first table of the first split, train if it is there: it tells the columns."""
+        return next(self.tables[split][0] for split in SPLITS if split in self.tables)
 
 
-def find_tables(source: str | Path) -> Found:
+def find_tables(source: str | Path, *, needs_train: bool = True) -> Found:
     """Read every table of a source.
 
     Args:
         source: A file, a folder, the name of a built-in data set, or a name on the Hub.
+        needs_train: Whether split files without one for train are refused.
 
     Raises:
         DataError: If it is not there or holds no rows that can be read.
@@ -55,15 +61,19 @@ def find_tables(source: str | Path) -> Found:
     path = Path(source).expanduser()
     if path.is_file():
         name = path.name
+        if is_text_file(path):
+            name_only = stem_of(path).removesuffix(".txt")
+            table = read_passages(path, name=name)
+            return Found(name=name_only, title=name, tables={"train": [table]})
         return Found(name=stem_of(path), title=name, tables={"train": [read_table(path, name)]})
     if path.is_dir():
-        return _read_folder(path)
+        return _read_folder(path, needs_train=needs_train)
     builtin = find_builtin(str(source))
     if builtin:
-        return _read_folder(builtin)
+        return _read_folder(builtin, needs_train=needs_train)
     if table_ending(path) or not is_hub_name(str(source)) or str(source).endswith(".txt"):
         raise DataError(_word_missing_path(path))
-    return _sort_splits(str(source), str(source), read_hub(str(source)))
+    return _sort_splits(str(source), str(source), read_hub(str(source)), needs_train=needs_train)
 
 
 def read_table(path: Path, name: str) -> Table:
@@ -83,25 +93,30 @@ def read_table(path: Path, name: str) -> Table:
         return read_separated(path, name=name)
     if ending in (".jsonl", ".ndjson", ".json"):
         from inlay.data.jsonlines import read_jsonlines
+        from inlay.data.squad import read_squad
 
-        return read_jsonlines(path, name=name)
+        squad = read_squad(path, name=name) if ending == ".json" else None
+        return squad or read_jsonlines(path, name=name)
     if ending == ".parquet":
         from inlay.data.arrow import read_parquet
 
         return read_parquet(path, name=name)
+    if ending in CONLL_ENDINGS:
+        return read_conll(path, name=name)
     raise DataError(
         f"{name} has an ending that is not known. Labelled rows are read from "
         f"{', '.join(TABLE_ENDINGS)} (also .gz), or from a folder."
     )
 
 
-def _read_folder(folder: Path) -> Found:
+def _read_folder(folder: Path, *, needs_train: bool) -> Found:
     folder = folder.resolve()
     if (folder / "dataset_dict.json").is_file() or (folder / "dataset_info.json").is_file():
         from inlay.data.arrow import read_datasets_folder
 
-        return _sort_splits(folder.name, folder.name, read_datasets_folder(folder))
-    files = find_split_files(folder)
+        loaded = read_datasets_folder(folder)
+        return _sort_splits(folder.name, folder.name, loaded, needs_train=needs_train)
+    files = find_split_files(folder, needs_train=needs_train)
     if files:
         tables = {
             split: [read_table(path, path.name) for path in paths] for split, paths in files.items()
@@ -114,11 +129,18 @@ def _read_folder(folder: Path) -> Found:
         if spare:
             notes.append(f"files that name no split left out: {', '.join(spare)}.")
         return Found(name=folder.name, title=folder.name, tables=tables, notes=notes)
+    texts = find_text_files(folder)
+    if texts:
+        passages = {
+            split: [read_passages(path, name=path.name) for path in paths]
+            for split, paths in texts.items()
+        }
+        return Found(name=folder.name, title=folder.name, tables=passages)
     classes = find_class_folders(folder)
     if not classes:
         raise DataError(
             f"{folder.name} holds no data that can be read. A folder needs files named train, "
-            "validation and test (CSV, TSV, JSONL or Parquet), or a folder of .txt files for "
+            "validation and test (CSV, TSV, JSONL, Parquet, CoNLL), or a folder of .txt files for "
             "each class."
         )
     tables = {
@@ -131,7 +153,7 @@ def _read_folder(folder: Path) -> Found:
     return Found(name=folder.name, title=folder.name, tables=tables)
 
 
-def _sort_splits(name: str, title: str, loaded: Mapping[str, Table]) -> Found:
+def _sort_splits(name: str, title: str, loaded: Mapping[str, Table], *, needs_train: bool) -> Found:
     tables: dict[str, list[Table]] = {}
     notes = []
     for split, table in loaded.items():
@@ -140,7 +162,7 @@ def _sort_splits(name: str, title: str, loaded: Mapping[str, Table]) -> Found:
             tables.setdefault(key, []).append(table)
         else:
             notes.append(f'split "{split}" left out ({len(table.rows)} rows).')
-    if "train" not in tables:
+    if "train" not in tables and (needs_train or not tables):
         raise DataError(f"{title} has no train split. It has: {', '.join(loaded)}.")
     return Found(name=name, title=title, tables=tables, notes=notes)
 

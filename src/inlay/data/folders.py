@@ -4,12 +4,13 @@ import hashlib
 import re
 from pathlib import Path
 
+from inlay.data.conll import CONLL_ENDINGS
 from inlay.data.decoding import read_text
 from inlay.data.rows import Rejected
 from inlay.data.table import Table
 from inlay.errors import DataError
 
-TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", *CONLL_ENDINGS)
 _SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -20,15 +21,17 @@ _SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-_SPLIT_STEM = re.compile(rf"(?:.*[-_. ])?({'|'.join(_SPLIT_NAMES)})(?:-\d+-of-\d+)?", re.IGNORECASE)
+_SPLIT_STEM = re.compile(
+    rf"(?:.*[-_. ])?({'|'.join(_SPLIT_NAMES)})(?:-\d+-of-\d+|[-_]v\d+(?:\.\d+)*)?", re.IGNORECASE
+)
 
 
 def split_of(stem: str) -> str | None:
     """Return the split that a file's or folder's name stands for.
 
     Example:
-        >>> split_of("reviews-dev"), split_of("train-00000-of-00002"), split_of("retrain")
-        ('validation', 'train', None)
+        >>> split_of("reviews-dev"), split_of("train-00000-of-00002"), split_of("dev-v2.0")
+        ('validation', 'train', 'validation')
     """
     found = _SPLIT_STEM.fullmatch(stem)
     return _SPLIT_NAMES[found[1].lower()] if found else None
@@ -47,11 +50,32 @@ def stem_of(path: Path) -> str:
     return name[: -len(ending)] if ending else path.stem
 
 
-def find_split_files(folder: Path) -> dict[str, list[Path]]:
+def is_text_file(path: Path) -> bool:
+    """Tell whether a file holds running text, by its ending."""
+    return path.name.lower().removesuffix(".gz").endswith(".txt")
+
+
+def find_text_files(folder: Path) -> dict[str, list[Path]]:
+    """Return the text files of each split: `train.txt`, `validation.txt.gz`.
+
+    Args:
+        folder: The folder; without a file for train there are none.
+    """
+    splits: dict[str, list[Path]] = {}
+    for path in sorted(item for item in folder.iterdir() if item.is_file() and is_text_file(item)):
+        stem = path.name.lower().removesuffix(".gz").removesuffix(".txt")
+        split = split_of(stem)
+        if split:
+            splits.setdefault(split, []).append(path)
+    return splits if "train" in splits else {}
+
+
+def find_split_files(folder: Path, *, needs_train: bool = True) -> dict[str, list[Path]]:
     """Return the files of each split in a folder, an empty dictionary if it has no table.
 
     Args:
-        folder: The folder; a single file in it, whatever its name, is all rows ("train").
+        folder: The folder; a single file in it that names no split is all rows ("train").
+        needs_train: Whether files without one for train are refused.
 
     Raises:
         DataError: If two files claim one split, or files are there but no train split.
@@ -67,7 +91,7 @@ def find_split_files(folder: Path) -> dict[str, list[Path]]:
             splits.setdefault(split, []).append(path)
     if not splits and len(files) == 1:
         return {"train": files}
-    if "train" not in splits:
+    if "train" not in splits and (needs_train or not splits):
         raise DataError(
             f"{folder.name} has no train split. It has: {_list(files)}. Name the files train, "
             "validation and test, or give one of them."

@@ -10,12 +10,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from inlay.data.columns import Roles, find_columns
 from inlay.data.finding import Found, find_tables
+from inlay.data.formed import read_rows
+from inlay.data.forms.base import AbstractForm
+from inlay.data.forms.registry import LABELLED, choose_form, default_task, match, task_name
 from inlay.data.labels import check_classes
 from inlay.data.rows import Example, FileRecord, Rejected
-from inlay.data.sources import read_examples, settle_labels
-from inlay.data.splits import complete_splits, count_leaks, drop_unseen
+from inlay.data.sources import (
+    is_labelled,
+    labelled_roles,
+    named_columns,
+    read_examples,
+    settle_labels,
+)
+from inlay.data.splits import classes_of, complete_splits, count_leaks, drop_unseen
 from inlay.errors import DataError
 
 FEW_ROWS = 20
@@ -75,6 +83,8 @@ class Inspection:
         notes: What the readers decided.
         problem: Why training would refuse these rows, if it would.
         named: Role -> column, of those that were named rather than guessed.
+        task: What the rows are for.
+        asked_task: The task that was asked for, if one was.
     """
 
     source: str
@@ -95,6 +105,8 @@ class Inspection:
     notes: list[str] = field(default_factory=list)
     problem: str | None = None
     named: dict[str, str] = field(default_factory=dict)
+    task: str = "text-classification"
+    asked_task: str | None = None
 
     @property
     def num_read(self) -> int:
@@ -108,35 +120,36 @@ class Inspection:
         content["rejected"] = [
             {"file": row.file, "line": row.line, "reason": row.reason} for row in self.rejected
         ]
-        content["task"] = "text-classification"
         return content
 
 
 def inspect_dataset(
     source: str | Path,
     *,
+    task: str | None = None,
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    columns: Mapping[str, str] | None = None,
     label_map: Mapping[str, str] | None = None,
 ) -> Inspection:
-    """Look at labelled texts as `read_dataset` would read them, without making splits.
+    """Look at rows as `read_dataset` would read them, without making splits.
 
     Args:
         source: What `inlay.data.sources.read_dataset` reads.
+        task: What the rows are for; told from the columns if `None`.
         text_column: Where the texts are; guessed if `None`.
         pair_column: Where the second texts of pairs are; guessed if `None`.
         label_column: Where the labels are; guessed if `None`.
+        columns: Role -> column, for the roles of other forms.
         label_map: Labels to rename.
 
     Raises:
         DataError: If the source cannot be read at all, or has no usable row.
     """
     with _without_collector():
-        return _inspect(
-            source, label_map or {}, text_column=text_column, pair_column=pair_column,
-            label_column=label_column,
-        )  # fmt: skip
+        given = named_columns(columns, text=text_column, pair=pair_column, label=label_column)
+        return _inspect(source, task, given, label_map or {})
 
 
 @contextmanager
@@ -152,49 +165,61 @@ def _without_collector() -> Iterator[None]:
 
 
 def _inspect(
-    source: str | Path,
-    label_map: Mapping[str, str],
-    *,
-    text_column: str | None,
-    pair_column: str | None,
-    label_column: str | None,
+    source: str | Path, task: str | None, given: Mapping[str, str], label_map: Mapping[str, str]
 ) -> Inspection:
     found = find_tables(source)
-    roles = find_columns(
-        found.first, text_column=text_column, pair_column=pair_column, label_column=label_column
-    )
-    splits, rejected, files = read_examples(found, roles)
+    form = choose_form(found.first, task=task, columns=given, is_labelled=is_labelled(given))
+    if form is None:
+        roles = labelled_roles(found, given)
+        splits, rejected, files = read_examples(found, roles)
+        _refuse_none(found, splits, rejected)
+        splits, notes = settle_labels(found, roles, splits, label_map)
+        columns: dict[str, str | None] = {
+            "text": roles.text, "pair": roles.pair, "label": roles.label
+        }  # fmt: skip
+    else:
+        splits, rejected, files, notes = read_rows(found, form, given)
+        _refuse_none(found, splits, rejected)
+        columns = dict(match(form, found.first, given))
+    classes = classes_of if form is None else form.classes
     rows = [row for split in splits.values() for row in split]
-    if not rows:
-        first = f" ({rejected[0].reason}, line {rejected[0].line})" if rejected else ""
-        raise DataError(f"{found.title}: none of {len(rejected)} rows can be used{first}.")
-    splits, notes = settle_labels(found, roles, splits, label_map)
-    rows = [row for split in splits.values() for row in split]
-    labels = dict(Counter(row.label for row in rows).most_common())
+    labels = dict(Counter(label for row in rows for label in classes(row)).most_common())
     texts = _Texts(splits)
-    named = {"text": text_column, "pair": pair_column, "label": label_column}
     return Inspection(
-        source=str(source), files=files, rejected=rejected,
-        columns={"text": roles.text, "pair": roles.pair, "label": roles.label},
+        source=str(source), files=files, rejected=rejected, columns=columns,
         lengths=texts.lengths, splits={name: len(part) for name, part in splits.items()},
-        labels=labels, spellings=near_spellings(labels), duplicates=texts.duplicates,
-        conflicts=texts.conflicts, example=texts.example,
+        labels=labels, spellings=near_spellings(labels) if form is None else {},
+        duplicates=texts.duplicates, conflicts=texts.conflicts, example=texts.example,
         small={label: count for label, count in labels.items() if count < FEW_ROWS},
-        telling=telling_labels(rows, labels), ids=_id_columns(found, roles),
+        telling=telling_labels(rows, labels) if form is None else [],
+        ids=_id_columns(found, columns) if form is None else [],
         leaks=count_leaks(splits) if len(splits) > 1 else {}, notes=notes,
-        problem=_problem(splits, found.title),
-        named={role: column for role, column in named.items() if column is not None},
+        problem=_problem(splits, found.title, form), named=dict(given),
+        task=task_name(task) if task else default_task(LABELLED if form is None else form.name),
+        asked_task=task,
     )  # fmt: skip
 
 
-def _problem(splits: dict[str, list[Example]], title: str) -> str | None:
+def _refuse_none(
+    found: Found, splits: Mapping[str, Sequence[Example]], rejected: Sequence[Rejected]
+) -> None:
+    if not any(splits.values()):
+        first = f" ({rejected[0].reason}, line {rejected[0].line})" if rejected else ""
+        raise DataError(f"{found.title}: none of {len(rejected)} rows can be used{first}.")
+
+
+def _problem(splits: dict[str, list[Example]], title: str, form: AbstractForm | None) -> str | None:
     """Return why `read_dataset` would refuse the usable rows, or `None`."""
     train = splits["train"]
     try:
-        check_classes(Counter(row.label for row in train), name=title)
-        drop_unseen(splits, drops=False)
-        if len(train) < _FEW_TEXTS:
-            complete_splits(splits, seed=0)
+        if form is None:
+            check_classes(Counter(row.label for row in train), name=title)
+            drop_unseen(splits, drops=False)
+            if len(train) < _FEW_TEXTS:
+                complete_splits(splits, seed=0)
+        else:
+            drop_unseen(splits, drops=False, classes=form.classes)
+            complete_splits(splits, seed=0, group=form.group, stratum=form.stratum)
     except DataError as error:
         return str(error)
     return None
@@ -301,12 +326,12 @@ def telling_labels(rows: Sequence[Example], labels: Mapping[str, int]) -> list[s
     ]
 
 
-def _id_columns(found: Found, roles: Roles) -> list[str]:
+def _id_columns(found: Found, columns: Mapping[str, str | None]) -> list[str]:
     """Return columns besides text and pair in which all of many values differ."""
     table = found.first
     if len(table.rows) < FEW_ROWS:
         return []
-    used = {roles.text, roles.pair}
+    used = {columns["text"], columns["pair"]}
     names = []
     for index, column in enumerate(table.columns):
         if column in used:

@@ -7,13 +7,18 @@ SPLITS = ("train", "validation", "test")
 
 
 class Example(NamedTuple):
-    """One usable row: its text, the second text of a pair, its label and where it stood."""
+    """One usable row: its text, the second text of a pair, its label and where it stood.
+
+    Where a label does not say all that is to be learnt, `parts` holds the rest as plain data: what
+    it is depends on the form of the rows (`inlay.data.forms`), and `label` says it in words.
+    """
 
     text: str
     pair: str | None
     label: str
     file: str
     line: int
+    parts: dict[str, Any] | None = None
 
 
 class Rejected(NamedTuple):
@@ -67,6 +72,8 @@ class Dataset:
         split_seed: What the made splits were drawn with.
         dropped_unseen: Rows left out because their label does not occur in train.
         leaked: Rows whose text occurs in another split as well, by "split/other split".
+        form: The form of the rows, see `inlay.data.forms`.
+        members: The data sets that this one is made of, see `inlay.data.joint`.
     """
 
     name: str
@@ -81,6 +88,8 @@ class Dataset:
     split_seed: int = 42
     dropped_unseen: int = 0
     leaked: dict[str, int] = field(default_factory=dict)
+    form: str = "labelled"
+    members: Any = None
 
     def to_record(self) -> dict[str, Any]:
         """Return what `data.json` of a run holds: hashes, counts that add up, and row ids.
@@ -91,6 +100,7 @@ class Dataset:
         """
         return {
             "name": self.name,
+            "form": self.form,
             "files": [
                 {name: getattr(record, name) for name in FileRecord.__dataclass_fields__}
                 for record in self.files

@@ -6,11 +6,15 @@ from pathlib import Path
 
 from inlay.data.checking import check_rows, label_kinds
 from inlay.data.columns import Roles, find_columns
+from inlay.data.few_shot import take_few
 from inlay.data.finding import Found, find_tables
+from inlay.data.formed import build_dataset, read_rows
+from inlay.data.forms.registry import ASKS_NEW_LABELS, choose_form, task_name
 from inlay.data.inputs import read_inputs
+from inlay.data.joint import read_joint
 from inlay.data.labels import apply_label_map, check_classes, merge_numbers
 from inlay.data.rows import SPLITS, Dataset, Example, FileRecord, Rejected
-from inlay.data.splits import complete_splits, count_leaks, describe_leaks, drop_unseen
+from inlay.data.splits import classes_of, complete_splits, count_leaks, describe_leaks, drop_unseen
 from inlay.errors import DataError
 
 __all__ = ["parse_fraction", "read_dataset", "read_inputs"]
@@ -19,45 +23,83 @@ __all__ = ["parse_fraction", "read_dataset", "read_inputs"]
 def read_dataset(
     source: str | Path,
     *,
+    task: str | None = None,
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    columns: Mapping[str, str] | None = None,
     label_map: Mapping[str, str] | None = None,
     max_rejected: float = 0.01,
     split_seed: int = 42,
     drop_unseen_labels: bool = False,
+    few_shot: int | None = None,
 ) -> Dataset:
-    """Read labelled texts, and make the splits that are missing.
+    """Read rows of any form, and make the splits that are missing.
 
     Args:
-        source: A CSV, TSV, JSONL or Parquet file (text files also gzipped), a folder with a file
+        source: A CSV, TSV, JSONL, Parquet or CoNLL file (text also gzipped), a folder with a file
             for each split or a folder for each class, a saved `datasets` folder, the name of a
             built-in data set, or a name on the Hub.
+        task: What the rows are for; told from the columns if `None`.
         text_column: Where the texts are; guessed if `None`.
         pair_column: Where the second texts of pairs are; guessed if `None`.
         label_column: Where the labels are; guessed if `None`.
+        columns: Role -> column, for the roles of other forms: `{"tokens": "words"}`.
         label_map: Labels to rename, from the name in the file to the name wanted.
         max_rejected: The fraction of rows, in [0, 1], that may be unusable.
         split_seed: Draws the splits that are made here.
         drop_unseen_labels: Whether to drop validation and test rows of classes train does not
             have, rather than refuse them.
+        few_shot: Rows for each class that are kept of train and of validation; all if `None`.
 
     Raises:
         DataError: If the rows cannot be used; the message says why and what to do.
         MissingExtraError: If the format needs a package that is not installed.
     """
+    if task is not None and task_name(task) == "joint":
+        return read_joint(Path(source), read_dataset, split_seed=split_seed, few_shot=few_shot)
     found = find_tables(source)
-    roles = find_columns(
-        found.first,
-        text_column=text_column,
-        pair_column=pair_column,
-        label_column=label_column,
-    )
+    given = named_columns(columns, text=text_column, pair=pair_column, label=label_column)
+    form = choose_form(found.first, task=task, columns=given, is_labelled=is_labelled(given))
+    if form is not None:
+        if label_map:
+            raise DataError(
+                f"labels can be renamed in labelled texts only, not in {form.name} rows."
+            )
+        read = read_rows(found, form, given)
+        refuse_many_rejected(found.title, read[1], read[2], max_rejected=max_rejected)
+        dataset = build_dataset(
+            found, form, read, given, split_seed=split_seed, drop_unseen_labels=drop_unseen_labels
+        )
+    else:
+        dataset = _labelled_dataset(
+            found, labelled_roles(found, given), label_map or {}, max_rejected=max_rejected,
+            split_seed=split_seed, drop_unseen_labels=drop_unseen_labels,
+            keeps_unseen=task is not None and task_name(task) in ASKS_NEW_LABELS,
+        )  # fmt: skip
+    if few_shot is not None:
+        take_few(dataset, few_shot, form.classes if form else classes_of, seed=split_seed)
+    return dataset
+
+
+def _labelled_dataset(
+    found: Found,
+    roles: Roles,
+    label_map: Mapping[str, str],
+    *,
+    max_rejected: float,
+    split_seed: int,
+    drop_unseen_labels: bool,
+    keeps_unseen: bool,
+) -> Dataset:
+    """Return texts with one label each, in all three splits."""
     splits, rejected, files = read_examples(found, roles)
     refuse_many_rejected(found.title, rejected, files, max_rejected=max_rejected)
-    splits, notes = settle_labels(found, roles, splits, label_map or {})
+    splits, notes = settle_labels(found, roles, splits, label_map)
     check_classes(Counter(row.label for row in splits["train"]), name=found.title)
-    splits, dropped, drop_notes = drop_unseen(splits, drops=drop_unseen_labels)
+    dropped, drop_notes = 0, list[str]()
+    if drop_unseen_labels or not keeps_unseen:
+        splits, dropped, drop_notes = drop_unseen(splits, drops=drop_unseen_labels)
     has_all = all(splits.get(split) for split in SPLITS)
     splits, split_notes = complete_splits(splits, seed=split_seed)
     leaks = count_leaks(splits)
@@ -70,11 +112,48 @@ def read_dataset(
         rejected=rejected,
         notes=[*notes, *drop_notes, *split_notes, *describe_leaks(leaks)],
         made_splits=not has_all,
-        label_map=dict(label_map or {}),
+        label_map=dict(label_map),
         split_seed=split_seed,
         dropped_unseen=dropped,
         leaked=leaks,
     )
+
+
+def named_columns(columns: Mapping[str, str] | None, **own: str | None) -> dict[str, str]:
+    """Return role -> column from the general mapping and the options of single roles.
+
+    Raises:
+        DataError: If a role is given twice.
+    """
+    given = dict(columns or {})
+    for role, column in own.items():
+        if column is None:
+            continue
+        if given.setdefault(role, column) != column:
+            raise DataError(f'the column for "{role}" is given twice: {given[role]} and {column}.')
+    return given
+
+
+def is_labelled(given: Mapping[str, str]) -> bool:
+    """Tell whether the columns that were named are those of a text with a label."""
+    return "label" in given and "text" in given
+
+
+def labelled_roles(found: Found, given: Mapping[str, str]) -> Roles:
+    """Return the columns of labelled texts.
+
+    Raises:
+        DataError: If a role is named that they do not have, or a column is not there.
+    """
+    unknown = [role for role in given if role not in ("text", "pair", "label")]
+    if unknown:
+        raise DataError(
+            f"--column {unknown[0]}={given[unknown[0]]}: labelled texts have text, pair, label."
+        )
+    return find_columns(
+        found.first, text_column=given.get("text"), pair_column=given.get("pair"),
+        label_column=given.get("label"),
+    )  # fmt: skip
 
 
 def parse_fraction(text: str) -> float:

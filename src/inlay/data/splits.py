@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from inlay.data.rows import SPLITS, Example
 from inlay.errors import DataError
@@ -22,14 +22,30 @@ def text_key(text: str, pair: str | None) -> str:
     return key if pair is None else f"{key}\n{' '.join(pair.lower().split())}"
 
 
+def group_of(row: Example) -> str:
+    """Return the text key of a row."""
+    return text_key(row.text, row.pair)
+
+
+def label_of(row: Example) -> str:
+    """Return the label of a row."""
+    return row.label
+
+
 def complete_splits(
-    found: dict[str, list[Example]], *, seed: int
+    found: dict[str, list[Example]],
+    *,
+    seed: int,
+    group: Callable[[Example], str] = group_of,
+    stratum: Callable[[Example], str] = label_of,
 ) -> tuple[dict[str, list[Example]], list[str]]:
     """Return all three splits, taking those that are missing from train.
 
     Args:
         found: The splits that are there, "train" among them.
         seed: Draws the rows; the order of rows and files has no influence.
+        group: Gives what rows that must stay in one split share.
+        stratum: Gives what the splits keep in proportion.
 
     Returns:
         The splits, rows in their first order, and a sentence for each split made.
@@ -40,7 +56,8 @@ def complete_splits(
     missing = [split for split in ("validation", "test") if not found.get(split)]
     if not missing:
         return {split: found[split] for split in SPLITS}, []
-    parts = take_shares(found["train"], dict.fromkeys(missing, _SHARE), seed=seed)
+    shares = dict.fromkeys(missing, _SHARE)
+    parts = take_shares(found["train"], shares, seed=seed, group=group, stratum=stratum)
     notes = []
     for split in missing:
         if not parts[split]:
@@ -56,7 +73,12 @@ def complete_splits(
 
 
 def take_shares(
-    rows: Sequence[Example], shares: dict[str, float], *, seed: int
+    rows: Sequence[Example],
+    shares: dict[str, float],
+    *,
+    seed: int,
+    group: Callable[[Example], str] = group_of,
+    stratum: Callable[[Example], str] = label_of,
 ) -> dict[str, list[Example]]:
     """Divide rows into shares and the rest ("train"), each label in proportion.
 
@@ -66,12 +88,14 @@ def take_shares(
         rows: The rows to divide.
         shares: From a part's name to its fraction in (0, 1).
         seed: Draws the rows; their order has no influence.
+        group: Gives what rows that must stay in one part share.
+        stratum: Gives what the parts keep in proportion.
     """
-    keys = [text_key(row.text, row.pair) for row in rows]
+    keys = [group(row) for row in rows]
     sizes = Counter(keys)
     labels_of: dict[str, list[str]] = defaultdict(list)
     for key, row in zip(keys, rows, strict=True):
-        labels_of[key].append(row.label)
+        labels_of[key].append(stratum(row))
     groups: dict[str, list[str]] = defaultdict(list)
     for key, labels in labels_of.items():
         groups[min(labels) if len(labels) > 1 else labels[0]].append(key)
@@ -91,7 +115,7 @@ def take_shares(
                     part_of[key] = part
                     owed[part] -= sizes[key]
                     spare -= 1
-    _keep_every_label(rows, keys, part_of)
+    _keep_every_label([stratum(row) for row in rows], keys, part_of)
     parts: dict[str, list[Example]] = {"train": [], **{part: [] for part in shares}}
     for key, row in zip(keys, rows, strict=True):
         parts[part_of.get(key, "train")].append(row)
@@ -133,14 +157,23 @@ def describe_leaks(leaks: dict[str, int]) -> list[str]:
     return notes
 
 
+def classes_of(row: Example) -> Sequence[str]:
+    """Return the one class of a labelled row."""
+    return (row.label,)
+
+
 def drop_unseen(
-    splits: dict[str, list[Example]], *, drops: bool
+    splits: dict[str, list[Example]],
+    *,
+    drops: bool,
+    classes: Callable[[Example], Sequence[str]] = classes_of,
 ) -> tuple[dict[str, list[Example]], int, list[str]]:
     """Remove rows whose label train does not have, or refuse them.
 
     Args:
         splits: The splits.
         drops: Whether to remove them.
+        classes: Gives the classes of a row.
 
     Returns:
         The splits, how many rows were removed, and sentences about it.
@@ -148,18 +181,20 @@ def drop_unseen(
     Raises:
         DataError: If there are such rows and they are not to be removed.
     """
-    seen = {row.label for row in splits["train"]}
+    seen = {label for row in splits["train"] for label in classes(row)}
     kept, dropped, notes = dict(splits), 0, []
     for split in SPLITS[1:]:
-        unseen = Counter(row.label for row in splits.get(split, ()) if row.label not in seen)
+        rows = splits.get(split, [])
+        unseen = Counter(label for row in rows for label in classes(row) if label not in seen)
         if not unseen:
             continue
         if not drops:
             raise DataError(_word_unseen(split, unseen.most_common()))
-        kept[split] = [row for row in splits[split] if row.label in seen]
-        dropped += unseen.total()
-        names = ", ".join(f'"{label}" ({_rows(rows)})' for label, rows in unseen.most_common(8))
-        notes.append(f"{_rows(unseen.total())} of {split} dropped, label not in train: {names}.")
+        kept[split] = [row for row in rows if all(label in seen for label in classes(row))]
+        lost = len(rows) - len(kept[split])
+        dropped += lost
+        names = ", ".join(f'"{label}" ({_rows(count)})' for label, count in unseen.most_common(8))
+        notes.append(f"{_rows(lost)} of {split} dropped, label not in train: {names}.")
         if not kept[split]:
             raise DataError(f"no row of {split} has a label that train has: {names}.")
     return kept, dropped, notes
@@ -180,13 +215,11 @@ def _rows(number: int) -> str:
     return "1 row" if number == 1 else f"{number} rows"
 
 
-def _keep_every_label(
-    rows: Sequence[Example], keys: Iterable[str], part_of: dict[str, str]
-) -> None:
+def _keep_every_label(labels: Sequence[str], keys: Iterable[str], part_of: dict[str, str]) -> None:
     """Give train back a text of each label that it lost to a group of mixed labels."""
     texts: dict[str, list[str]] = defaultdict(list)
-    for key, row in zip(keys, rows, strict=True):
-        texts[row.label].append(key)
+    for key, label in zip(keys, labels, strict=True):
+        texts[label].append(key)
     for label in sorted(texts):
         if all(key in part_of for key in texts[label]):
             del part_of[min(texts[label])]

@@ -26,7 +26,7 @@ class Table:
     Args:
         name: The file's name as messages and row ids show it: "reviews.csv", "pos/0.txt".
         path: The file as it was found.
-        layout: "csv", "jsonl", "parquet" or "txt".
+        layout: "csv", "jsonl", "parquet", "conll" or "txt".
         sha256: Of the bytes on disk.
         encoding: How the bytes were decoded.
         separator: Between columns, if the format has one.

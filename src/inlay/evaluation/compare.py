@@ -1,5 +1,6 @@
 """Compare runs on the same test rows, and say what is noise."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +8,9 @@ from pathlib import Path
 from typing import final
 
 from inlay.errors import RunError
-from inlay.evaluation.records import Record, read_records
-from inlay.metrics.classification import macro_f1
-from inlay.metrics.significance import Difference, bootstrap_interval, paired_difference
+from inlay.evaluation.records import Record, read_headline, read_records
+from inlay.metrics.headline import Headline
+from inlay.metrics.significance import Difference
 
 
 @final
@@ -18,9 +19,9 @@ class Compared:
     """One run of a comparison; the first one is what the others are compared with."""
 
     run: str
-    accuracy: float
-    accuracy_ci: tuple[float, float]
-    macro_f1: float
+    metric: str
+    value: float
+    interval: tuple[float, float]
     rows: int
     difference: Difference | None
 
@@ -33,15 +34,22 @@ def compare(*runs: str | Path) -> list[Compared]:
 
     Returns:
         One entry for each run, with its difference from the first: a paired bootstrap interval
-        and the p value of McNemar's exact test.
+        and a p value, of McNemar's exact test where rows are right or wrong.
 
     Raises:
-        RunError: If there are fewer than two runs, one has not finished, or their test rows
-            differ.
+        RunError: If there are fewer than two runs, one has not finished, or their metrics or
+            test rows differ.
     """
     if len(runs) < 2:
         raise RunError(f"compare needs two runs or more, not {len(runs)}.")
     records = [read_records(run) for run in runs]
+    headlines = [read_headline(run) for run in runs]
+    for run, headline in zip(runs, headlines, strict=True):
+        if headline != headlines[0]:
+            raise RunError(
+                f"{run} is measured by {headline.name} and {runs[0]} by {headlines[0].name}, so "
+                "they cannot be compared."
+            )
     first = _by_row(records[0])
     compared = []
     for run, own in zip(runs, records, strict=True):
@@ -53,7 +61,7 @@ def compare(*runs: str | Path) -> list[Compared]:
                 "file: inlay evaluate RUN DATA."
             )
         ordered = [by_row[key] for key in first]
-        compared.append(_compared(str(run), ordered, list(first.values())))
+        compared.append(_compared(str(run), headlines[0], ordered, list(first.values())))
     return [_without_difference(compared[0]), *compared[1:]]
 
 
@@ -71,17 +79,19 @@ def _by_row(records: Sequence[Record]) -> dict[tuple[str | None, ...], Record]:
     return by_row
 
 
-def _compared(run: str, own: Sequence[Record], reference: Sequence[Record]) -> Compared:
-    correct = [record.is_correct for record in own]
+def _compared(
+    run: str, headline: Headline, own: Sequence[Record], reference: Sequence[Record]
+) -> Compared:
+    counts = [record.counts for record in own]
     return Compared(
         run=run,
-        accuracy=sum(correct) / len(correct),
-        accuracy_ci=bootstrap_interval([float(right) for right in correct]),
-        macro_f1=macro_f1([r.label for r in own], [r.predicted for r in own]),
+        metric=headline.name,
+        value=headline.value(counts),
+        interval=headline.interval(counts),
         rows=len(own),
-        difference=paired_difference([record.is_correct for record in reference], correct),
+        difference=headline.difference([record.counts for record in reference], counts),
     )
 
 
 def _without_difference(entry: Compared) -> Compared:
-    return Compared(entry.run, entry.accuracy, entry.accuracy_ci, entry.macro_f1, entry.rows, None)
+    return dataclasses.replace(entry, difference=None)

@@ -1,35 +1,42 @@
 """Load a saved adapter with its base and answer raw texts."""
 
-from collections.abc import Sequence
+import copy
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
 import torch
 from torch import nn
 
-from inlay.adapters.attach import attach
+from inlay.adapters.attach import adapters_of, attach
+from inlay.data.forms.base import Given, Place
+from inlay.data.forms.registry import FORMS, LABELLED
 from inlay.data.rows import Example
-from inlay.errors import AdapterError, DataError, FormatError
+from inlay.errors import AdapterError, ConfigError, DataError, FormatError
+from inlay.evaluation.answering import answer_prompts, answer_rows
 from inlay.evaluation.scoring import score_rows
 from inlay.store.bases import load_base, resolve_base
 from inlay.store.load import load
 from inlay.store.manifest import MANIFEST_FILE, Manifest, read_manifest
-from inlay.tasks.base import AbstractTask, Encoded, Prediction
+from inlay.tasks.base import AbstractPrediction, AbstractTask, Encoded
+from inlay.tasks.joint import Joint
 from inlay.tasks.registry import task_from_settings
-
-Text = str | tuple[str, str]
-"""A text, or a pair of texts."""
+from inlay.tasks.similarity import Similarity
 
 
 @final
 class Predictor:
-    """A base with one active adapter and its task: texts in, answers out.
+    """A base with an adapter and its task: texts in, answers out.
+
+    Several may share one model; each makes its own adapter active while it answers.
 
     Args:
-        model: The base, with the adapter active.
+        model: The base.
+        name: The adapter's name on it.
         task: The adapter's task.
         tokenizer: The base's tokenizer.
-        head: The adapter's head.
+        head: The adapter's head, if its task has one.
         max_length: Tokens of a text that are read.
         autocast: Whether to compute in bfloat16.
         manifest: What was saved beside the adapter.
@@ -39,14 +46,16 @@ class Predictor:
         self,
         *,
         model: nn.Module,
+        name: str,
         task: AbstractTask,
         tokenizer: Any,
-        head: nn.Module,
+        head: nn.Module | None,
         max_length: int,
         autocast: bool,
         manifest: Manifest,
     ) -> None:
         self.model = model
+        self.name = name
         self.task = task
         self.tokenizer = tokenizer
         self.head = head
@@ -54,41 +63,130 @@ class Predictor:
         self.autocast = autocast
         self.manifest = manifest
 
-    def predict(self, texts: Sequence[Text]) -> list[Prediction]:
-        """Answer texts or pairs, in their order.
+    def predict(self, inputs: Sequence[Given]) -> list[Any]:
+        """Answer raw inputs, in their order.
 
         Args:
-            texts: Strings, or tuples of two strings for a task on pairs.
+            inputs: What the task reads, each as a text, as several in the order of the roles
+                (text and second text, question and context), or as a mapping from role to value.
 
         Raises:
-            DataError: If some are pairs and others are not.
+            DataError: If an input is not what the task reads, or some texts are pairs and
+                others are not.
+            AdapterError: If the adapter has several tasks and none was named.
         """
-        pairs = [not isinstance(text, str) for text in texts]
-        if any(pairs) and not all(pairs):
-            one, other = pairs.index(True), pairs.index(False)
-            raise DataError(
-                f"row {one} is a pair and row {other} is not; give texts only, or pairs only."
+        if isinstance(self.task, Joint):
+            raise AdapterError(
+                f"this adapter has several tasks: {', '.join(self.task.names)}. Name one: "
+                "predictor.member(NAME), or --member NAME."
             )
-        rows = [
-            Example(text, None, "", "", number)
-            if isinstance(text, str)
-            else Example(text[0], text[1], "", "", number)
-            for number, text in enumerate(texts)
-        ]
-        return self.task.decode(self.scores(rows))
+        return self.ask(given_examples(inputs, self.task.form))
+
+    def ask(self, rows: Sequence[Example]) -> list[AbstractPrediction]:
+        """Answer examples of which nothing is known, in their order."""
+        with adapters_of(self.model).using(self.name):
+            return answer_prompts(
+                self.task, self.model, self.head, rows, self.tokenizer,
+                max_length=self.max_length, autocast=self.autocast,
+            )  # fmt: skip
+
+    def answer(self, rows: Sequence[Example]) -> list[AbstractPrediction]:
+        """Answer examples as a report needs it, in their order."""
+        with adapters_of(self.model).using(self.name):
+            return answer_rows(
+                self.task, self.model, self.head, self.encode(rows), rows, self.tokenizer,
+                autocast=self.autocast,
+            )  # fmt: skip
+
+    def member(self, name: str) -> "Predictor":
+        """Return a predictor for one of several tasks that were learnt together.
+
+        Args:
+            name: Of the task.
+
+        Raises:
+            AdapterError: If there is none of this name.
+        """
+        if not isinstance(self.task, Joint) or not isinstance(self.head, nn.ModuleList):
+            raise AdapterError(f"this adapter has one task, {self.task.name!r}, and no {name!r}.")
+        number = self.task.number_of(name)
+        other = copy.copy(self)
+        other.task, other.head = self.task.tasks[number], self.head[number]
+        return other
+
+    def with_labels(self, labels: Sequence[str], descriptions: Sequence[str] = ()) -> "Predictor":
+        """Return a predictor that asks other labels, on the same model.
+
+        Args:
+            labels: Any names.
+            descriptions: What stands for each; its name in words if none is given.
+
+        Raises:
+            ConfigError: If the task's labels are fixed.
+        """
+        if not isinstance(self.task, Similarity):
+            raise ConfigError(
+                f"the labels of task {self.task.name!r} are fixed; train with --task similarity "
+                "for labels that can be named later."
+            )
+        other = copy.copy(self)
+        other.task = self.task.with_labels(labels, descriptions)
+        return other
 
     def encode(self, rows: Sequence[Example]) -> list[Encoded]:
         """Turn examples into token ids as in training."""
         return self.task.encode(rows, self.tokenizer, max_length=self.max_length)
 
-    def scores(self, rows: Sequence[Example]) -> torch.Tensor:
-        """Return the head's scores, one row for each example."""
-        if not rows:
-            return torch.empty(0, 0)
-        return score_rows(
-            self.task, self.model, self.head, self.encode(rows), self.tokenizer,
-            autocast=self.autocast,
-        )  # fmt: skip
+    def scores(self, rows: Sequence[Example]) -> list[torch.Tensor]:
+        """Return what the task keeps of the scores of each encoded row."""
+        with adapters_of(self.model).using(self.name):
+            return score_rows(
+                self.task, self.model, self.head, self.encode(rows), self.tokenizer,
+                autocast=self.autocast,
+            )  # fmt: skip
+
+
+def given_examples(inputs: Sequence[Given], form: str) -> list[Example]:
+    """Turn a caller's inputs into examples without a target.
+
+    Args:
+        inputs: As `Predictor.predict` takes them.
+        form: The form of rows that the task reads.
+
+    Raises:
+        DataError: If one cannot be used.
+    """
+    if form == LABELLED:
+        return _texts(inputs)
+    rows = []
+    reader = FORMS[form]
+    for number, given in enumerate(inputs):
+        counts: Counter[str] = Counter()
+        row = reader.example(reader.cells_of(given), Place("", number), counts, has_target=False)
+        if isinstance(row, str):
+            raise DataError(f"input {number}: {row}.")
+        rows.append(row)
+    return rows
+
+
+def _texts(inputs: Sequence[Given]) -> list[Example]:
+    """Read texts, or pairs of texts, but not both in one call."""
+    rows = []
+    for number, given in enumerate(inputs):
+        parts = (given,) if isinstance(given, str) else tuple(given)
+        if isinstance(given, Mapping):
+            parts = tuple(given[key] for key in ("text", "pair") if key in given)
+        if not 1 <= len(parts) <= 2 or not all(isinstance(part, str) for part in parts):
+            raise DataError(f"input {number} is {given!r}; give a text or a pair of texts.")
+        pair = parts[1] if len(parts) == 2 else None
+        rows.append(Example(parts[0], pair, "", "", number))
+    is_pair = [row.pair is not None for row in rows]
+    if any(is_pair) and not all(is_pair):
+        one, other = is_pair.index(True), is_pair.index(False)
+        raise DataError(
+            f"row {one} is a pair and row {other} is not; give texts only, or pairs only."
+        )
+    return rows
 
 
 def adapter_folder(folder: str | Path) -> Path:
@@ -124,28 +222,62 @@ def load_predictor(folder: str | Path, *, base: str | None = None) -> Predictor:
         BaseError: If the base is not to be found.
         AdapterError: If the adapter was saved without a task.
     """
-    folder = adapter_folder(folder)
-    manifest = read_manifest(folder)
-    card = manifest.card
-    if "task" not in card or not manifest.has_head:
+    return load_predictors([folder], base=base)[0]
+
+
+def load_predictors(folders: Sequence[str | Path], *, base: str | None = None) -> list[Predictor]:
+    """Load saved adapters of several tasks onto one copy of their base.
+
+    Args:
+        folders: Run folders or adapters' folders, all made for the same base.
+        base: Another place of that base.
+
+    Raises:
+        FormatError: If files are damaged, or an adapter belongs to another base.
+        BaseError: If the base is not to be found.
+        AdapterError: If an adapter was saved without a task, or they need the base in different
+            forms.
+    """
+    places = [adapter_folder(folder) for folder in folders]
+    manifests = [read_manifest(place) for place in places]
+    tasks = [_task_of(manifest, place) for manifest, place in zip(manifests, places, strict=True)]
+    cards = [manifest.card for manifest in manifests]
+    forms = [(task.needs, card["numerics"]) for task, card in zip(tasks, cards, strict=True)]
+    for place, form in zip(places, forms, strict=True):
+        if form != forms[0]:
+            raise AdapterError(
+                f"{place} needs its base as {form[0]}, {form[1]}, and {places[0]} as "
+                f"{forms[0][0]}, {forms[0][1]}; load them separately."
+            )
+    numerics = cards[0]["numerics"]
+    model, tokenizer = load_base(
+        resolve_base(base or cards[0]["base"]), dtype=numerics["stored"],
+        attn_implementation=numerics["attention"], needs=tasks[0].needs,
+    )  # fmt: skip
+    width = output_width(attach(model).sites)
+    predictors = []
+    for number, (place, task, manifest) in enumerate(zip(places, tasks, manifests, strict=True)):
+        head = task.build_head(width)
+        name = manifest.name if number == 0 else f"{manifest.name} ({place})"
+        name = load(model, place, name=name, head=head)
+        predictors.append(
+            Predictor(
+                model=model, name=name, task=task, tokenizer=tokenizer, head=head,
+                manifest=manifest, max_length=manifest.card["max_length"],
+                autocast=manifest.card["numerics"]["autocast"],
+            )
+        )  # fmt: skip
+    adapters_of(model).use(predictors[0].name)
+    return predictors
+
+
+def _task_of(manifest: Manifest, folder: Path) -> AbstractTask:
+    if "task" not in manifest.card:
         raise AdapterError(
             f"{folder}: this adapter was saved without a task, so it has no answers to give. "
             "Load it onto a model with `inlay.load`."
         )
-    task = task_from_settings(card["task"], str(folder / MANIFEST_FILE))
-    numerics = card["numerics"]
-    found = resolve_base(base or card["base"])
-    model, tokenizer = load_base(
-        found, dtype=numerics["stored"], attn_implementation=numerics["attention"]
-    )
-    adapters = attach(model)
-    head = task.build_head(output_width(adapters.sites))
-    name = load(model, folder, head=head)
-    adapters.use(name)
-    return Predictor(
-        model=model, task=task, tokenizer=tokenizer, head=head, manifest=manifest,
-        max_length=card["max_length"], autocast=numerics["autocast"],
-    )  # fmt: skip
+    return task_from_settings(manifest.card["task"], str(folder / MANIFEST_FILE))
 
 
 def output_width(sites: Any) -> int:

@@ -1,6 +1,7 @@
 """Run a base and a head over encoded rows."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,14 +16,14 @@ BATCH_SIZE = 64
 def score_rows(
     task: AbstractTask,
     model: nn.Module,
-    head: nn.Module,
+    head: nn.Module | None,
     rows: Sequence[Encoded],
     tokenizer: Any,
     *,
     autocast: bool = False,
     batch_size: int = BATCH_SIZE,
-) -> Tensor:
-    """Return the scores of all rows in their own order, in float32 on the CPU.
+) -> list[Tensor]:
+    """Return what the task keeps of each row's scores, in their own order, in float32 on the CPU.
 
     Longest rows come first, so that memory runs out at once or not at all. The modules' training
     modes are restored afterwards.
@@ -30,29 +31,42 @@ def score_rows(
     Args:
         task: Runs base and head.
         model: The base with the adapter active.
-        head: The adapter's head.
+        head: The adapter's head, if the task has one.
         rows: Encoded examples, at least one.
         tokenizer: Pads them.
         autocast: Whether to compute in bfloat16.
         batch_size: Rows at a time.
     """
     device = next(model.parameters()).device
-    modes = [(module, module.training) for module in (*model.modules(), *head.modules())]
-    model.eval()
-    head.eval()
-    order = sorted(range(len(rows)), key=lambda i: -rows[i].length)
-    parts = []
+    heads = () if head is None else head.modules()
+    modes = [(module, module.training) for module in (*model.modules(), *heads)]
+    for module, _ in modes:
+        module.training = False
+    order = sorted(range(len(rows)), key=lambda i: (task.kind_of(rows[i]), -rows[i].length))
+    kept: list[Tensor] = [torch.empty(0)] * len(order)
     try:
         with torch.inference_mode():
-            for start in range(0, len(order), batch_size):
-                chosen = [rows[i] for i in order[start : start + batch_size]]
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                task = task.for_evaluation(model, head, rows, tokenizer)
+            for numbers in _batches(task, rows, order, batch_size):
+                chosen = [rows[i] for i in numbers]
+                batch = task.collate(chosen, tokenizer).to(device)
                 with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                    scores = task.scores(model, head, task.collate(chosen, tokenizer).to(device))
-                parts.append(scores.float().cpu())
+                    scores = task.scores(model, head, batch)
+                own = task.keep(scores, batch, chosen)
+                for number, tensor in zip(numbers, own, strict=True):
+                    kept[number] = tensor.float().cpu()
     finally:
         for module, training in modes:
             module.training = training
-    scores = torch.cat(parts)
-    back = torch.empty(len(order), dtype=torch.long)
-    back[torch.tensor(order)] = torch.arange(len(order))
-    return scores[back]
+    return kept
+
+
+def _batches(
+    task: AbstractTask, rows: Sequence[Encoded], order: Sequence[int], batch_size: int
+) -> Iterator[Sequence[int]]:
+    """Cut an order of rows into batches of one kind each."""
+    for _, own in itertools.groupby(order, key=lambda i: task.kind_of(rows[i])):
+        numbers = list(own)
+        for start in range(0, len(numbers), batch_size):
+            yield numbers[start : start + batch_size]

@@ -2,13 +2,16 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, TypeVar, final
 
 from torch import Tensor, nn
 
 from inlay.errors import ConfigError, did_you_mean
+from inlay.ops.grouped import Slots
+
+M = TypeVar("M", bound="AbstractMethod")
 
 Input = Literal["x", "r", "x+r", "norm(x+r)", "in"]
 """What a method reads at a site: the sublayer's output `x`, the residual stream `r`, the base's
@@ -68,6 +71,10 @@ class AbstractSiteMethod(AbstractMethod):
     in_front: ClassVar[bool] = False
     """Whether its layers lengthen the sequence, instead of giving a new output."""
 
+    composes: ClassVar[bool] = True
+    """Whether it can run for some rows of a batch only, and be mixed with others: in all other
+    compositions than a `Stack`."""
+
     can_merge: ClassVar[bool] = False
     """Whether its effect is a change of the base's weight."""
 
@@ -99,6 +106,32 @@ class AbstractWeightMethod(AbstractMethod):
 
         `None` means every weight of the model, embeddings included; `num_blocks` means none.
         """
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """An update `up @ reduce(inputs) + bias`, which need not be computed to be combined."""
+
+    reduce: Callable[[Tensor], Tensor]
+    """Turns what the layer reads into `(..., rank)`."""
+    up: Tensor
+    """`(width, rank)`"""
+    bias: Tensor | None = None
+    """`(width,)`"""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """How a layer runs in one pass with others of its kind, each on rows of its own."""
+
+    key: Hashable
+    """Layers with equal keys can run together."""
+    weights: tuple[Tensor, ...]
+    """What differs between them; stacked, they are the first argument of `run`."""
+    run: Callable[[tuple[Tensor, ...], Slots, Tensor, Tensor], Tensor]
+    """Returns the new outputs from stacked weights, slots, inputs and outputs of all rows."""
 
 
 class AbstractLayer(nn.Module, ABC):
@@ -139,6 +172,14 @@ class AbstractPromptLayer(AbstractLayer):
 class AbstractAdapterLayer(AbstractLayer):
     """A layer that computes a site's new output."""
 
+    def low_rank(self) -> LowRank | None:
+        """Return the update in two factors, or `None` if it has no such form now."""
+        return None
+
+    def grouped(self) -> Grouped | None:
+        """Return how the layer runs together with others, or `None` if it cannot."""
+        return None
+
     @abstractmethod
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the site's new output.
@@ -158,7 +199,7 @@ def add(outputs: Tensor, update: Tensor) -> Tensor:
     return outputs + update.to(outputs.dtype)
 
 
-def from_settings(cls: type[AbstractMethod], settings: Mapping[str, Any]) -> AbstractMethod:
+def from_settings(cls: type[M], settings: Mapping[str, Any]) -> M:
     """Build a method from plain settings.
 
     Raises:

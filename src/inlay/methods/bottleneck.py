@@ -14,13 +14,16 @@ from inlay.methods.activation import ACTIVATIONS
 from inlay.methods.base import (
     AbstractAdapterLayer,
     AbstractSiteMethod,
+    Grouped,
     Input,
+    LowRank,
     Place,
     add,
     check_at_least,
     check_choice,
     check_fraction,
 )
+from inlay.ops.grouped import Slots, grouped_linear
 
 Init = Literal["zero", "houlsby", "bert"]
 Scaling = Literal["learned", "channel"]
@@ -172,6 +175,52 @@ class BottleneckLayer(AbstractAdapterLayer):
         hidden = self.norm_before(inputs.to(self.up.weight.dtype))
         update = self.dropout(self.norm_after(self.up(self.down(hidden)))) * self.scale
         return add(outputs, update)
+
+    @override
+    def low_rank(self) -> LowRank | None:
+        dropped = self.training and self.dropout.p > 0
+        if dropped or not isinstance(self.norm_after, nn.Identity):
+            return None
+        scale = self.scale
+        return LowRank(
+            lambda inputs: self.down(self.norm_before(inputs.to(self.up.weight.dtype))),
+            self.up.weight * (scale if isinstance(scale, float) else scale.unsqueeze(-1)),
+            self.up.bias * scale,
+        )
+
+    @override
+    def grouped(self) -> Grouped | None:
+        if any(isinstance(norm, nn.LayerNorm) for norm in (self.norm_before, self.norm_after)):
+            return None
+        linears = [m for m in (*self.down, self.up) if isinstance(m, nn.Linear)]
+        weights = [tensor for linear in linears for tensor in (linear.weight, linear.bias)]
+        fixed: float | None = None
+        if isinstance(self.scale, float):
+            fixed = self.scale
+        else:
+            weights.append(self.scale)
+        key = (
+            BottleneckLayer, self.reads, type(self.down[1]), fixed, self.dropout.p, self.training,
+            self.up.weight.dtype, *(weight.shape for weight in weights),
+        )  # fmt: skip
+        return Grouped(key, tuple(weights), self._run_grouped)
+
+    def _run_grouped(
+        self, weights: tuple[Tensor, ...], slots: Slots, inputs: Tensor, outputs: Tensor
+    ) -> Tensor:
+        hidden = inputs.to(weights[0].dtype)
+        place = 0
+        for module in (*self.down, self.up):
+            if isinstance(module, nn.Linear):
+                hidden = grouped_linear(hidden, weights[place], weights[place + 1], slots)
+                place += 2
+            else:
+                hidden = module(hidden)
+        scale: float | Tensor = self.scale
+        if not isinstance(scale, float):
+            scale = slots.of_rows(weights[place])
+            scale = scale.view(len(scale), *[1] * (hidden.ndim - 2), -1)
+        return add(outputs, self.dropout(hidden) * scale)
 
 
 def _scale(scaling: float | Scaling, width: int) -> nn.Parameter | float:

@@ -5,17 +5,21 @@ from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from typing_extensions import override
 
 from inlay.errors import ConfigError
 from inlay.methods.base import (
     AbstractAdapterLayer,
     AbstractSiteMethod,
+    Grouped,
+    LowRank,
     Place,
     add,
     check_at_least,
     check_fraction,
 )
+from inlay.ops.grouped import Slots, grouped_linear
 from inlay.ops.low_rank import low_rank, low_rank_weight
 
 
@@ -77,6 +81,28 @@ class LoRALayer(AbstractAdapterLayer):
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
         update = low_rank(self.dropout(inputs), self.a, self.b, self.scale)
         return add(outputs, update)
+
+    @override
+    def low_rank(self) -> LowRank:
+        return LowRank(
+            lambda inputs: linear(self.dropout(inputs).to(self.a.dtype), self.a),
+            self.b * self.scale,
+        )
+
+    @override
+    def grouped(self) -> Grouped:
+        key = (
+            LoRALayer, self.a.shape, self.b.shape, self.a.dtype, self.scale, self.dropout.p,
+            self.training,
+        )  # fmt: skip
+        return Grouped(key, (self.a, self.b), self._run_grouped)
+
+    def _run_grouped(
+        self, weights: tuple[Tensor, ...], slots: Slots, inputs: Tensor, outputs: Tensor
+    ) -> Tensor:
+        a, b = weights
+        hidden = grouped_linear(self.dropout(inputs).to(a.dtype), a, None, slots)
+        return add(outputs, grouped_linear(hidden, b, None, slots) * self.scale)
 
     def weight_update(self) -> Tensor:
         """Return what a merge adds to the map's weight, `(out_width, in_width)`."""

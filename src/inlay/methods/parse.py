@@ -3,14 +3,17 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from inlay.errors import ConfigError, did_you_mean
 from inlay.methods.base import AbstractMethod, from_settings
 from inlay.methods.bottleneck import Bottleneck
+from inlay.methods.combining import AbstractCombineMethod
 from inlay.methods.comparators import Full, Head, Top
 from inlay.methods.conv import ConvAdapter
 from inlay.methods.ends import EmbeddingAdapter, OutputAdapter
+from inlay.methods.fusion import Fusion
+from inlay.methods.gate import Gate
 from inlay.methods.invertible import Invertible
 from inlay.methods.lora import LoRA
 from inlay.methods.loreft import LoReFT
@@ -38,6 +41,13 @@ METHODS: dict[str, type[AbstractMethod]] = {
     )
 }
 """Every method by its name: the one list that a new method is added to."""
+
+COMBINE_METHODS: dict[str, type[AbstractCombineMethod]] = {
+    method.name: method for method in (Fusion, Gate)
+}
+"""Every way to learn a combination by its name."""
+
+M = TypeVar("M", bound=AbstractMethod)
 
 _TEXT = re.compile(r"^\s*(?P<name>[^\[\]:]+?)\s*(?::(?P<number>\d+)|\[(?P<settings>.*)\])?\s*$")
 
@@ -105,10 +115,26 @@ def method_from_settings(settings: Mapping[str, Any]) -> AbstractMethod:
     Raises:
         ConfigError: If the method or a setting is not known, or a value is not allowed.
     """
-    rest = dict(settings)
-    name = rest.pop("method", None)
-    if name not in METHODS:
+    return from_settings(_named(settings, METHODS), _without_name(settings))
+
+
+def combine_method_from_settings(settings: Mapping[str, Any]) -> AbstractCombineMethod:
+    """Build the settings of a learned combination from plain data.
+
+    Raises:
+        ConfigError: If the method or a setting is not known, or a value is not allowed.
+    """
+    return from_settings(_named(settings, COMBINE_METHODS), _without_name(settings))
+
+
+def _named(settings: Mapping[str, Any], known: Mapping[str, type[M]]) -> type[M]:
+    name = settings.get("method")
+    if not isinstance(name, str) or name not in known:
         raise ConfigError(
-            f"no method {name!r}; there are {', '.join(METHODS)}.{did_you_mean(str(name), METHODS)}"
+            f"no method {name!r}; there are {', '.join(known)}.{did_you_mean(str(name), known)}"
         )
-    return from_settings(METHODS[name], rest)
+    return known[name]
+
+
+def _without_name(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != "method"}

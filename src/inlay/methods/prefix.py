@@ -55,6 +55,7 @@ class Prefix(AbstractSiteMethod):
     name: ClassVar[str] = "prefix"
     default_at: ClassVar[str] = "attention"
     kinds: ClassVar[frozenset[str]] = frozenset({"attention", "cross_attention"})
+    composes: ClassVar[bool] = False
     in_attention: ClassVar[bool] = True
 
     length: int = 30

@@ -49,6 +49,7 @@ class Prompt(AbstractSiteMethod):
     name: ClassVar[str] = "prompt"
     default_at: ClassVar[str] = "embedding"
     kinds: ClassVar[frozenset[str]] = frozenset({"embedding"})
+    composes: ClassVar[bool] = False
     in_front: ClassVar[bool] = True
 
     length: int = 20

@@ -59,6 +59,7 @@ class Side(AbstractSiteMethod):
     name: ClassVar[str] = "side"
     default_at: ClassVar[str] = "embedding, block, output"
     kinds: ClassVar[frozenset[str]] = frozenset({"embedding", "block", "output"})
+    composes: ClassVar[bool] = False
 
     reduction: float = 8
     expansion: int = 2

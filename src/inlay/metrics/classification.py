@@ -18,6 +18,14 @@ class LabelScore:
     f1: float
     support: int
 
+    @classmethod
+    def of(cls, *, right: int, chosen: int, support: int) -> "LabelScore":
+        """Score a label that was chosen so often, rightly so often, and is known so often."""
+        precision = right / chosen if chosen else 0.0
+        recall = right / support if support else 0.0
+        total = precision + recall
+        return cls(precision, recall, 2 * precision * recall / total if total else 0.0, support)
+
 
 def accuracy(known: Sequence[Hashable], predicted: Sequence[Hashable]) -> float:
     """Return the share of rows that are right; 0 for no rows."""
@@ -32,14 +40,10 @@ def per_label(
     """Score each label that is known or predicted, in order of first occurrence."""
     right = Counter(k for k, p in zip(known, predicted, strict=True) if k == p)
     support, chosen = Counter(known), Counter(predicted)
-    scores = {}
-    for label in dict.fromkeys([*known, *predicted]):
-        precision = right[label] / chosen[label] if chosen[label] else 0.0
-        recall = right[label] / support[label] if support[label] else 0.0
-        total = precision + recall
-        f1 = 2 * precision * recall / total if total else 0.0
-        scores[label] = LabelScore(precision, recall, f1, support[label])
-    return scores
+    return {
+        label: LabelScore.of(right=right[label], chosen=chosen[label], support=support[label])
+        for label in dict.fromkeys([*known, *predicted])
+    }
 
 
 def macro_f1(known: Sequence[Hashable], predicted: Sequence[Hashable]) -> float:

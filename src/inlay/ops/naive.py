@@ -31,3 +31,48 @@ def depthwise(x: Tensor, kernel: Tensor, bias: Tensor, *, causal: bool) -> Tenso
                 total = total + x[:, source] * kernel[:, tap]
         columns.append(total)
     return torch.stack(columns, dim=1)
+
+
+def fuse(
+    x: Tensor,
+    updates: Tensor,
+    query: Tensor,
+    query_bias: Tensor,
+    key: Tensor,
+    key_bias: Tensor,
+    value: Tensor,
+    temperature: float,
+) -> Tensor:
+    """Attend over adapters as AdapterFusion is written: a key and a value for every adapter.
+
+    Args:
+        x: `(tokens, width)`.
+        updates: `(number, tokens, width)`.
+        query: `(width, width)`, with `query_bias`; so are `key`, with `key_bias`, and `value`.
+        query_bias: `(width,)`.
+        key: `(width, width)`.
+        key_bias: `(width,)`.
+        value: `(width, width)`.
+        temperature: Divides the scores.
+    """
+    rows = []
+    for token in range(len(x)):
+        asked = query @ x[token] + query_bias
+        keys = [key @ update[token] + key_bias for update in updates]
+        weights = torch.stack([(asked * k).sum() / temperature for k in keys]).softmax(0)
+        values = [value @ update[token] for update in updates]
+        rows.append((weights.unsqueeze(-1) * torch.stack(values)).sum(0))
+    return torch.stack(rows)
+
+
+def grouped_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, counts: tuple[int, ...]
+) -> Tensor:
+    """Return `W_s x + b_s` row by row; arguments as in `inlay.ops.grouped`."""
+    rows, start = [], 0
+    for slot, count in enumerate(counts):
+        for row in x[start : start + count]:
+            result = row @ weight[slot].T
+            rows.append(result if bias is None else result + bias[slot])
+        start += count
+    return torch.stack(rows)

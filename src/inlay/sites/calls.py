@@ -1,103 +1,134 @@
-"""Take note of a forward pass that starts: its padding, and what a cache holds already."""
+"""Watch the calls of the whole model: the rows of its batch, and repeating them."""
 
-import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, final
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol, final
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from inlay.errors import AdapterError
+from inlay.errors import CompositionError
+from inlay.sites.batch import batch_rows, cache_in, repeat_batch
+from inlay.sites.padding import Call
+from inlay.sites.reading import Read
+
+
+class Actor(Protocol):
+    """What acts at the sites."""
+
+    def wants_stream(self, site: str) -> bool:
+        """Tell whether the residual stream will be read at this site in this forward pass."""
+
+    def act(self, site: str, x: Tensor, read: Read) -> Tensor:
+        """Return the new `x` of a site (channels last); the same object if nothing acts."""
+
+    def act_as_head(
+        self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        """Return what the active adapter's own head gives, or `None` for the base's `output`."""
+
+    def copies(self) -> int:
+        """Tell how often the batch of a forward pass that starts is to be repeated.
+
+        0 if rows do not matter; 1 if each argument must have one entry for each row.
+        """
+
+    def has_prefix(self, site: str) -> bool:
+        """Tell whether there are keys and values for an attention; see `PrefixSource`."""
+
+    def prefixes(self, site: str) -> list[tuple[Tensor, Tensor]]:
+        """Return keys and values for an attention; see `PrefixSource`."""
+
+    def prompts(self, site: str) -> list[Tensor]:
+        """Return vectors for the front of the sequence; see `PromptSource`."""
+
+    def note_start(self, rows: int | None) -> None:
+        """Take note of a forward pass that starts.
+
+        Args:
+            rows: Rows of its batch, repeated ones included; `None` if it is not known.
+        """
+
+    def note_call(self, call: Call) -> None:
+        """Take note of a stack that starts to run: its padding, and whether it continues."""
+
+    def note_end(self) -> int | None:
+        """Take note that the forward pass is over; return its rows if they were repeated."""
 
 
 @final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
-    """What the arguments of a stack of blocks say about its sequence."""
+class PassState(threading.local):
+    """Streams read in this thread's forward pass; a copy of a model starts with none."""
 
-    mask: Tensor | None = None
-    """`(batch, seen)`, not zero where there is no padding; `None` if the call had none."""
-    past: int = 0
-    """Earlier positions that a key-value cache holds."""
-    is_readable: bool = True
-    """False if the mask has a form that does not show which positions are padding."""
-    is_whole: bool = False
-    """Whether the whole model was called, not a stack inside it."""
+    def __init__(self) -> None:
+        self.streams: dict[str, Tensor] = {}
+        self.shapes: dict[str, torch.Size] = {}
+        self.repeated: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        """Caches that were filled by a repeated batch -> its rows, all copies together."""
 
-    def padding(self, x: Tensor) -> Tensor | None:
-        """Return the mask of the positions of `x` if it is one for them, else `None`.
-
-        Raises:
-            AdapterError: If padding cannot be told.
-        """
-        seen = self.seen(x)
-        return None if seen is None else seen[:, -x.shape[1] :]
-
-    def seen(self, x: Tensor) -> Tensor | None:
-        """Return the mask of the cached positions and those of `x`, `(batch, past + positions)`.
-
-        Raises:
-            AdapterError: If padding cannot be told.
-        """
-        if not self.is_readable:
-            raise AdapterError(
-                "the active adapter must know the padding, and attention_mask is not of the form "
-                "(batch, positions); pass such a mask, or generate with a dynamic cache."
-            )
-        size = torch.Size((x.shape[0], self.past + x.shape[1]))
-        if self.mask is not None and self.mask.shape == size:
-            return self.mask
-        return torch.ones(size, dtype=torch.long, device=x.device) if self.past else None
-
-
-def watch_calls(
-    model: nn.Module, blocks: Iterable[str], note: Callable[[Call], None]
-) -> list[RemovableHandle]:
-    """Note every call of the model and of the stacks inside it that take an attention mask.
-
-    The innermost stack counts: an encoder and a decoder have a mask each, and `generate` runs an
-    encoder by itself.
-
-    Args:
-        model: The whole model.
-        blocks: Paths of its blocks.
-        note: Is told of each call.
-    """
-    paths = {""}
-    for block in blocks:
-        parts = block.split(".")
-        paths |= {".".join(parts[:depth]) for depth in range(1, len(parts))}
-    handles = []
-    for path, module in model.named_modules():
-        if path not in paths:
-            continue
-        names = list(inspect.signature(module.forward).parameters)
-        if path == "" or "attention_mask" in names:
-            watch = _Watch(note, names, is_whole=path == "")
-            handles.append(module.register_forward_pre_hook(watch, with_kwargs=True))
-    return handles
+    def __reduce__(self) -> tuple[type["PassState"], tuple[()]]:
+        return PassState, ()
 
 
 @final
-class _Watch:
-    """Reads mask and cache from the arguments of one module."""
+class CallHook:
+    """Tells the actor of each forward pass of the whole model, and repeats the batch for it."""
 
-    def __init__(self, note: Callable[[Call], None], names: list[str], *, is_whole: bool) -> None:
-        self.note, self.names, self.is_whole = note, names, is_whole
+    def __init__(self, actor: Actor, state: PassState) -> None:
+        self.actor, self.state = actor, state
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = dict(zip(self.names, args, strict=False)) | kwargs
-        mask, cache = given.get("attention_mask"), given.get("past_key_values")
-        is_padding = isinstance(mask, Tensor) and mask.ndim == 2
-        if not (mask is None or is_padding or self.is_whole):
-            return  # made from the mask that was noted further out
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the call's arguments if they change, else `None`."""
+        actor = self.actor
+        cache = cache_in(kwargs)
         length = getattr(cache, "get_seq_length", None)
-        past = int(length()) if callable(length) else 0
-        self.note(
-            Call(
-                mask=mask if is_padding else None, past=past,
-                is_readable=mask is None or is_padding, is_whole=self.is_whole,
+        has_cache = bool(length()) if callable(length) else cache is not None
+        rows = batch_rows(getattr(module, "main_input_name", "input_ids"), args, kwargs)
+        copies = actor.copies()
+        if copies:
+            args, kwargs, rows = self.repeated(args, kwargs, rows, copies, has_cache=has_cache)
+        actor.note_start(rows)
+        return (args, kwargs) if copies else None
+
+    def repeated(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        rows: int | None,
+        copies: int,
+        *,
+        has_cache: bool,
+    ) -> tuple[tuple[Any, ...], dict[str, Any], int]:
+        """Repeat the batch, unless it continues one that was repeated and has all rows."""
+        if rows is None:
+            raise CompositionError(
+                "the active composition is about rows, but the model was given no tensor."
             )
-        )  # fmt: skip
+        known = self.state.repeated
+        if not has_cache or copies == 1:
+            args, kwargs = repeat_batch(args, kwargs, rows=rows, copies=copies, grown=False)
+            return args, kwargs, rows * copies
+        total = known.get(cache_in(kwargs))
+        if total is None or total % copies or rows not in (total, total // copies):
+            raise CompositionError(
+                "the cache was not filled under this Parallel; start again without it, or give "
+                f"{total or 'the'} rows it was filled with."
+            )
+        args, kwargs = repeat_batch(args, kwargs, rows=total // copies, copies=copies, grown=True)
+        return args, kwargs, total
+
+
+@final
+class EndHook:
+    """Tells the actor that a forward pass of the whole model is over."""
+
+    def __init__(self, actor: Actor, state: PassState) -> None:
+        self.actor, self.state = actor, state
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Remember a cache that now holds repeated rows."""
+        rows = self.actor.note_end()
+        cache = cache_in(output) if isinstance(output, Mapping) else None
+        if rows is not None and hasattr(cache, "__weakref__"):
+            self.state.repeated[cache] = rows

@@ -1,9 +1,8 @@
 """Let adapters act at sites through forward hooks; the base's modules are never replaced."""
 
 import sys
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, final
+from collections.abc import Iterable, Mapping
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +10,10 @@ from torch.utils.hooks import RemovableHandle
 
 from inlay.errors import SiteError
 from inlay.sites.attention import tap, untap
-from inlay.sites.calls import Call, watch_calls
+from inlay.sites.calls import Actor, CallHook, EndHook, PassState
+from inlay.sites.padding import watch_calls
 from inlay.sites.prompts import PromptHooks, PromptPlace
+from inlay.sites.reading import Form, Reader
 from inlay.sites.sitemap import Site
 from inlay.sites.tensors import (
     first_float,
@@ -20,49 +21,6 @@ from inlay.sites.tensors import (
     replace_first_argument,
     replace_first_float,
 )
-
-Read = Callable[[str, Tensor | None], Tensor]
-"""Gives what a method asks for at a site: `x`, `r`, `x+r`, `norm(x+r)` or `in`; channels last.
-
-The second argument is `x` as other adapters have changed it, or `None` for the base's own.
-"""
-
-
-class Actor(Protocol):
-    """What acts at the sites."""
-
-    def wants_stream(self, site: str) -> bool:
-        """Tell whether the residual stream will be read at this site in this forward pass."""
-
-    def act(self, site: str, x: Tensor, read: Read) -> Tensor:
-        """Return the new `x` of a site (channels last); the same object if nothing acts."""
-
-    def act_as_head(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return what the active adapter's own head gives, or `None` for the base's head."""
-
-    def has_prefix(self, site: str) -> bool:
-        """Tell whether there are keys and values for an attention; see `PrefixSource`."""
-
-    def prefixes(self, site: str) -> list[tuple[Tensor, Tensor]]:
-        """Return keys and values for an attention; see `PrefixSource`."""
-
-    def prompts(self, site: str) -> list[Tensor]:
-        """Return vectors for the front of the sequence; see `PromptSource`."""
-
-    def note_call(self, call: Call) -> None:
-        """Take note of a forward pass that starts: its padding, and whether it continues."""
-
-
-@final
-class _ThreadLocal(threading.local):
-    """Streams read in this thread's forward pass; a copy of a model starts with none."""
-
-    def __init__(self) -> None:
-        self.streams: dict[str, Tensor] = {}
-        self.shapes: dict[str, torch.Size] = {}
-
-    def __reduce__(self) -> tuple[type["_ThreadLocal"], tuple[()]]:
-        return _ThreadLocal, ()
 
 
 @final
@@ -77,7 +35,7 @@ class SiteHooks:
     def __init__(self, model: nn.Module, actor: Actor) -> None:
         self.model = model
         self.actor = actor
-        self.local = _ThreadLocal()
+        self.local = PassState()
         self.handles: list[RemovableHandle] = []
         self.tapped: list[nn.Module] = []
 
@@ -87,7 +45,8 @@ class SiteHooks:
         *,
         streams: frozenset[str],
         heads: Iterable[str],
-        calls: Iterable[str] | None,
+        calls: bool,
+        blocks: Iterable[str] = (),
         attentions: Mapping[str, str] | None = None,
         prompts: Iterable[PromptPlace] = (),
     ) -> None:
@@ -97,56 +56,67 @@ class SiteHooks:
             sites: Where adapters act.
             streams: Names of the sites at which an adapter reads the residual stream.
             heads: Paths of the model's own head modules that adapters have copies of.
-            calls: Paths of all blocks, to watch the calls around them for padding masks and caches;
-                `None` not to.
+            calls: Whether to watch the rows of the model's own arguments.
+            blocks: Paths of all blocks, to watch the calls around them for padding masks and
+                caches; none not to.
             attentions: Names of the sites at which adapters have keys and values -> paths of the
                 modules that attend there.
             prompts: Where adapters have vectors to put in front of the word vectors.
         """
         self.remove()
         prompting = [PromptHooks(place, self.actor) for place in prompts]
+        if calls:  # before all others, which shall see the repeated batch
+            watch, end = CallHook(self.actor, self.local), EndHook(self.actor, self.local)
+            self.handles.append(self.model.register_forward_pre_hook(watch, with_kwargs=True))
+            self.handles.append(self.model.register_forward_hook(end, always_call=True))
         for prompt in prompting:
             self.handles += prompt.insert(self.model)
-        modules = dict(self.model.named_modules())
+        self._hook_sites(sites, streams)
+        for name, path in (attentions or {}).items():
+            module = self.model.get_submodule(path)
+            self.handles += tap(module, name, self.actor)
+            self.tapped.append(module)
+        for path in heads:
+            hook_head = _HeadHook(self, path)
+            head = self.model.get_submodule(path)
+            self.handles.append(head.register_forward_hook(hook_head, with_kwargs=True))
+        self.handles += watch_calls(self.model, blocks, self.actor.note_call)
+        for prompt in prompting:
+            self.handles += prompt.take_out(self.model)
+        _forget_compiled()
+
+    def _hook_sites(self, sites: Iterable[Site], streams: frozenset[str]) -> None:
+        """Put in what acts and reads at sites."""
         places: dict[tuple[str, str], list[Site]] = {}
         # At one module, a linear map acts before the sublayer and that before the block.
         for site in sorted(sites, key=lambda s: (not s.is_linear, not s.is_residual)):
             places.setdefault((site.module, site.point), []).append(site)
             if site.name in streams:
-                self._watch_stream(site, modules)
+                self._watch_stream(site)
             if site.shape_module is not None:
-                module = _module(modules, site.shape_module, site)
+                module = _module(self.model, site.shape_module, site)
                 shape = _ShapeHook(self, site.name)
                 self.handles.append(module.register_forward_pre_hook(shape, with_kwargs=True))
         for (path, point), own in places.items():
-            module = _module(modules, path, own[0])
+            module = _module(self.model, path, own[0])
             if point == "in":
                 hook = _InputHook(self, own)
                 self.handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
             else:
-                norms = {s.name: _module(modules, s.norm_module, s) for s in own if s.norm_module}
+                norms = {
+                    s.name: _module(self.model, s.norm_module, s) for s in own if s.norm_module
+                }
                 self.handles.append(
                     module.register_forward_hook(_OutputHook(self, own, norms), with_kwargs=True)
                 )
-        for name, path in (attentions or {}).items():
-            self.handles += tap(modules[path], name, self.actor)
-            self.tapped.append(modules[path])
-        for path in heads:
-            hook_head = _HeadHook(self, path)
-            self.handles.append(modules[path].register_forward_hook(hook_head, with_kwargs=True))
-        if calls is not None:
-            self.handles += watch_calls(self.model, calls, self.actor.note_call)
-        for prompt in prompting:
-            self.handles += prompt.take_out(self.model)
-        _forget_compiled()
 
-    def _watch_stream(self, site: Site, modules: dict[str, nn.Module]) -> None:
+    def _watch_stream(self, site: Site) -> None:
         if site.stream_module is None:
             raise SiteError(
                 f"site {site.name!r} does not say where the residual stream can be read; give "
                 "stream_module, or a method that reads only 'x'."
             )
-        module = _module(modules, site.stream_module, site)
+        module = _module(self.model, site.stream_module, site)
         if site.stream_point == "in":
             before = _StreamInHook(self, site.name)
             self.handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
@@ -166,76 +136,17 @@ class SiteHooks:
             _forget_compiled()
 
 
-def _module(modules: dict[str, nn.Module], path: str, site: Site) -> nn.Module:
-    if path not in modules:
-        raise SiteError(f"site {site.name!r}: this model has no module {path!r}.")
-    return modules[path]
+def _module(model: nn.Module, path: str, site: Site) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise SiteError(f"site {site.name!r}: this model has no module {path!r}.") from error
 
 
 def _forget_compiled() -> None:
     """Drop compiled code, because `torch.compile` does not notice that hooks have changed."""
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()
-
-
-@final
-class _Form:
-    """The shape in which methods see a site's tensors: batch first, channels last.
-
-    Args:
-        site: The site.
-        base: The shape of `x` in the base.
-        outer: Batch and positions, where the base has flattened them into one.
-    """
-
-    def __init__(self, site: Site, base: torch.Size, outer: torch.Size | None = None) -> None:
-        self.channel_dim, self.base, self.outer = site.channel_dim, base, outer
-
-    def given(self, tensor: Tensor) -> Tensor:
-        """Turn a tensor of the base (`x`, or the stream in any view) into the methods' form."""
-        if self.outer is not None:
-            return tensor.reshape(*self.outer, tensor.shape[-1])
-        return tensor.reshape(self.base).movedim(self.channel_dim, -1)
-
-    def back(self, tensor: Tensor) -> Tensor:
-        """Turn a method's tensor into the form that the base uses for `x`."""
-        if self.outer is not None:
-            return tensor.reshape(self.base)
-        return tensor.movedim(-1, self.channel_dim)
-
-
-@final
-class _Reader:
-    """Gives the tensors of one site in one forward pass."""
-
-    def __init__(
-        self,
-        site: Site,
-        x: Tensor,
-        form: _Form,
-        *,
-        stream: Tensor | None = None,
-        norm: nn.Module | None = None,
-        linear_input: Tensor | None = None,
-    ) -> None:
-        self.site, self.x, self.form, self.norm = site, x, form, norm
-        self.stream, self.linear_input = stream, linear_input
-
-    def __call__(self, name: str, changed: Tensor | None = None) -> Tensor:
-        x = self.x if changed is None else self.form.back(changed)
-        if name == "x":
-            return self.form.given(x)
-        if name == "in" and self.linear_input is not None:
-            return self.linear_input
-        if self.stream is None:
-            raise SiteError(f"{name!r} cannot be read at site {self.site.name!r}.")
-        stream = self.stream.reshape(x.shape)
-        if name == "r":
-            return self.form.given(stream)
-        total = stream + x * self.site.scale
-        if name == "norm(x+r)" and self.norm is not None:
-            total = self.norm.forward(total)  # `forward`: the norm's own hooks are not meant
-        return self.form.given(total)
 
 
 @final
@@ -253,8 +164,8 @@ class _OutputHook:
             return None
         local, new = self.hooks.local, x
         for site in self.sites:
-            form = _Form(site, x.shape, local.shapes.pop(site.name, None))
-            reader = _Reader(
+            form = Form(site, x.shape, local.shapes.pop(site.name, None))
+            reader = Reader(
                 site,
                 new,
                 form,
@@ -279,12 +190,12 @@ class _InputHook:
             return None
         new = x
         for site in self.sites:
-            form = _Form(site, x.shape)
-            new = _acted(self.hooks.actor, site, new, form, _Reader(site, new, form))
+            form = Form(site, x.shape)
+            new = _acted(self.hooks.actor, site, new, form, Reader(site, new, form))
         return None if new is x else replace_first_argument(args, kwargs, new)
 
 
-def _acted(actor: Actor, site: Site, x: Tensor, form: _Form, reader: _Reader) -> Tensor:
+def _acted(actor: Actor, site: Site, x: Tensor, form: Form, reader: Reader) -> Tensor:
     """Return the base's `x` as the actor changes it; the same object if it does not."""
     before = form.given(x)
     after = actor.act(site.name, before, reader)
@@ -342,4 +253,4 @@ class _HeadHook:
     def __call__(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> Any:
-        return self.hooks.actor.act_as_head(self.path, args, kwargs)
+        return self.hooks.actor.act_as_head(self.path, args, kwargs, output)

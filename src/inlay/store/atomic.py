@@ -1,11 +1,14 @@
 """Write files and folders so that a reader never sees half of one."""
 
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}(\.old)?")
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -54,3 +57,14 @@ def folder_atomically(path: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def is_leftover(name: str, names: Collection[str]) -> bool:
+    """Tell whether a process that was killed left something of this name behind.
+
+    Args:
+        name: A file's or folder's name.
+        names: What was to be written.
+    """
+    match = _TEMPORARY.fullmatch(name)
+    return match is not None and match[1] in names

@@ -100,13 +100,17 @@ def bases_on_disk() -> list[str]:
     return found
 
 
-def load_base(base: Base, *, dtype: str = "float32", **options: Any) -> tuple[Any, Any]:
-    """Load a base as a bare model, with its tokenizer.
+def load_base(
+    base: Base, *, dtype: str = "float32", needs: str = "encoder", **options: Any
+) -> tuple[Any, Any]:
+    """Load a base with its tokenizer.
 
     Args:
         base: What `resolve_base` found.
         dtype: `"float32"` or `"bfloat16"`: how the weights are stored in memory.
-        options: Passed on to `AutoModel.from_pretrained`, such as `attn_implementation`.
+        needs: `"encoder"` for the bare model; `"masked"`, `"decoder"` or `"encoder-decoder"` for
+            one with its pretrained language model head.
+        options: Passed on to `from_pretrained`, such as `attn_implementation`.
 
     Returns:
         The model in evaluation mode, and the tokenizer, or `None` for a base without one.
@@ -116,13 +120,14 @@ def load_base(base: Base, *, dtype: str = "float32", **options: Any) -> tuple[An
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModel
     from transformers.utils import logging
 
     shows_bar = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model = AutoModel.from_pretrained(base.source, dtype=getattr(torch, dtype), **options)
+        model, report = _class_for(base, needs).from_pretrained(
+            base.source, dtype=getattr(torch, dtype), output_loading_info=True, **options
+        )
     except (OSError, ValueError, SafetensorError) as error:
         if base.origin == "from the Hub":
             raise BaseError(
@@ -132,10 +137,61 @@ def load_base(base: Base, *, dtype: str = "float32", **options: Any) -> tuple[An
     finally:
         if shows_bar:
             logging.enable_progress_bar()
+    if needs != "encoder" and report["missing_keys"]:
+        raise BaseError(
+            f"{base.id!r} has no pretrained language model head (no {min(report['missing_keys'])} "
+            f"in its files), which this task needs. Take a base that has one, or make one with "
+            "`inlay pretrain`."
+        )
     if base.revision is not None:
         model.config._commit_hash = base.revision
     model.config._name_or_path = base.id
     return model.eval(), load_tokenizer(base)
+
+
+def _class_for(base: Base, needs: str) -> Any:
+    """Return the class that loads a base in the form that is needed."""
+    import transformers
+
+    kinds = {
+        "masked": ("AutoModelForMaskedLM", "a masked language model"),
+        "decoder": ("AutoModelForCausalLM", "a model that writes from left to right"),
+        "encoder-decoder": ("AutoModelForSeq2SeqLM", "an encoder-decoder"),
+    }
+    if needs not in kinds:
+        return transformers.AutoModel
+    name, words = kinds[needs]
+    known = getattr(transformers, name)
+    kind = base_kind(base)
+    if kind != needs and not (needs == "masked" and kind == "encoder"):
+        raise BaseError(f"{base.id!r} is {kind}, and this task needs {words}. Name another --base.")
+    return known
+
+
+def base_kind(base: Base) -> str:
+    """Return what a base is: "encoder", "masked", "decoder" or "encoder-decoder".
+
+    Told from its configuration; "masked" is an encoder whose files were saved with the head of a
+    masked language model.
+    """
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_MASKED_LM_MAPPING,
+    )
+
+    try:
+        config = AutoConfig.from_pretrained(base.source)
+    except (OSError, ValueError, KeyError) as error:
+        raise BaseError(f"{base.id!r} ({base.origin}) could not be loaded: {error}") from error
+    if getattr(config, "is_encoder_decoder", False):
+        return "encoder-decoder"
+    kind = type(config)
+    if kind in MODEL_FOR_MASKED_LM_MAPPING:
+        saved = set(getattr(config, "architectures", None) or ())
+        heads = {MODEL_FOR_MASKED_LM_MAPPING[kind].__name__}
+        return "masked" if saved & heads else "encoder"
+    return "decoder" if kind in MODEL_FOR_CAUSAL_LM_MAPPING else "encoder"
 
 
 def load_tokenizer(base: Base) -> Any:

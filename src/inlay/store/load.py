@@ -9,10 +9,20 @@ from torch import Tensor, nn
 
 from inlay.adapters.attach import adapters_of, attach
 from inlay.adapters.bank import Adapters
-from inlay.errors import AdapterError, FormatError, SiteError
-from inlay.methods.parse import method_from_settings
+from inlay.compose.fuse import Fuse
+from inlay.compose.route import Route
+from inlay.compose.text import parse_composition
+from inlay.errors import AdapterError, CompositionError, FormatError, SiteError
+from inlay.methods.parse import combine_method_from_settings, method_from_settings
 from inlay.sites.fingerprint import fingerprint
-from inlay.store.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest, read_manifest
+from inlay.store.manifest import (
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    CombinesRecord,
+    Manifest,
+    read_manifest,
+)
+from inlay.store.save import parts_of, weights_digest
 
 
 def load(
@@ -43,7 +53,8 @@ def load(
 
     Raises:
         FormatError: If the files are damaged, or do not fit the model or one another.
-        AdapterError: If the name is taken, or a head is needed and not given.
+        AdapterError: If the name is taken, a head is needed and not given, or an adapter that
+            learned weights combine is not on the model yet.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -97,7 +108,7 @@ def read_tensors(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
         if key not in manifest.tensors:
             what = (
                 "is none of an adapter's tensors (weights of a base are never loaded)"
-                if key.partition("/")[0] not in ("site", "weight", "head", "own_head")
+                if key.partition("/")[0] not in ("site", "combiner", "weight", "head", "own_head")
                 else f"is not listed in {MANIFEST_FILE}"
             )
             raise FormatError(f"{path}: tensor {key!r} {what}; the file was changed.")
@@ -145,11 +156,16 @@ def _add(
     copy_heads: bool,
 ) -> None:
     placement = manifest.placement
-    method = method_from_settings(manifest.method)
     try:
-        # The sites are named one by one, so that the file decides and not today's query.
-        where = placement.sites if placement else None
-        entry = adapters.add(name, method, at=where, head=head, copy_heads=copy_heads)
+        if manifest.combines is not None:
+            node = _combination(folder, manifest.combines, adapters, name)
+            how = combine_method_from_settings(manifest.method)
+            entry = adapters.add_combiner(node, how, head=head, copy_heads=copy_heads)
+        else:
+            # The sites are named one by one, so that the file decides and not today's query.
+            where = placement.sites if placement else None
+            method = method_from_settings(manifest.method)
+            entry = adapters.add(name, method, at=where, head=head, copy_heads=copy_heads)
     except SiteError as error:
         raise FormatError(f"{folder}: the adapter does not fit this model: {error}") from error
     try:
@@ -160,6 +176,30 @@ def _add(
     except Exception:
         adapters.remove(name)
         raise
+
+
+def _combination(
+    folder: Path, record: CombinesRecord, adapters: Adapters, name: str
+) -> Fuse | Route:
+    """Return what learned weights are over, if these very adapters are on the model."""
+    try:
+        node = parse_composition(record.composition)
+    except CompositionError as error:
+        raise FormatError(f"{folder}: the composition is damaged: {error}") from error
+    if not isinstance(node, Fuse | Route):
+        raise FormatError(f"{folder}: {record.composition!r} is no fuse(...) or route(...).")
+    for child in parts_of(node):
+        if child not in adapters.names:
+            raise AdapterError(
+                f"{folder}: these weights combine {', '.join(map(repr, parts_of(node)))}; load "
+                f"{child!r} first, under that name."
+            )
+        if weights_digest(adapters.entry(child)) != record.adapters.get(child):
+            raise FormatError(
+                f"{folder}: these weights were learned over another {child!r} than the one on "
+                "this model; load that one."
+            )
+    return node if node.key == name else type(node)(*node.children, name=name)
 
 
 def _copy_into(folder: Path, own: dict[str, Tensor], saved: dict[str, Tensor]) -> None:

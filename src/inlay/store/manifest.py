@@ -43,6 +43,18 @@ class BaseRecord(BaseModel):
 
 
 @final
+class CombinesRecord(BaseModel):
+    """What a learned combination is over."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    composition: str
+    """The text form of a `Fuse` or `Route`."""
+    adapters: dict[str, str]
+    """Name of each adapter in it -> hash of its weights, as learned weights fit no others."""
+
+
+@final
 class Manifest(BaseModel):
     """The content of `adapter.json`."""
 
@@ -59,6 +71,8 @@ class Manifest(BaseModel):
     own_heads: list[str]
     tensors: dict[str, list[int]]
     """Name -> shape, so that a file that lost a tensor is recognised."""
+    combines: CombinesRecord | None = None
+    """For the learned weights of a `Fuse` or `Route`; not written for an adapter."""
     card: dict[str, Any]
     """What the layers above keep here: task, labels, metrics."""
 

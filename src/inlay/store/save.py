@@ -1,15 +1,23 @@
 """Write an adapter to a folder: a manifest and a safetensors file."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from inlay.adapters.attach import adapters_of
+from inlay.adapters.bank import Adapters
+from inlay.adapters.entry import Entry
+from inlay.compose.fuse import Fuse
+from inlay.compose.nodes import names_in
+from inlay.compose.plan import combiners_in
+from inlay.compose.route import Route
 from inlay.errors import FormatError
 from inlay.sites.fingerprint import fingerprint
 from inlay.store.atomic import folder_atomically
@@ -18,6 +26,7 @@ from inlay.store.manifest import (
     MANIFEST_FILE,
     WEIGHTS_FILE,
     BaseRecord,
+    CombinesRecord,
     Manifest,
     PlacementRecord,
 )
@@ -28,12 +37,15 @@ def save(
 ) -> None:
     """Save one adapter with its heads; the base is only named by its fingerprint.
 
+    The learned weights of a `Fuse` or `Route` are saved in the same way under their key; the
+    adapters they are over are not in the file, only their names and a hash of their weights.
+
     The folder appears whole or not at all. A folder that holds a saved adapter is replaced;
     any other folder that is not empty is refused.
 
     Args:
         model: A model with adapters.
-        name: Which of them.
+        name: Which of them, or the key of a learned combination.
         folder: Where to.
         card: Plain data kept beside the weights, such as task, labels and metrics.
 
@@ -49,12 +61,6 @@ def save(
             f"{folder} is not empty and holds no saved adapter; choose another folder."
         )
     tensors = {key: value.detach().cpu().contiguous() for key, value in entry.tensors().items()}
-    placement = None
-    if entry.placement is not None:
-        placement = PlacementRecord(
-            at=entry.placement.at, layers=entry.placement.layers,
-            submodel=entry.placement.submodel, sites=list(entry.layers),
-        )  # fmt: skip
     with adapters.original_weights():
         mark = fingerprint(model, adapters.sites)
     config = getattr(model, "config", None)
@@ -64,7 +70,7 @@ def save(
         library_version=version("inlay"),
         name=name,
         method=entry.method.settings(),
-        placement=placement,
+        placement=_placement(entry),
         base=BaseRecord(
             id=getattr(config, "_name_or_path", None) or None,
             revision=getattr(config, "_commit_hash", None),
@@ -75,12 +81,50 @@ def save(
         has_head=entry.head is not None,
         own_heads=list(entry.own_heads),
         tensors={key: list(value.shape) for key, value in tensors.items()},
+        combines=_combines(adapters, entry),
         card=dict(card or {}),
     )
     with folder_atomically(folder) as temporary:
         (temporary / WEIGHTS_FILE).write_bytes(to_safetensors(tensors))
-        text = json.dumps(manifest.model_dump(), indent=2, ensure_ascii=False)
+        # Left out for an adapter, so that older libraries read the file.
+        left_out = {"combines"} if manifest.combines is None else None
+        plain = manifest.model_dump(exclude=left_out)
+        text = json.dumps(plain, indent=2, ensure_ascii=False)
         (temporary / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _placement(entry: Entry) -> PlacementRecord | None:
+    if entry.placement is None:
+        return None
+    return PlacementRecord(
+        at=entry.placement.at, layers=entry.placement.layers, submodel=entry.placement.submodel,
+        sites=list(entry.layers),
+    )  # fmt: skip
+
+
+def _combines(adapters: Adapters, entry: Entry) -> CombinesRecord | None:
+    if entry.combines is None:
+        return None
+    return CombinesRecord(
+        composition=str(entry.combines),
+        adapters={n: weights_digest(adapters.entry(n)) for n in parts_of(entry.combines)},
+    )
+
+
+def parts_of(node: Fuse | Route) -> tuple[str, ...]:
+    """List what learned weights depend on: adapters, and the keys of inner combinations."""
+    return (*names_in(node), *(inner.key for inner in combiners_in(node)[1:]))
+
+
+def weights_digest(entry: Entry) -> str:
+    """Return a hash of what acts at sites, heads left out."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(entry.tensors().items()):
+        if key.startswith(("site/", "combiner/")):
+            digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
+            flat = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+            digest.update(flat.numpy().tobytes())
+    return digest.hexdigest()[:32]
 
 
 def _may_replace(folder: Path) -> bool:

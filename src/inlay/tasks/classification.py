@@ -1,51 +1,78 @@
 """Text classification: one label for a text or a pair of texts."""
 
 import dataclasses
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Self, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
 
-from inlay.data.rows import Example
-from inlay.metrics.classification import accuracy, macro_f1
-from inlay.tasks.base import AbstractTask, Batch, Encoded, Prediction
+from inlay.data.rows import Dataset, Example
+from inlay.errors import DataError
+from inlay.metrics.classification import (
+    accuracy,
+    calibration_error,
+    confusions,
+    macro_f1,
+    matthews,
+    per_label,
+)
+from inlay.metrics.headline import Headline
+from inlay.tasks.base import AbstractPrediction, Batch, Encoded
+from inlay.tasks.baselines import majority, words_and_regression
+from inlay.tasks.pooled import AbstractPooledTask, stacked_targets
 
 
 @final
-class ClassificationHead(nn.Module):
-    """Average the last hidden states over the real positions, then one linear map.
+@dataclass(frozen=True, slots=True)
+class Prediction(AbstractPrediction):
+    """The label that was chosen, and how probable each label is."""
 
-    A pretrained pooler is not used: that of a sentence encoder was often never trained. The head
-    is float32 whatever the base is stored in. Parameters: `width * num_labels + num_labels`.
+    label: str
+    probabilities: dict[str, float]
 
-    Args:
-        width: Channels of the hidden states.
-        num_labels: Number of classes.
-        dropout: Fraction of the pooled channels zeroed in training, in [0, 1).
-    """
+    @property
+    @override
+    def answer(self) -> str:
+        return self.label
 
-    def __init__(self, *, width: int, num_labels: int, dropout: float) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(width, num_labels)
+    @property
+    @override
+    def confidence(self) -> float:
+        return self.probabilities[self.label]
 
     @override
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Return `(rows, num_labels)` from `(rows, positions, width)` and `(rows, positions)`."""
-        weights = mask.unsqueeze(-1).to(self.out.weight.dtype)
-        total = (hidden.to(self.out.weight.dtype) * weights).sum(dim=1)
-        pooled = total / weights.sum(dim=1).clamp_min(1)
-        logits: Tensor = self.out(self.dropout(pooled))
-        return logits
+    def record(self, top: int) -> dict[str, Any]:
+        return {"label": self.label, "probabilities": self.best(top)}
+
+    @override
+    def line(self, top: int) -> str:
+        return "   ".join(f"{label} {value:.2f}" for label, value in self.best(top).items())
+
+    @override
+    def columns(self, top: int) -> dict[str, Any]:
+        numbers = ["", *(f"_{number}" for number in range(2, top + 1))]
+        best = zip(numbers, self.best(top).items(), strict=False)
+        return {
+            f"{name}{number}": value
+            for number, pair in best
+            for name, value in zip(("predicted_label", "probability"), pair, strict=True)
+        }
+
+    def best(self, top: int) -> dict[str, float]:
+        """Return the most probable labels, the best first, rounded."""
+        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        return {label: round(value, 6) for label, value in ranked[:top]}
 
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TextClassification(AbstractTask):
+class TextClassification(AbstractPooledTask):
     """One of several labels for a text or a pair of texts.
 
     Args:
@@ -56,75 +83,43 @@ class TextClassification(AbstractTask):
     """
 
     name: ClassVar[str] = "text-classification"
+    form: ClassVar[str] = "labelled"
     better: ClassVar[str] = "accuracy"
 
     labels: tuple[str, ...]
     temperature: float = 1.0
     dropout: float = 0.1
 
+    @property
+    @override
+    def headline(self) -> Headline:
+        return Headline("accuracy")
+
+    @classmethod
+    @override
+    def for_dataset(cls, dataset: Dataset) -> Self:
+        return cls(labels=tuple(dataset.labels))
+
+    @property
+    @override
+    def num_outputs(self) -> int:
+        return len(self.labels)
+
     @override
     def settings(self) -> dict[str, Any]:
         return {"task": self.name, **dataclasses.asdict(self), "labels": list(self.labels)}
 
     @override
-    def build_head(self, width: int) -> nn.Module:
-        return ClassificationHead(width=width, num_labels=len(self.labels), dropout=self.dropout)
-
-    @override
-    def encode(
-        self, examples: Sequence[Example], tokenizer: Any, *, max_length: int
-    ) -> list[Encoded]:
-        if not examples:
-            return []
-        texts = [example.text for example in examples]
-        pairs = [example.pair for example in examples]
-        encoded = tokenizer(
-            texts,
-            None if pairs[0] is None else pairs,
-            truncation=True,
-            max_length=max_length,
-        )
-        index = {label: number for number, label in enumerate(self.labels)}
-        return [
-            Encoded(
-                {key: encoded[key][row] for key in encoded if key != "attention_mask"},
-                index.get(example.label),
-            )
-            for row, example in enumerate(examples)
-        ]
-
-    @override
-    def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:
-        padded = tokenizer.pad([row.features for row in rows], return_tensors="pt")
-        targets = [row.target for row in rows]
-        known = None if None in targets else torch.tensor(targets)
-        return Batch(dict(padded), known)
-
-    @override
-    def scores(self, model: nn.Module, head: nn.Module, batch: Batch) -> Tensor:
-        hidden = model(**batch.inputs).last_hidden_state
-        logits: Tensor = head(hidden, batch.inputs["attention_mask"])
-        return logits
+    def target(self, example: Example) -> int | None:
+        return self.labels.index(example.label) if example.label in self.labels else None
 
     @override
     def loss(self, scores: Tensor, batch: Batch, *, label_smoothing: float) -> Tensor:
-        if batch.targets is None:
-            raise ValueError("a batch without targets has no loss")
-        return F.cross_entropy(scores, batch.targets, label_smoothing=label_smoothing)
+        return F.cross_entropy(scores, stacked_targets(batch), label_smoothing=label_smoothing)
 
     @override
-    def decode(self, scores: Tensor) -> list[Prediction]:
-        rows = (scores.double() / self.temperature).softmax(-1).tolist()
-        return [
-            Prediction(
-                self.labels[max(range(len(row)), key=row.__getitem__)],
-                dict(zip(self.labels, row, strict=True)),
-            )
-            for row in rows
-        ]
-
-    @override
-    def metrics(self, scores: Tensor, targets: Tensor) -> dict[str, float]:
+    def metrics(self, kept: Sequence[Tensor], rows: Sequence[Encoded]) -> dict[str, float]:
+        scores, targets = torch.stack(list(kept)), torch.tensor([row.target for row in rows])
         chosen, known = scores.argmax(-1).tolist(), targets.tolist()
         return {
             "accuracy": accuracy(known, chosen),
@@ -133,8 +128,97 @@ class TextClassification(AbstractTask):
         }
 
     @override
-    def calibrated(self, scores: Tensor, targets: Tensor) -> "TextClassification":
-        return dataclasses.replace(self, temperature=fit_temperature(scores, targets))
+    def decode(
+        self, kept: Sequence[Tensor], rows: Sequence[Encoded], examples: Sequence[Example]
+    ) -> list[AbstractPrediction]:
+        answers: list[AbstractPrediction] = []
+        for scores in kept:
+            row = (scores.double() / self.temperature).softmax(-1).tolist()
+            label = self.labels[max(range(len(row)), key=row.__getitem__)]
+            answers.append(Prediction(label, dict(zip(self.labels, row, strict=True))))
+        return answers
+
+    @override
+    def calibrated(self, kept: Sequence[Tensor], rows: Sequence[Encoded]) -> "TextClassification":
+        targets = torch.tensor([row.target for row in rows])
+        temperature = fit_temperature(torch.stack(list(kept)), targets)
+        return dataclasses.replace(self, temperature=temperature)
+
+    @override
+    def counts(self, example: Example, prediction: AbstractPrediction) -> tuple[float, ...]:
+        return float(example.label == prediction.answer), 1.0
+
+    @override
+    def report(
+        self, examples: Sequence[Example], predictions: Sequence[AbstractPrediction]
+    ) -> dict[str, Any]:
+        known = [row.label for row in examples]
+        chosen = [prediction.answer for prediction in predictions]
+        correct = [k == c for k, c in zip(known, chosen, strict=True)]
+        scores = per_label(known, chosen)
+        weakest = min(
+            (label for label in scores if scores[label].support),
+            key=lambda label: (scores[label].f1, str(label)),
+            default=None,
+        )
+        mistakes = confusions(known, chosen)
+        return {
+            "macro_f1": macro_f1(known, chosen),
+            "matthews": matthews(known, chosen),
+            "calibration_error": calibration_error([p.confidence for p in predictions], correct),
+            "log_loss": _log_loss(known, predictions),
+            "weakest_label": weakest,
+            "weakest_f1": scores[weakest].f1 if weakest is not None else None,
+            "weakest_taken_for": next((p for k, p, _ in mistakes if k == weakest), None),
+        }
+
+    @override
+    def baselines(
+        self, train: Sequence[Example], test: Sequence[Example]
+    ) -> dict[str, list[AbstractPrediction]]:
+        found = {
+            "majority": majority(train, test),
+            "tfidf_logreg": words_and_regression(train, test),
+        }
+        return {
+            name: [Prediction(label, {label: 1.0}) for label in labels]
+            for name, labels in found.items()
+        }
+
+    @override
+    def check_known(self, examples: Sequence[Example], source: str) -> None:
+        check_labels([[row.label] for row in examples], self.labels, source)
+
+
+def check_labels(found: Sequence[Sequence[str]], known: Sequence[str], source: str) -> None:
+    """Refuse rows with labels that an adapter does not know.
+
+    Args:
+        found: The labels of each row.
+        known: Those of the adapter.
+        source: Where the rows are from, for the message.
+
+    Raises:
+        DataError: If there is one.
+    """
+    unknown = Counter(label for labels in found for label in labels if label not in set(known))
+    if unknown:
+        raise DataError(
+            f"label {min(unknown)!r} occurs in {source} ({unknown.total()} rows with unknown "
+            f"labels) but the adapter knows only {len(known)} others. Rename it with --label-map, "
+            "or leave the rows out."
+        )
+
+
+def _log_loss(known: Sequence[str], predictions: Sequence[AbstractPrediction]) -> float:
+    likely = [
+        p.probabilities.get(k, 0.0)
+        for k, p in zip(known, predictions, strict=True)
+        if isinstance(p, Prediction)
+    ]
+    if not likely:
+        return 0.0
+    return -sum(math.log(max(value, 1e-12)) for value in likely) / len(likely)
 
 
 def fit_temperature(scores: Tensor, targets: Tensor) -> float:

@@ -1,32 +1,65 @@
-"""The tasks by name, and a task from what was kept beside an adapter."""
+"""The tasks by name, the task for a data set, and a task from what was kept beside an adapter."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from inlay.data.forms.registry import TASK_FORMS, task_name
 from inlay.data.rows import Dataset
-from inlay.errors import ConfigError, FormatError, did_you_mean
+from inlay.errors import ConfigError, FormatError
 from inlay.tasks.base import AbstractTask
+from inlay.tasks.choice import MultipleChoice
 from inlay.tasks.classification import TextClassification
+from inlay.tasks.joint import Joint
+from inlay.tasks.masked_language_modelling import MaskedLanguageModelling
+from inlay.tasks.multilabel import MultiLabel
+from inlay.tasks.question_answering import QuestionAnswering
+from inlay.tasks.regression import Regression
+from inlay.tasks.similarity import Similarity
+from inlay.tasks.tagging import Tagging
+from inlay.tasks.text_generation import TextGeneration
+from inlay.tasks.text_to_text import TextToText
 
-TASKS: dict[str, type[TextClassification]] = {TextClassification.name: TextClassification}
-"""Every task by its name."""
+TASKS: dict[str, type[AbstractTask]] = {
+    task.name: task
+    for task in (
+        TextClassification,
+        MultiLabel,
+        Regression,
+        Tagging,
+        MultipleChoice,
+        QuestionAnswering,
+        Similarity,
+        TextToText,
+        TextGeneration,
+        MaskedLanguageModelling,
+        Joint,
+    )
+}
+"""Every task by its name: the one list that a new task is added to."""
 
 
-def task_for(name: str | None, dataset: Dataset) -> AbstractTask:
+def task_for(name: str | None, dataset: Dataset, *, base_kind: str = "encoder") -> AbstractTask:
     """Build the task for a data set.
 
     Args:
         name: A task's name, or `None` to take what the data are for.
-        dataset: Gives the labels.
+        dataset: Gives the labels and the form of the rows.
+        base_kind: What the base is, where the data fit several tasks.
 
     Raises:
-        ConfigError: If there is no such task.
+        ConfigError: If there is no such task, or it does not read rows of this form.
     """
-    if name is not None and name not in TASKS:
+    if name is None:
+        fitting = [task for task in TASKS if dataset.form in TASK_FORMS[task]]
+        suited = [task for task in fitting if TASKS[task].needs == base_kind]
+        name = (suited or fitting)[0]
+    name = task_name(name)
+    if dataset.form not in TASK_FORMS[name]:
         raise ConfigError(
-            f"no task {name!r}; there are {', '.join(TASKS)}.{did_you_mean(name, TASKS)}"
+            f"task {name!r} reads {' or '.join(TASK_FORMS[name])} rows, and {dataset.name!r} has "
+            f"{dataset.form} rows."
         )
-    return TextClassification(labels=tuple(dataset.labels))
+    return TASKS[name].for_dataset(dataset)
 
 
 def task_from_settings(settings: Mapping[str, Any], source: str) -> AbstractTask:
@@ -42,8 +75,12 @@ def task_from_settings(settings: Mapping[str, Any], source: str) -> AbstractTask
     name = settings.get("task")
     if name not in TASKS:
         raise FormatError(f"{source}: task {name!r} is not known; there are {', '.join(TASKS)}.")
-    own = {key: value for key, value in settings.items() if key != "task"}
+    own = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in settings.items()
+        if key != "task"
+    }
     try:
-        return TASKS[name](**(own | {"labels": tuple(own["labels"])}))
+        return TASKS[name](**own)
     except (TypeError, KeyError) as error:
         raise FormatError(f"{source}: the task's settings are damaged ({error}).") from error

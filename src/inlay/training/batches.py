@@ -8,25 +8,53 @@ _WINDOW = 50
 
 
 def batch_order(
-    lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int
+    lengths: Sequence[int],
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    kinds: Sequence[int] | None = None,
+    counts: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Return the batches of one epoch as row numbers, a pure function of seed and epoch.
 
     Args:
         lengths: Length of each row, in tokens.
-        batch_size: Rows of a batch; the last one may be smaller.
+        batch_size: Rows of a batch; the last one of a kind may be smaller.
         seed: Of the run.
         epoch: From 0.
+        kinds: Kind of each row, from 0; a batch holds rows of one kind.
+        counts: Rows of each kind in an epoch, if not all of them once. What one epoch leaves out
+            comes in the next.
     """
     generator = random.Random(seed * 1_000_003 + epoch)
-    order = list(range(len(lengths)))
-    generator.shuffle(order)
+    own: dict[int, list[int]] = {}
+    for row, kind in enumerate(kinds or [0] * len(lengths)):
+        own.setdefault(kind, []).append(row)
     batches = []
-    for start in range(0, len(order), batch_size * _WINDOW):
-        window = sorted(order[start : start + batch_size * _WINDOW], key=lambda i: lengths[i])
-        batches += [window[i : i + batch_size] for i in range(0, len(window), batch_size)]
+    for kind in sorted(own):
+        if counts is None or counts[kind] == len(own[kind]):
+            order = own[kind]
+            generator.shuffle(order)
+        else:
+            order = _drawn(own[kind], counts[kind], seed=seed * 31 + kind, epoch=epoch)
+        for start in range(0, len(order), batch_size * _WINDOW):
+            window = sorted(order[start : start + batch_size * _WINDOW], key=lambda i: lengths[i])
+            batches += [window[i : i + batch_size] for i in range(0, len(window), batch_size)]
     generator.shuffle(batches)
     return batches
+
+
+def _drawn(rows: Sequence[int], count: int, *, seed: int, epoch: int) -> list[int]:
+    """Return the rows of an epoch from an endless sequence of shuffled rounds over all rows."""
+    drawn: list[int] = []
+    at = epoch * count
+    while len(drawn) < count:
+        round_of, place = divmod(at + len(drawn), len(rows))
+        order = list(rows)
+        random.Random(seed * 1_000_003 + round_of).shuffle(order)
+        drawn += order[place : place + count - len(drawn)]
+    return drawn
 
 
 def by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

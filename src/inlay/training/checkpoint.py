@@ -47,10 +47,12 @@ class Checkpoints:
 
     Args:
         folder: Where they lie.
+        go_on: How the user goes on after making room; `inlay resume` on the run if `None`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, go_on: str | None = None) -> None:
         self.folder = folder
+        self._go_on = go_on or f"run `inlay resume {folder.parent}`"
 
     def save(self, snapshot: Snapshot, step: int) -> Path:
         """Write a checkpoint and remove those before the last two.
@@ -79,8 +81,8 @@ class Checkpoints:
                 size = sum(len(data) for data in files.values())
                 raise ResourceError(
                     f"the disk is full: a checkpoint of {size / 1e6:.0f} MB does not fit into "
-                    f"{self.folder}. The one before is kept; make room and run "
-                    f"`inlay resume {self.folder.parent}`."
+                    f"{self.folder}. The one before is kept; make room and "
+                    f"{self._go_on}."
                 ) from error
             raise
         for old in self.paths()[:-2]:

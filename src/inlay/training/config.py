@@ -36,11 +36,12 @@ class TrainConfig(BaseModel):
     submodel: str | None = None
     """Which of several submodels."""
     epochs: int = Field(5, ge=1)
-    """Passes over the training rows, at most; early stopping may end sooner."""
+    """Passes over the training rows, at most; early stopping may end sooner. Few rows get more
+    of them if nothing is said."""
     batch_size: int = Field(32, ge=1)
     """Rows of one step on one device."""
     learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
-    """Peak learning rate; by method if not given."""
+    """Peak learning rate; by method and task if not given."""
     optimizer: Optimizer = "adamw"
     """Optimiser by its usual name."""
     schedule: Schedule = "linear"
@@ -63,7 +64,7 @@ class TrainConfig(BaseModel):
     precision: Precision = "auto"
     """How the base is stored or computed; `auto` takes bfloat16 where the hardware has it."""
     patience: int = Field(3, ge=1)
-    """Evaluations without gain before training stops."""
+    """Evaluations without gain before training stops; more of them if few rows get many epochs."""
     eval_every: int | None = Field(None, ge=1)
     """Steps between evaluations within an epoch; after each epoch there is one in any case."""
     checkpoint_seconds: float = Field(30.0, ge=0)
@@ -79,12 +80,16 @@ class TrainConfig(BaseModel):
     """Column of the second text."""
     label_column: str | None = None
     """Column of the label."""
+    columns: dict[str, str] = {}
+    """Role -> column, for roles that other tasks have: `tokens`, `question`, `source`."""
     label_map: dict[str, str] = {}
     """Labels to be read as others."""
     max_rejected: float = Field(0.01, ge=0, le=1)
     """Share of rows that may be unusable, a fraction in [0, 1]."""
     drop_unseen_labels: bool = False
     """Whether rows of other splits whose label is not in train are left out."""
+    few_shot: int | None = Field(None, ge=1)
+    """Rows for each class that are kept of train and of validation; all if not given."""
     out: str | None = None
     """Folder of the run; a new one under `runs/` if not given."""
 

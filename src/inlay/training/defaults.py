@@ -1,5 +1,8 @@
-"""Settings that depend on the method, each chosen on validation data (see docs/design.md)."""
+"""Settings that depend on the method or the rows, chosen on validation (see docs/design.md)."""
 
+import math
+
+from inlay.data.forms.registry import task_name
 from inlay.errors import ConfigError
 from inlay.methods.base import AbstractSiteMethod, AbstractWeightMethod
 from inlay.methods.parse import parse_method
@@ -27,21 +30,32 @@ Those of `loreft`, `prefix`, `prompt`, `invertible` and `side` are of the papers
 have not been chosen on validation data yet.
 """
 
+TASK_LEARNING_RATES: dict[str, dict[str, float]] = {"similarity": {"bottleneck": 5e-4}}
+"""Task -> the same, for methods where the task needs another one (see `benchmarks.zero_shot`)."""
+
 BLOCK_LAYERS = "upper"
 """Blocks that get adapters: the upper half trains twice as fast and is as accurate."""
+
+_FEWEST_STEPS = 100
+"""Steps of the optimiser that a training gets at least, within `_MOST_EPOCHS`."""
+
+_MOST_EPOCHS = 30
 
 
 def with_defaults(resolved: ResolvedConfig) -> tuple[ResolvedConfig, Preset]:
     """Fill in what depends on the method, and say so in the origins.
 
     Raises:
-        ConfigError: If the method is not known, or a placement was given to a comparator.
+        ConfigError: If the method or the task is not known, or a placement was given to a
+            comparator.
     """
     config, origins = resolved.config, dict(resolved.origins)
     preset = parse_method(config.method)
+    task = None if config.task is None else task_name(config.task)
+    own_rates = TASK_LEARNING_RATES.get(task or "", {})
     chosen: dict[str, object] = {}
     if config.learning_rate is None:
-        chosen["learning_rate"] = LEARNING_RATES[preset.method.name]
+        chosen["learning_rate"] = (LEARNING_RATES | own_rates)[preset.method.name]
     if isinstance(preset.method, AbstractSiteMethod):
         if config.at is None:
             chosen["at"] = preset.at
@@ -57,8 +71,29 @@ def with_defaults(resolved: ResolvedConfig) -> tuple[ResolvedConfig, Preset]:
                 )
     origin = f"default of {preset.method.name}"
     origins |= dict.fromkeys(chosen, origin)
+    if "learning_rate" in chosen and preset.method.name in own_rates:
+        origins["learning_rate"] = f"{origin} for {task}"
     config = config.model_copy(update=chosen)
     return ResolvedConfig(config, origins, resolved.notes), preset
+
+
+def with_steps_for_few_rows(resolved: ResolvedConfig, num_rows: int) -> ResolvedConfig:
+    """Give few rows more epochs, unless epochs were asked for: an adapter needs some steps.
+
+    Args:
+        resolved: The settings.
+        num_rows: Rows of train.
+    """
+    config, origins = resolved.config, dict(resolved.origins)
+    per_epoch = math.ceil(num_rows / (config.batch_size * config.gradient_accumulation))
+    epochs = min(_MOST_EPOCHS, math.ceil(_FEWEST_STEPS / per_epoch))
+    if origins["epochs"] != "default" or epochs <= config.epochs:
+        return resolved
+    chosen = {"epochs": epochs}
+    if origins["patience"] == "default":
+        chosen["patience"] = max(config.patience, epochs // 4)
+    origins |= dict.fromkeys(chosen, f"default for {num_rows} rows")
+    return ResolvedConfig(config.model_copy(update=chosen), origins, resolved.notes)
 
 
 def trains_base(preset: Preset) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -72,11 +72,10 @@ class Training:
     task: AbstractTask
     model: nn.Module
     entry: Entry
-    head: nn.Module
+    head: nn.Module | None
     tokenizer: Any
     train: Sequence[Encoded]
     validation: Sequence[Encoded]
-    validation_targets: Tensor
     row_name: Callable[[int], str]
     optimizer: Optimizer
     schedule: LambdaLR
@@ -107,10 +106,10 @@ def fit(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dict[s
     config = training.config
     progress, best = _begin(training, snapshot)
     lengths = [row.length for row in training.train]
-    num_steps = steps_of(config, len(lengths))
+    num_steps = steps_of(training)
     last_saved, save_seconds = time.monotonic(), 0.0
     while not progress.is_over():
-        groups = _groups(config, lengths, progress.epoch)
+        groups = _groups(training, lengths, progress.epoch)
         _set_modes(training)
         for group in groups[progress.group :]:
             loss = _step(training, progress, group)
@@ -137,9 +136,14 @@ def fit(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dict[s
     return progress, best
 
 
-def _groups(config: TrainConfig, lengths: Sequence[int], epoch: int) -> list[list[int]]:
+def _groups(training: Training, lengths: Sequence[int], epoch: int) -> list[list[int]]:
     """Return the row numbers of each step of an epoch."""
-    batches = batch_order(lengths, batch_size=config.batch_size, seed=config.seed, epoch=epoch)
+    config = training.config
+    kinds, counts = mixture(training.task, training.train)
+    batches = batch_order(
+        lengths, batch_size=config.batch_size, seed=config.seed, epoch=epoch, kinds=kinds,
+        counts=counts,
+    )  # fmt: skip
     size = config.gradient_accumulation
     return [list(itertools.chain(*batches[i : i + size])) for i in range(0, len(batches), size)]
 
@@ -151,10 +155,27 @@ def _is_evaluation_due(config: TrainConfig, progress: Progress, num_groups: int)
     return progress.step % config.eval_every == 0
 
 
-def steps_of(config: TrainConfig, num_rows: int) -> int:
-    """Count the optimiser's steps of a whole training."""
-    batches = math.ceil(num_rows / config.batch_size)
+def mixture(task: AbstractTask, rows: Sequence[Encoded]) -> tuple[list[int], list[int]]:
+    """Return the kind of each row, and how many rows of each kind an epoch has."""
+    kinds = [task.kind_of(row) for row in rows]
+    sizes = [kinds.count(kind) for kind in range(max(kinds, default=0) + 1)]
+    return kinds, task.rows_per_epoch(sizes)
+
+
+def count_steps(config: TrainConfig, counts: Sequence[int]) -> int:
+    """Count the optimiser's steps of a whole training.
+
+    Args:
+        config: Batch size and epochs.
+        counts: Rows of each kind in an epoch.
+    """
+    batches = sum(math.ceil(count / config.batch_size) for count in counts)
     return math.ceil(batches / config.gradient_accumulation) * config.epochs
+
+
+def steps_of(training: Training) -> int:
+    """Count the optimiser's steps of a whole training."""
+    return count_steps(training.config, mixture(training.task, training.train)[1])
 
 
 def _set_modes(training: Training) -> None:
@@ -239,8 +260,7 @@ def forward_backward(training: Training, rows: list[int], micro_batch: int) -> f
     own = rows[accelerator.process_index :: accelerator.num_processes]
     training.optimizer.zero_grad()
     total = 0.0
-    for start in range(0, len(own), micro_batch):
-        chosen = [training.train[i] for i in own[start : start + micro_batch]]
+    for chosen in _parts(training, own, micro_batch):
         batch = training.task.collate(chosen, training.tokenizer).to(accelerator.device)
         # Entered anew at every step: autocast keeps casts of weights for as long as it is open.
         with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=training.autocast):
@@ -257,6 +277,15 @@ def forward_backward(training: Training, rows: list[int], micro_batch: int) -> f
                 if parameter.grad is not None:
                     parameter.grad = accelerator.reduce(parameter.grad, "sum")
     return total
+
+
+def _parts(training: Training, rows: Sequence[int], micro_batch: int) -> Iterator[list[Encoded]]:
+    """Cut the rows of a step into what goes through the model at once: rows of one kind."""
+    encoded = [training.train[row] for row in rows]
+    for _, own in itertools.groupby(encoded, key=training.task.kind_of):
+        same = list(own)
+        for start in range(0, len(same), micro_batch):
+            yield same[start : start + micro_batch]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -315,10 +344,10 @@ def _evaluate(
         training.task, training.model, training.head, training.validation, training.tokenizer,
         autocast=training.autocast,
     )  # fmt: skip
-    if not bool(torch.isfinite(scores).all()):
+    if not all(bool(torch.isfinite(own).all()) for own in scores):
         what = "a score on validation is not finite after"
         raise TrainingError(_not_a_number(training, progress, what))
-    metrics = training.task.metrics(scores, training.validation_targets)
+    metrics = training.task.metrics(scores, training.validation)
     progress.num_evaluations += 1
     is_best = metrics[training.task.better] > progress.best_score
     if is_best:

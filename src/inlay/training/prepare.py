@@ -1,7 +1,8 @@
 """Build what a training needs: rows as token ids, the base with its adapter, the optimiser."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -18,7 +19,7 @@ from inlay.data.rows import Dataset, Example
 from inlay.errors import BaseError, ConfigError
 from inlay.evaluation.predictor import output_width
 from inlay.methods.presets import Preset
-from inlay.store.bases import Base, load_base, resolve_base
+from inlay.store.bases import Base, base_kind, load_base, resolve_base
 from inlay.tasks.base import AbstractTask, Encoded
 from inlay.tasks.registry import task_for
 from inlay.training.checkpoint import Checkpoints, random_state, restore_random_state
@@ -27,9 +28,11 @@ from inlay.training.defaults import trains_base
 from inlay.training.interrupt import StopRequest
 from inlay.training.loop import (
     Training,
+    count_steps,
     forward_backward,
     half_of,
     is_out_of_memory,
+    mixture,
     steps_of,
 )
 from inlay.training.optim import build_optimizer, build_schedule
@@ -73,36 +76,38 @@ def prepare(
         SiteError: If the placement matches nothing.
         ConfigError: If a setting cannot be used.
     """
-    accelerator = Accelerator()
-    if config.drop_lowest and accelerator.num_processes > 1:
-        raise ConfigError(
-            f"drop_lowest={config.drop_lowest}: each of {accelerator.num_processes} processes "
-            "would draw its own number of blocks; train in one process, or leave it out."
-        )
+    accelerator = _accelerator(config)
     updates_base = trains_base(preset)
     numerics = choose_numerics(
         config.precision, trains_base=updates_base, device=accelerator.device
     )
     base = resolve_base(config.base)
-    model, tokenizer = _load(base, numerics)
+    kind = base_kind(base)
+    task = task_for(config.task, dataset, base_kind=kind)
+    if task.needs == "encoder" and kind == "encoder-decoder":
+        raise BaseError(
+            f"{base.id!r} is {kind}, which task {task.name!r} cannot use: it reads one sequence of "
+            "hidden states. Name an encoder or a decoder with --base."
+        )
+    model, tokenizer = _load(base, numerics, task.needs)
     model.to(accelerator.device)
     torch.manual_seed(config.seed)
-    task = task_for(config.task, dataset)
     adapters = attach(model)
-    head = task.build_head(output_width(adapters.sites)).to(accelerator.device)
+    head = task.build_head(output_width(adapters.sites))
+    if head is not None:
+        head.to(accelerator.device)
     entry = _add(adapters, config, preset, dataset.name, head)
     max_length = _max_length(config, tokenizer, model)
     encoded = {
         split: task.encode(rows, tokenizer, max_length=max_length)
         for split, rows in dataset.splits.items()
     }
-    optimizer, schedule = _optimizer(config, entry, num_rows=len(encoded["train"]))
-    train = dataset.splits["train"]
+    counts = mixture(task, encoded["train"])[1]
+    optimizer, schedule = _optimizer(config, entry, counts)
     training = Training(
         config=config, task=task, model=model, entry=entry, head=head, tokenizer=tokenizer,
         train=encoded["train"], validation=encoded["validation"],
-        validation_targets=torch.tensor([row.target for row in encoded["validation"]]),
-        row_name=lambda row: f"{train[row].file}:{train[row].line}",
+        row_name=_row_namer(dataset.splits["train"], encoded["train"]),
         optimizer=optimizer, schedule=schedule, accelerator=accelerator,
         trains_base=updates_base, autocast=numerics.autocast, checkpoints=checkpoints,
         reporter=reporter, stop=stop, run=run,
@@ -114,9 +119,30 @@ def prepare(
     )  # fmt: skip
 
 
-def _load(base: Base, numerics: Numerics) -> tuple[Any, Any]:
+def _accelerator(config: TrainConfig) -> Accelerator:
+    """Say where to train; refuses several processes where each would draw a number of its own."""
+    accelerator = Accelerator()
+    if config.drop_lowest and accelerator.num_processes > 1:
+        raise ConfigError(
+            f"drop_lowest={config.drop_lowest}: each of {accelerator.num_processes} processes "
+            "would draw its own number of blocks; train in one process, or leave it out."
+        )
+    return accelerator
+
+
+def _row_namer(rows: Sequence[Example], encoded: Sequence[Encoded]) -> Callable[[int], str]:
+    """Return what names the file and line that an encoded row is from."""
+
+    def name(number: int) -> str:
+        row = rows[encoded[number].row]
+        return f"{row.file}:{row.line}"
+
+    return name
+
+
+def _load(base: Base, numerics: Numerics, needs: str) -> tuple[Any, Any]:
     model, tokenizer = load_base(
-        base, dtype=numerics.stored, attn_implementation=numerics.attention
+        base, dtype=numerics.stored, needs=needs, attn_implementation=numerics.attention
     )
     if tokenizer is None:
         raise BaseError(f"{base.id!r} has no tokenizer, so it cannot read text.")
@@ -124,7 +150,7 @@ def _load(base: Base, numerics: Numerics) -> tuple[Any, Any]:
 
 
 def _add(
-    adapters: Adapters, config: TrainConfig, preset: Preset, name: str, head: nn.Module
+    adapters: Adapters, config: TrainConfig, preset: Preset, name: str, head: nn.Module | None
 ) -> Entry:
     """Place a fresh adapter and make it the only thing that is trained."""
     entry = adapters.add(
@@ -135,13 +161,15 @@ def _add(
     return entry
 
 
-def _optimizer(config: TrainConfig, entry: Entry, *, num_rows: int) -> tuple[Optimizer, LambdaLR]:
+def _optimizer(
+    config: TrainConfig, entry: Entry, counts: Sequence[int]
+) -> tuple[Optimizer, LambdaLR]:
     optimizer = build_optimizer(
         config.optimizer, [p for p in entry.parameters() if p.requires_grad],
         learning_rate=config.learning_rate or 1e-3, weight_decay=config.weight_decay,
     )  # fmt: skip
     schedule = build_schedule(
-        optimizer, config.schedule, warmup=config.warmup, num_steps=steps_of(config, num_rows)
+        optimizer, config.schedule, warmup=config.warmup, num_steps=count_steps(config, counts)
     )
     return optimizer, schedule
 
@@ -168,7 +196,7 @@ def estimate_seconds(training: Training) -> float:
         times.append(time.monotonic() - started)
     training.optimizer.zero_grad()
     restore_random_state(state, device)
-    steps = steps_of(training.config, len(training.train))
+    steps = steps_of(training)
     # Evaluation is a forward pass over validation: a third of a step's cost for each batch.
     evaluations = training.config.epochs
     if training.config.eval_every is not None:
@@ -195,15 +223,22 @@ def _truncation_notes(
     max_length: int,
 ) -> list[str]:
     """Say how much text is cut off; only rows that fill the length can have been cut."""
+    own = {
+        split: task.reading_notes(rows, max_length=max_length) for split, rows in encoded.items()
+    }
+    if any(notes is not None for notes in own.values()):
+        return [f"{split}: {note}" for split, notes in own.items() for note in notes or ()]
     full: list[Example] = []
     total = rows = 0
     for split, examples in dataset.splits.items():
         rows += len(examples)
         total += sum(row.length for row in encoded[split])
+        # What is read in several windows is read whole.
+        windows = Counter(row.row for row in encoded[split])
         full += [
-            example
-            for example, row in zip(examples, encoded[split], strict=True)
-            if row.length >= max_length
+            examples[row.row]
+            for row in encoded[split]
+            if row.length >= max_length and windows[row.row] == 1
         ]
     lengths = [row.length for row in _uncut(full, task, tokenizer)]
     lost = [length - max_length for length in lengths if length > max_length]

@@ -22,21 +22,21 @@ ROWS = 500
 
 
 def check_reload(
-    adapter: Path, rows: Sequence[Example], scores: Tensor, labels: Sequence[str]
+    adapter: Path, rows: Sequence[Example], scores: Sequence[Tensor], answers: Sequence[str]
 ) -> dict[str, Any]:
     """Load an adapter in a fresh process and compare its answers.
 
     Args:
         adapter: The saved adapter's folder.
         rows: What was answered.
-        scores: The scores in this process, computed over exactly these rows.
-        labels: The labels in this process.
+        scores: What the task keeps of the scores in this process, over exactly these rows.
+        answers: The answers in this process.
 
     Returns:
-        `rows`, `identical` (labels that agree) and `bitwise` (whether the scores do).
+        `rows`, `identical` (answers that agree) and `bitwise` (whether the scores do).
 
     Raises:
-        TrainingError: If a label differs, or the fresh process fails.
+        TrainingError: If an answer differs, or the fresh process fails.
     """
     import torch
 
@@ -55,18 +55,21 @@ def check_reload(
             f"the saved adapter {adapter} could not be loaded in a fresh process: {last[0]}"
         )
     answer = json.loads(done.stdout)
-    identical = sum(a == b for a, b in zip(answer["labels"], labels, strict=True))
-    if identical < len(labels):
+    identical = sum(a == b for a, b in zip(answer["answers"], answers, strict=True))
+    if identical < len(answers):
         raise TrainingError(
             f"the saved adapter {adapter} answers differently in a fresh process: only "
-            f"{identical} of {len(labels)} labels agree. Do not use it."
+            f"{identical} of {len(answers)} answers agree. Do not use it."
         )
     bitwise = answer["digest"] == _digest(scores)
-    return {"rows": len(labels), "identical": identical, "bitwise": bitwise}
+    return {"rows": len(answers), "identical": identical, "bitwise": bitwise}
 
 
-def _digest(scores: Tensor) -> str:
-    return hashlib.sha256(scores.contiguous().numpy().tobytes()).hexdigest()
+def _digest(scores: Sequence[Tensor]) -> str:
+    digest = hashlib.sha256()
+    for own in scores:
+        digest.update(own.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def main() -> None:
@@ -80,8 +83,8 @@ def main() -> None:
     predictor = load_predictor(request["adapter"])
     rows = [Example(*row) for row in request["rows"]]
     scores = predictor.scores(rows)
-    labels = [prediction.label for prediction in predictor.task.decode(scores)]
-    sys.stdout.write(json.dumps({"labels": labels, "digest": _digest(scores)}))
+    answers = [prediction.answer for prediction in predictor.answer(rows)]
+    sys.stdout.write(json.dumps({"answers": answers, "digest": _digest(scores)}))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,34 @@ class Plan:
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainPlan:
+    """What a pretraining is going to do, before it does.
+
+    Attributes:
+        folder: Where the model goes.
+        objective: `mlm`, `clm` or `denoise`.
+        model: Architecture or base, in words.
+        num_parameters: Weights, all of which are trained.
+        vocab_size: Tokens of the tokenizer.
+        tokens: Split -> tokens of text.
+        num_steps: Steps of the optimiser.
+        settings: Learning rate, batch and the like, in words.
+        notes: What was decided and should be known.
+    """
+
+    folder: str
+    objective: str
+    model: str
+    num_parameters: int
+    vocab_size: int
+    tokens: dict[str, int]
+    num_steps: int
+    settings: str
+    notes: list[str] = field(default_factory=list)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
     """One row of the table: how well the adapter did after some steps."""
 
@@ -60,7 +88,7 @@ class Reporter(Protocol):
     def on_note(self, text: str) -> None:
         """Take one line that the user should know."""
 
-    def on_plan(self, plan: Plan) -> None:
+    def on_plan(self, plan: Plan | PretrainPlan) -> None:
         """Take the plan, before training starts."""
 
     def on_step(self, step: int, num_steps: int, loss: float) -> None:
@@ -80,7 +108,7 @@ class SilentReporter:
     def on_note(self, text: str) -> None:
         """Ignore the note."""
 
-    def on_plan(self, plan: Plan) -> None:
+    def on_plan(self, plan: Plan | PretrainPlan) -> None:
         """Ignore the plan."""
 
     def on_step(self, step: int, num_steps: int, loss: float) -> None:

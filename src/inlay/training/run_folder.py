@@ -16,7 +16,7 @@ import yaml
 
 from inlay.data.rows import Dataset
 from inlay.errors import RunError
-from inlay.store.atomic import write_atomically
+from inlay.store.atomic import is_leftover, write_atomically
 from inlay.training.claim import Claim
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
 
@@ -29,11 +29,7 @@ ADAPTER_FOLDER = "adapter"
 CHECKPOINT_FOLDER = "checkpoints"
 
 _OWN_FILES = (CONFIG_FILE, DATA_FILE, METRICS_FILE, LOG_FILE, ENVIRONMENT_FILE, "predictions.jsonl")
-_LEFTOVER = re.compile(
-    rf"\.({'|'.join(map(re.escape, (*_OWN_FILES, ADAPTER_FOLDER)))})\.[a-z0-9_]{{8}}(\.old)?"
-)
-"""Names under which `inlay.store.atomic` writes; a process that is killed leaves them behind."""
-
+_WRITTEN = (*_OWN_FILES, ADAPTER_FOLDER)
 _NO_PART_OF_A_RUN = {"out", "checkpoint_seconds"}
 """Settings that do not change what comes out."""
 
@@ -59,12 +55,14 @@ class RunFolder:
         """Whether there is nothing but what a killed process left behind, if even that."""
         if not self.path.exists():
             return True
-        return self.path.is_dir() and all(_LEFTOVER.fullmatch(p.name) for p in self.path.iterdir())
+        return self.path.is_dir() and all(
+            is_leftover(p.name, _WRITTEN) for p in self.path.iterdir()
+        )
 
     def remove_leftovers(self) -> None:
         """Remove half-written files of a process that was killed."""
         for path in self.path.glob(".*"):
-            if _LEFTOVER.fullmatch(path.name):
+            if is_leftover(path.name, _WRITTEN):
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
                 else:

@@ -5,7 +5,7 @@ import json
 from typing import Any, final
 
 from inlay.store.atomic import write_atomically
-from inlay.training.reporter import Evaluation, Plan, Reporter
+from inlay.training.reporter import Evaluation, Plan, PretrainPlan, Reporter
 from inlay.training.run_folder import LOG_FILE, RunFolder
 
 _EVERY = 10
@@ -30,7 +30,7 @@ class RunLog:
         self._log(event="note", text=text)
         self._reporter.on_note(text)
 
-    def on_plan(self, plan: Plan) -> None:
+    def on_plan(self, plan: Plan | PretrainPlan) -> None:
         """Log the plan."""
         self._log(event="plan", **dataclasses.asdict(plan))
         self._reporter.on_plan(plan)

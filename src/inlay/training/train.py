@@ -1,7 +1,6 @@
 """`train` and `resume`: from data to a trained, measured, reloadable adapter."""
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
@@ -10,28 +9,22 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from inlay.adapters.entry import Entry
+from inlay.data.forms.base import Given
 from inlay.data.rows import Dataset
-from inlay.data.sources import read_dataset
 from inlay.errors import RunError
-from inlay.evaluation.predictor import Predictor, Text, load_predictor
-from inlay.evaluation.records import PREDICTIONS_FILE, Record, mistakes, to_jsonl
-from inlay.evaluation.report import report_on, report_on_baselines
-from inlay.evaluation.scoring import score_rows
-from inlay.store.atomic import write_atomically
-from inlay.store.save import save
-from inlay.tasks.base import AbstractTask, Prediction
+from inlay.evaluation.predictor import Predictor, load_predictor
+from inlay.evaluation.records import Record, mistakes
+from inlay.methods.parse import parse_method
 from inlay.training.checkpoint import Checkpoints, Snapshot
 from inlay.training.claim import Claim
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
-from inlay.training.defaults import with_defaults
+from inlay.training.finish import base_size, finish
 from inlay.training.interrupt import stop_on_signals
 from inlay.training.loop import Progress, fit, steps_of
 from inlay.training.prepare import Prepared, estimate_seconds, prepare
-from inlay.training.reload_check import ROWS, check_reload
+from inlay.training.reading import prepared_config, read_data
 from inlay.training.reporter import Plan, Reporter, SilentReporter
 from inlay.training.run_folder import (
-    ADAPTER_FOLDER,
     CHECKPOINT_FOLDER,
     DATA_FILE,
     ENVIRONMENT_FILE,
@@ -41,7 +34,6 @@ from inlay.training.run_folder import (
     claim_folder,
     environment,
     run_digest,
-    versions,
 )
 from inlay.training.run_log import RunLog, rewind_log
 
@@ -67,11 +59,11 @@ class Run:
         """The settings, all resolved."""
         return RunFolder(self.folder).read_config().config
 
-    def predict(self, texts: list[Text]) -> list[Prediction]:
-        """Answer texts or pairs; the base is loaded at the first call."""
+    def predict(self, inputs: Sequence[Given]) -> list[Any]:
+        """Answer raw inputs, see `Predictor.predict`; the base is loaded at the first call."""
         if self._predictor is None:
             self._predictor = load_predictor(self.folder)
-        return self._predictor.predict(texts)
+        return self._predictor.predict(inputs)
 
     def errors(self, number: int = 20) -> list[Record]:
         """Return the most confidently wrong test rows."""
@@ -133,26 +125,13 @@ def resume(run: str | Path, *, reporter: Reporter | None = None) -> Run:
     return _run(resolved, reporter or SilentReporter(), force=False, folder=folder)
 
 
-def read_data(config: TrainConfig) -> Dataset:
-    """Read the data set that a configuration names."""
-    return read_dataset(config.data, **data_options(config))
-
-
-def data_options(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings that say how the data are read."""
-    names = (
-        "text_column", "pair_column", "label_column", "label_map", "max_rejected", "split_seed",
-        "drop_unseen_labels",
-    )  # fmt: skip
-    return {name: getattr(config, name) for name in names}
-
-
 def _run(
     resolved: ResolvedConfig, reporter: Reporter, *, force: bool, folder: RunFolder | None
 ) -> Run:
-    resolved, preset = with_defaults(resolved)
+    preset = parse_method(resolved.config.method)
+    dataset = read_data(resolved.config)
+    resolved = prepared_config(resolved, dataset)
     config = resolved.config
-    dataset = read_data(config)
     accelerator = Accelerator()
     is_main = accelerator.is_main_process
     if not is_main:
@@ -173,7 +152,7 @@ def _run(
             prepared.training.reporter.on_plan(_plan(prepared, dataset, folder))
             progress = _fit(prepared, snapshot, notes)
         if is_main:
-            _finish(prepared, dataset, folder, progress)
+            finish(prepared, dataset, folder, progress)
     accelerator.wait_for_everyone()
     run = Run(folder.path)
     reporter.on_end(run.metrics)
@@ -262,109 +241,9 @@ def _plan(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
         method=config.method, where=where,
         num_adapter_parameters=entry.num_adapter_parameters,
         num_head_parameters=entry.num_head_parameters,
-        num_base_parameters=_base_size(prepared, entry),
+        num_base_parameters=base_size(prepared, entry),
         rows={split: len(rows) for split, rows in dataset.splits.items()},
-        num_labels=len(dataset.labels), num_steps=steps_of(config, len(training.train)),
+        num_labels=len(dataset.labels), num_steps=steps_of(training),
         seconds=estimate_seconds(training), settings=settings,
         notes=[*dataset.notes, *prepared.notes],
     )  # fmt: skip
-
-
-def _base_size(prepared: Prepared, entry: Entry) -> int:
-    with prepared.adapters.original_weights():
-        own = {id(parameter) for parameter in entry.parameters()}
-        parameters = prepared.training.model.parameters()
-        return sum(p.numel() for p in parameters if id(p) not in own)
-
-
-def _finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Progress) -> None:
-    """Calibrate, measure on test, save, check, and write the metrics last of all."""
-    training = prepared.training
-    test = dataset.splits["test"]
-    training.reporter.on_note("measuring on test, against two baselines and in a fresh process")
-    validation = _scores(prepared, "validation")
-    task = prepared.task.calibrated(validation, training.validation_targets)
-    predictions = task.decode(_scores(prepared, "test"))
-    report = report_on(test, predictions)
-    card = _card(prepared, dataset, task, report)
-    adapter = folder.path / ADAPTER_FOLDER
-    save(training.model, prepared.name, adapter, card=card)
-    few = prepared.encoded["test"][:ROWS]
-    scores = score_rows(
-        task, training.model, training.head, few, training.tokenizer, autocast=training.autocast
-    )
-    labels = [prediction.label for prediction in task.decode(scores)]
-    results = {
-        "validation": report_on(dataset.splits["validation"], task.decode(validation)),
-        "test": report,
-        "baselines": report_on_baselines(dataset.splits["train"], test, predictions),
-        "reload_check": check_reload(adapter, test[:ROWS], scores, labels),
-    }
-    write_atomically(folder.path / PREDICTIONS_FILE, to_jsonl(test, predictions))
-    metrics = _facts(prepared, dataset, progress) | results | {"run": str(folder.path)}
-    folder.write_json(METRICS_FILE, metrics)
-    training.checkpoints.clear()
-
-
-def _card(
-    prepared: Prepared, dataset: Dataset, task: AbstractTask, report: dict[str, Any]
-) -> dict[str, Any]:
-    """Return what is kept beside the weights, so that the adapter's folder suffices to predict."""
-    config = prepared.training.config
-    return {
-        "task": task.settings(),
-        "base": _lasting_name(prepared),
-        "max_length": prepared.max_length,
-        "numerics": dataclasses.asdict(prepared.numerics),
-        "data": {
-            "name": dataset.name,
-            "source": _lasting_source(config.data),
-            "options": data_options(config),
-        },
-        "metrics": {"test": report},
-    }
-
-
-def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str, Any]:
-    """Return what was trained, on what, and how long it took."""
-    config, entry = prepared.training.config, prepared.training.entry
-    return {
-        "task": prepared.task.name,
-        "data": dataset.name,
-        "base": prepared.base.id,
-        "method": config.method,
-        "at": config.at,
-        "layers": config.layers,
-        "seed": config.seed,
-        "learning_rate": config.learning_rate,
-        "batch_size": config.batch_size,
-        "precision": prepared.numerics.precision,
-        "trainable_parameters": entry.num_adapter_parameters + entry.num_head_parameters,
-        "adapter_parameters": entry.num_adapter_parameters,
-        "head_parameters": entry.num_head_parameters,
-        "total_parameters": _base_size(prepared, entry),
-        "train_seconds": round(progress.seconds, 2),
-        "epochs_run": progress.epoch,
-        "best_epoch": progress.best_epoch,
-        "best_step": progress.best_step,
-        "versions": versions(),
-    }
-
-
-def _scores(prepared: Prepared, split: str) -> torch.Tensor:
-    training = prepared.training
-    return score_rows(
-        prepared.task, training.model, training.head, prepared.encoded[split],
-        training.tokenizer, autocast=training.autocast,
-    )  # fmt: skip
-
-
-def _lasting_name(prepared: Prepared) -> str:
-    """Name the base so that it is found from any folder."""
-    base = prepared.base
-    return str(Path(base.source).resolve()) if base.origin == "on disk" else base.id
-
-
-def _lasting_source(data: str) -> str:
-    path = Path(data)
-    return str(path.resolve()) if path.exists() else data

@@ -4,7 +4,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from inlay.data.rows import Example
-from inlay.evaluation.baselines import majority, words_and_regression
+from inlay.tasks.baselines import majority, nearest_descriptions, words_and_regression
 from tests import tiny
 
 
@@ -41,3 +41,11 @@ def test_both_texts_of_a_pair_are_read():
 def test_texts_without_words_get_the_majority():
     train = [Example("!?", None, label, "f", 1) for label in ["a", "b", "b"]]
     assert words_and_regression(train, train) == ["b", "b", "b"]
+
+
+def test_the_nearest_description_shares_parts_of_words():
+    found = nearest_descriptions(
+        ["Cards?", "two passports", "a loaned book"], ["loan", "passport", "card"]
+    )
+    assert found == [2, 1, 0]
+    assert nearest_descriptions(["loan"], ["card loan insurance", "loan"]) == [1], "by angle"

@@ -1,0 +1,167 @@
+"""Build a new adapter for a model, or the learned weights of a combination."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import final
+
+import torch
+from torch import nn
+
+from inlay.adapters.base_weights import copy_weights
+from inlay.adapters.entry import Entry, build_combiners, build_layers
+from inlay.compose.fuse import Fuse
+from inlay.compose.route import Route
+from inlay.errors import AdapterError, CompositionError, SiteError
+from inlay.methods.base import AbstractMethod, AbstractSiteMethod, AbstractWeightMethod
+from inlay.methods.combining import AbstractCombineMethod
+from inlay.methods.fusion import Fusion
+from inlay.methods.gate import Gate
+from inlay.methods.parse import parse_method
+from inlay.sites.placement import Layers, Placement, make_placement
+from inlay.sites.sitemap import Site, SiteMap
+
+
+@final
+class Maker:
+    """Builds adapters for one model; each costs the same however many there are.
+
+    Args:
+        model: The base.
+        adapters: The module that the adapters will be in.
+        sites: The model's sites.
+        own_heads: Paths of the model's own heads.
+        originals: Gives the base its own weights for the length of a `with` block.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        adapters: nn.Module,
+        sites: SiteMap,
+        own_heads: Sequence[str],
+        originals: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self.model, self.adapters, self.sites = model, adapters, sites
+        self.own_heads, self.originals = tuple(own_heads), originals
+
+    def adapter(
+        self,
+        name: str,
+        method: AbstractMethod | str,
+        *,
+        at: str | Sequence[str] | None,
+        layers: Layers,
+        submodel: str | None,
+        head: nn.Module | None,
+        copy_heads: bool,
+    ) -> Entry:
+        """Build an adapter from what `Adapters.add` takes.
+
+        Raises:
+            AdapterError: If it is no method, or a place is given to one that has none.
+            SiteError: If the placement matches nothing or the method cannot act there.
+            ConfigError: If the method is not known or a setting is not allowed.
+        """
+        default_at = ""
+        if isinstance(method, str):
+            preset = parse_method(method)
+            method, default_at = preset.method, preset.at
+        if isinstance(method, AbstractSiteMethod):
+            placement = make_placement(at or default_at or method.default_at, layers, submodel)
+            return self._placed(name, method, placement, head, copy_heads=copy_heads)
+        if isinstance(method, AbstractWeightMethod):
+            if at is not None or layers != "all" or submodel:
+                raise AdapterError(
+                    f"method {method.name!r} trains weights of the base, so at, layers and "
+                    "submodel have no effect; leave them out."
+                )
+            return self._comparator(name, method, head, copy_heads=copy_heads)
+        raise AdapterError(f"{method!r} is no method; see `inlay.methods.parse.METHODS`.")
+
+    def _placed(
+        self,
+        name: str,
+        method: AbstractSiteMethod,
+        placement: Placement,
+        head: nn.Module | None,
+        *,
+        copy_heads: bool,
+    ) -> Entry:
+        """Build an adapter that acts at sites."""
+        chosen = placement.select(self.sites)
+        layers = build_layers(method, chosen, self.sites, self.model)
+        self._match_base(layers, chosen)
+        return Entry(
+            name=name, method=method, placement=placement, layers=layers, weights={}, head=head,
+            own_heads=self._copied_heads() if copy_heads else {},
+        )  # fmt: skip
+
+    def _comparator(
+        self, name: str, method: AbstractWeightMethod, head: nn.Module | None, *, copy_heads: bool
+    ) -> Entry:
+        """Build an adapter that is a copy of weights of the base."""
+        with self.originals():
+            weights = copy_weights(method, self._base_parameters(), self.sites)
+        return Entry(
+            name=name, method=method, placement=None, layers={}, weights=weights, head=head,
+            own_heads=self._copied_heads() if copy_heads else {},
+        )  # fmt: skip
+
+    def combination(
+        self,
+        node: Fuse | Route,
+        method: AbstractCombineMethod | None,
+        children: Sequence[Entry],
+        head: nn.Module | None,
+        *,
+        copy_heads: bool,
+    ) -> Entry:
+        """Build the learned weights of a combination, at every site where a child acts.
+
+        Raises:
+            CompositionError: If the combination cannot learn by this method.
+            ConfigError: If the method cannot act at one of the sites.
+        """
+        if method is None:
+            method = Fusion() if isinstance(node, Fuse) else Gate()
+        if not isinstance(method, Fusion if isinstance(node, Fuse) else Gate):
+            raise CompositionError(
+                f"{node!r} cannot learn by {method!r}; Fuse takes Fusion(...), Route Gate(...)."
+            )
+        used = {site for child in children for site in child.layers}
+        chosen = tuple(site for site in self.sites if site.name in used)
+        combiners = build_combiners(method, chosen, len(node.children))
+        self._match_base(combiners, chosen)
+        return Entry(
+            name=node.key, method=method, placement=None, layers={}, weights={}, head=head,
+            own_heads=self._copied_heads() if copy_heads else {},
+            combines=node, combiners=combiners,
+        )  # fmt: skip
+
+    def _copied_heads(self) -> dict[str, nn.Module]:
+        return {path: copy.deepcopy(self.model.get_submodule(path)) for path in self.own_heads}
+
+    def _match_base(self, layers: Mapping[str, nn.Module], sites: Sequence[Site]) -> None:
+        """Move new layers to their site's device, in at least float32."""
+        fallback = next(self.model.parameters(), torch.empty(0))
+        for site in sites:
+            try:
+                module = self.model.get_submodule(site.module)
+            except AttributeError as error:
+                raise SiteError(
+                    f"site {site.name!r}: this model has no module {site.module!r}."
+                ) from error
+            near = next(module.parameters(), fallback)
+            dtype = torch.promote_types(near.dtype, torch.float32)
+            layers[site.name].to(device=near.device, dtype=dtype)
+
+    def _base_parameters(self) -> dict[str, nn.Parameter]:
+        """The base's own parameters by path, without adapters and own heads."""
+        own = {id(p) for p in self.adapters.parameters()}
+        heads = tuple(f"{path}." for path in self.own_heads)
+        return {
+            path: parameter
+            for path, parameter in self.model.named_parameters(remove_duplicate=False)
+            if id(parameter) not in own and not path.startswith(heads)
+        }

@@ -1,0 +1,150 @@
+"""Send different rows of a batch through different programs, and put them back in order."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from inlay.adapters.programs import SitePass
+from inlay.adapters.stacks import Stacks
+from inlay.compose.plan import Plan, Program
+from inlay.methods.base import Grouped
+from inlay.ops.grouped import Slots
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that run together at one site."""
+
+    programs: tuple[Program, ...]
+    """One program, or several adapters of one kind that run in one grouped pass."""
+    index: Tensor
+    """Their rows, program after program."""
+    slots: Slots
+    """Rows of each program."""
+    is_busy: bool
+    """Whether anything acts on these rows."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the rows run at one site."""
+
+    parts: tuple[Part, ...]
+    back: Tensor | None
+    """Puts the parts' rows, one part after the other, in order; `None` if they are."""
+
+
+@final
+class RowGroups:
+    """The rows of one first dimension, grouped by program.
+
+    Args:
+        plan: Says which rows run through what.
+        leading: Size of the first dimension.
+        device: Where the tensors are.
+
+    Raises:
+        CompositionError: If the rows cannot be shared out.
+    """
+
+    def __init__(self, plan: Plan, leading: int, device: torch.device) -> None:
+        self.index = {
+            program: torch.tensor(rows, device=device)
+            for program, rows in plan.groups(leading).items()
+        }
+        self.back = torch.argsort(torch.cat(list(self.index.values())))
+        self.layouts: dict[str, Layout] = {}
+
+    def joined(self, parts: Sequence[Tensor]) -> Tensor:
+        """Put what each group gave, in the order of `index`, back into the order of the rows."""
+        return torch.cat(list(parts)).index_select(0, self.back)
+
+    def layout(self, site: SitePass, acting: Callable[[Program], bool]) -> Layout:
+        """Return how the rows run at a site, worked out the first time."""
+        if site.site not in self.layouts:
+            self.layouts[site.site] = self._made_layout(site, acting)
+        return self.layouts[site.site]
+
+    def _made_layout(self, site: SitePass, acting: Callable[[Program], bool]) -> Layout:
+        together: dict[Hashable, list[Program]] = {}
+        for program in self.index:
+            form = grouped_form(site, program)
+            key = program if form is None else ("grouped", form.key)
+            together.setdefault(key if acting(program) else None, []).append(program)
+        parts = tuple(
+            Part(
+                tuple(programs),
+                torch.cat([self.index[program] for program in programs]),
+                Slots(tuple(len(self.index[program]) for program in programs)),
+                key is not None,
+            )
+            for key, programs in together.items()
+        )
+        order = torch.cat([part.index for part in parts])
+        in_order = torch.equal(order, torch.arange(len(order), device=order.device))
+        return Layout(parts, None if in_order else torch.argsort(order))
+
+
+def grouped_form(site: SitePass, program: Program) -> Grouped | None:
+    """Return how the one layer of a program runs in a grouped pass, if it can."""
+    layer = site.layer(program) if isinstance(program, str) else None
+    return None if layer is None else layer.grouped()
+
+
+def act_on_rows(
+    site: SitePass, groups: RowGroups, stacks: Stacks, acting: Callable[[Program], bool]
+) -> Tensor:
+    """Run each group of rows through its program at one site.
+
+    Args:
+        site: The site, for all rows.
+        groups: The rows of each program.
+        stacks: Keeps the weights of grouped passes.
+        acting: Tells whether a program does anything at this site.
+    """
+    layout = groups.layout(site, acting)
+    if not any(part.is_busy for part in layout.parts):
+        return site.start
+    outputs = []
+    for part in layout.parts:
+        whole = layout.back is None and len(layout.parts) == 1
+        if not part.is_busy:
+            outputs.append(site.start.index_select(0, part.index))
+            continue
+        rows = site if whole else site.rows(part.index)
+        outputs.append(_run_part(rows, part, stacks))
+    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    return joined if layout.back is None else joined.index_select(0, layout.back)
+
+
+def _run_part(rows: SitePass, part: Part, stacks: Stacks) -> Tensor:
+    if len(part.programs) == 1:
+        return rows.run(part.programs[0], rows.start)
+    first = rows.layer(str(part.programs[0]))
+    forms = [form for program in part.programs if (form := grouped_form(rows, program))]
+    alike = len(forms) == len(part.programs) and len({form.key for form in forms}) == 1
+    if first is None or not alike:  # one was set to another mode, or is left out
+        every = torch.arange(len(rows.start), device=rows.start.device)
+        singles = torch.split(every, list(part.slots.counts))
+        pieces = [rows.rows(index) for index in singles]
+        return torch.cat(
+            [piece.run(p, piece.start) for piece, p in zip(pieces, part.programs, strict=True)]
+        )
+    stacked = stacks.of(rows.site, forms)
+    return forms[0].run(stacked, part.slots, rows.inputs(first, rows.start), rows.start)
+
+
+def picked(value: Any, index: Tensor, leading: int) -> Any:
+    """Return some rows of every tensor that has all of them, in tuples and mappings too."""
+    if isinstance(value, Tensor):
+        return value.index_select(0, index) if value.ndim and len(value) == leading else value
+    if isinstance(value, Mapping):
+        return {key: picked(item, index, leading) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(picked(item, index, leading) for item in value)
+    return value

@@ -1,0 +1,75 @@
+"""A question, several possible answers, and which of them is right."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
+
+from typing_extensions import override
+
+from inlay.data.forms.base import AbstractForm, Place, Role, kind_of, text_of
+from inlay.data.rows import Example
+from inlay.data.table import MISSING, Table
+
+
+@final
+class Choices(AbstractForm):
+    """`question`, a list `choices`, and `label`: the right one's number, letter or text.
+
+    Numbers count from 0, letters from A. `parts` holds `choices` and, if known, `index`.
+    """
+
+    name: ClassVar[str] = "choices"
+    roles: ClassVar[tuple[Role, ...]] = (
+        Role("question", ("question", "text", "premise", "sentence", "context", "ctx")),
+        Role("choices", ("choices", "options", "endings", "candidates")),
+        Role("label", ("label", "answer", "correct", "gold", "answerkey"), is_target=True),
+    )
+
+    @override
+    def fits(self, table: Table, columns: Mapping[str, str]) -> bool:
+        return True
+
+    @override
+    def example(
+        self, cells: Mapping[str, Any], place: Place, counts: Counter[str], *, has_target: bool
+    ) -> Example | str:
+        question, fault = text_of(cells.get("question", MISSING), "question")
+        if fault:
+            return fault
+        choices = cells.get("choices", MISSING)
+        if isinstance(choices, dict):
+            choices = choices.get("text", MISSING)
+        if not isinstance(choices, list):
+            absent = choices is MISSING or choices is None
+            return "choices are missing" if absent else f"choices are {kind_of(choices)}"
+        if len(choices) < 2:
+            return f"{len(choices)} choices; two or more are needed"
+        for number, choice in enumerate(choices):
+            _, fault = text_of(choice, f"choice {number}")
+            if fault:
+                return fault
+        parts: dict[str, Any] = {"choices": choices}
+        if has_target:
+            index = _index(cells.get("label", MISSING), choices)
+            if isinstance(index, str):
+                return index
+            parts["index"] = index
+        label = choices[parts["index"]] if has_target else ""
+        return Example(question, None, label, place.file, place.line, parts)
+
+
+def _index(value: Any, choices: list[str]) -> int | str:
+    if value is MISSING or value is None or value == "":
+        return "label is missing"
+    if isinstance(value, str):
+        if choices.count(value) == 1:
+            return choices.index(value)
+        if len(value) == 1 and value.isalpha():
+            value = ord(value.upper()) - ord("A")
+        elif value.isdigit():
+            value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return f"label {value!r} is neither a choice nor its number or letter"
+    if not 0 <= value < len(choices):
+        return f"label {value} is outside the {len(choices)} choices, counted from 0"
+    return value

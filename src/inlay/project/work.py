@@ -1,0 +1,142 @@
+"""Train what is stale, compare it with what is promoted, and promote it."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, final
+
+from inlay.errors import RunError
+from inlay.evaluation.compare import Compared, compare
+from inlay.project.config import Project
+from inlay.project.state import RunState, TaskState, task_state
+from inlay.store.atomic import write_atomically
+from inlay.training.reporter import Reporter
+from inlay.training.train import Run, train
+
+REGISTRY_FILE = "promoted.json"
+
+
+@final
+class GateError(RunError):
+    """A task does not reach what its project asks for."""
+
+    exit_code = 4
+
+
+def run_project(
+    project: Project,
+    names: Sequence[str] = (),
+    *,
+    reporter: Reporter | None = None,
+    on_task: Callable[[TaskState, RunState], None] | None = None,
+) -> list[Run]:
+    """Train every run that is not fresh; those that are fresh are not touched.
+
+    Args:
+        project: The project.
+        names: Tasks; all if none.
+        reporter: Is told how each training goes.
+        on_task: Is told of each run before it starts.
+
+    Raises:
+        ConfigError: If a task is not known.
+        Interrupted: If a signal asked to stop; the same call goes on.
+    """
+    done = []
+    for name in names or project.tasks:
+        state = task_state(project, project.task(name))
+        for run in state.runs:
+            if run.state == "fresh":
+                continue
+            if on_task is not None:
+                on_task(state, run)
+            run.folder.parent.mkdir(parents=True, exist_ok=True)
+            done.append(
+                train(
+                    reporter=reporter, given_as=str(project.path),
+                    **{**state.task.settings, "seed": run.seed, "out": str(run.folder)},
+                )
+            )  # fmt: skip
+    return done
+
+
+def read_promoted(project: Project) -> dict[str, dict[str, Any]]:
+    """Return what is promoted, by task.
+
+    Raises:
+        RunError: If the file is damaged.
+    """
+    path = project.runs / REGISTRY_FILE
+    if not path.is_file():
+        return {}
+    try:
+        content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}.") from error
+    return content
+
+
+def compare_with_promoted(project: Project, name: str) -> list[Compared]:
+    """Compare a task's best fresh run with the promoted one, on the same test rows.
+
+    Raises:
+        RunError: If nothing is promoted, or nothing has finished since.
+    """
+    promoted = read_promoted(project).get(name)
+    if promoted is None:
+        raise RunError(f"task {name!r} has no promoted run yet: inlay promote {name}.")
+    best = _best(project, name)
+    return compare(project.runs / promoted["run"], best.folder)
+
+
+def promote(project: Project, name: str, *, force: bool = False) -> dict[str, Any]:
+    """Make a task's best fresh run, by validation, the one to be used.
+
+    Args:
+        project: The project.
+        name: Of the task.
+        force: Promote although the gate is not reached.
+
+    Returns:
+        What was written: version, run, scores and time.
+
+    Raises:
+        RunError: If no run is fresh.
+        GateError: If the score on test does not reach the gate.
+    """
+    task = project.task(name)
+    best = _best(project, name)
+    report = (best.metrics or {})["test"]
+    value = report[report["metric"]]
+    lower = (best.metrics or {})["headline"]["form"] == "perplexity"
+    if task.gate is not None and not force and (value > task.gate if lower else value < task.gate):
+        raise GateError(
+            f"task {name!r}: {report['metric']} is {value:.4g}, and its gate is {task.gate:g}. "
+            "Improve it, change the gate, or use --force."
+        )
+    promoted = read_promoted(project)
+    before = promoted.get(name, {})
+    run = str(best.folder.relative_to(project.runs))
+    if before.get("run") == run:
+        return before
+    promoted[name] = {
+        "version": before.get("version", 0) + 1, "run": run, "metric": report["metric"],
+        "score": value, "seed": best.seed, "gate": task.gate, "forced": force,
+        "promoted": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }  # fmt: skip
+    text = json.dumps(promoted, indent=2, ensure_ascii=False)
+    write_atomically(project.runs / REGISTRY_FILE, text + "\n")
+    return promoted[name]
+
+
+def promoted_folders(project: Project) -> dict[str, Path]:
+    """Return the folder of each promoted run, by task."""
+    return {name: project.runs / entry["run"] for name, entry in read_promoted(project).items()}
+
+
+def _best(project: Project, name: str) -> RunState:
+    best = task_state(project, project.task(name)).best
+    if best is None:
+        raise RunError(f"task {name!r} has no fresh run: inlay run {name}.")
+    return best

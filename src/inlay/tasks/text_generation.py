@@ -1,0 +1,240 @@
+"""Text generation by a decoder: running text, prompts with completions, conversations."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, final
+
+from torch import Tensor, nn
+from typing_extensions import override
+
+from inlay.data.forms.chat import Chat
+from inlay.data.forms.plain import Plain
+from inlay.data.rows import Dataset, Example
+from inlay.metrics.generation import exact_match
+from inlay.metrics.headline import Headline
+from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
+from inlay.tasks.text_to_text import generate
+from inlay.tasks.writing import IGNORED, AbstractWritingTask, Written, pad, padding_of, unigram
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextGeneration(AbstractWritingTask):
+    """What follows a text.
+
+    Only what is to be written is learnt: all of a running text, but of a prompt with a completion,
+    or of a conversation, the completion and its end.
+
+    A running text longer than a window is read in windows one after the other. A prompt that
+    leaves no room for its completion is cut at its start.
+
+    Args:
+        form: Of the rows: "plain", "to-text" or "chat".
+        separator: Between a prompt and its completion.
+        num_beams: Beams of the search; 1 takes the most probable token each time.
+        max_new_tokens: Tokens of an answer, at most.
+        length_penalty: Above 0 favours long answers of a beam search, below 0 short ones.
+        no_repeat_ngram_size: Runs of this many tokens occur once only; 0 for no such rule.
+        do_sample: Whether tokens are drawn rather than chosen.
+        temperature: Divides the logits where tokens are drawn.
+        top_p: Tokens are drawn from the most probable ones that have this share together.
+        seed: Of what is drawn.
+    """
+
+    name: ClassVar[str] = "text-generation"
+    needs: ClassVar[BaseKind] = "decoder"
+    better: ClassVar[str] = "token_probability"
+
+    form: str = Plain.name  # type: ignore[misc]  # one task for three forms of rows
+    separator: str = "\n"
+    num_beams: int = 1
+    max_new_tokens: int = 64
+    length_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 1
+
+    @property
+    @override
+    def headline(self) -> Headline:
+        return Headline("perplexity", "perplexity")
+
+    @property
+    @override
+    def writes_for_report(self) -> bool:
+        return self.form != Plain.name
+
+    @classmethod
+    @override
+    def for_dataset(cls, dataset: Dataset) -> Self:
+        return cls(form=dataset.form)
+
+    @override
+    def settings(self) -> dict[str, Any]:
+        return {"task": self.name, **dataclasses.asdict(self)}
+
+    @override
+    def encode(
+        self, examples: Sequence[Example], tokenizer: Any, *, max_length: int
+    ) -> list[Encoded]:
+        if self.form == Plain.name:
+            return _windows(examples, tokenizer, max_length)
+        prompts = self._prompts(examples, tokenizer)
+        end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        encoded = []
+        for number, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
+            own = tokenizer(example.label, add_special_tokens=False)["input_ids"] + end
+            completion = own[: max_length - 1]
+            room = max_length - len(completion)
+            extra = {"cut": (len(prompt) > room, len(own) > len(completion))}
+            kept = prompt[-room:]
+            target = [IGNORED] * len(kept) + completion
+            features = {"input_ids": kept + completion}
+            encoded.append(Encoded(features, target, number, extra))
+        return encoded
+
+    @override
+    def encode_prompts(
+        self, examples: Sequence[Example], tokenizer: Any, *, max_length: int
+    ) -> list[Encoded]:
+        prompts = self._prompts(examples, tokenizer)
+        return [
+            Encoded({"input_ids": prompt[-max_length:]}, None, number)
+            for number, prompt in enumerate(prompts)
+        ]
+
+    def _prompts(self, examples: Sequence[Example], tokenizer: Any) -> list[list[int]]:
+        if self.form == Chat.name:
+            texts = [chat_prompt((row.parts or {})["messages"], tokenizer) for row in examples]
+            # A chat template writes its own special tokens.
+            has_own = tokenizer.chat_template is not None
+            found = tokenizer(texts, add_special_tokens=not has_own, verbose=False)
+        else:
+            after = self.separator if self.form != Plain.name else ""
+            found = tokenizer([row.text + after for row in examples], verbose=False)
+        end = tokenizer.eos_token_id
+        return [ids[:-1] if len(ids) > 1 and ids[-1] == end else ids for ids in found["input_ids"]]
+
+    @override
+    def reading_notes(self, rows: Sequence[Encoded], *, max_length: int) -> list[str] | None:
+        if self.form == Plain.name:
+            number = len({row.row for row in rows})
+            if number == len(rows):
+                return []
+            return [f"{number} passages are read in {len(rows)} windows of {max_length} tokens"]
+        notes = []
+        for what, side in (("prompts cut at their start", 0), ("completions cut at their end", 1)):
+            cut = sum(row.extra["cut"][side] for row in rows)
+            if cut:
+                notes.append(f"{cut} of {len(rows)} {what}, to {max_length} tokens together")
+        return notes
+
+    @override
+    def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:
+        ids = [row.features["input_ids"] for row in rows]
+        inputs = {
+            "input_ids": pad(ids, padding_of(tokenizer)),
+            "attention_mask": pad([[1] * len(own) for own in ids], 0),
+        }
+        known = all(row.target is not None for row in rows)
+        return Batch(inputs, pad([row.target for row in rows], IGNORED) if known else None)
+
+    @override
+    def scores(self, model: nn.Module, head: nn.Module | None, batch: Batch) -> Tensor:
+        """Return `(rows, positions, tokens)`."""
+        logits: Tensor = model(**batch.inputs, use_cache=False).logits
+        return logits
+
+    @override
+    def aligned(self, scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        # A position says what comes next.
+        if batch.targets is None:
+            raise ValueError("a batch without targets has no loss")
+        return scores[:, :-1], batch.targets[:, 1:]
+
+    @override
+    def write(
+        self, model: Any, rows: Sequence[Encoded], tokenizer: Any, *, device: Any
+    ) -> list[str]:
+        prompts = [_prompt_of(row) for row in rows]
+        # Padding on the left, so that what is written follows the prompt at once.
+        inputs = {
+            "input_ids": pad(prompts, padding_of(tokenizer), on_left=True).to(device),
+            "attention_mask": pad([[1] * len(p) for p in prompts], 0, on_left=True).to(device),
+        }
+        found = generate(model, inputs, self, tokenizer)[:, inputs["input_ids"].shape[1] :]
+        texts: list[str] = tokenizer.batch_decode(found, skip_special_tokens=True)
+        return texts
+
+    @override
+    def counts(self, example: Example, prediction: AbstractPrediction) -> tuple[float, ...]:
+        if not isinstance(prediction, Written):
+            return 0.0, 0.0
+        return prediction.nll, float(prediction.tokens)
+
+    @override
+    def report(
+        self, examples: Sequence[Example], predictions: Sequence[AbstractPrediction]
+    ) -> dict[str, Any]:
+        if not self.writes_for_report:
+            return {}
+        given = [prediction.answer for prediction in predictions]
+        return {"exact_match": exact_match([row.label for row in examples], given)}
+
+    @override
+    def baselines(
+        self, train: Sequence[Example], test: Sequence[Example]
+    ) -> dict[str, list[AbstractPrediction]]:
+        return {}
+
+    @override
+    def token_baselines(
+        self, train: Sequence[Encoded], test: Sequence[Encoded], tokenizer: Any, number: int
+    ) -> dict[str, list[AbstractPrediction]]:
+        return {"unigram": unigram(train, test, len(tokenizer), number)}
+
+
+def chat_prompt(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:
+    """Return a conversation as the text after which the assistant speaks.
+
+    By the tokenizer's chat template; where there is none, each message is a line that begins with
+    its role.
+
+    Args:
+        messages: With `role` and `content`.
+        tokenizer: Of the base.
+    """
+    if tokenizer.chat_template is not None:
+        text: str = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True
+        )
+        return text
+    lines = [f"{message['role']}: {message['content']}\n" for message in messages]
+    return "".join(lines) + "assistant: "
+
+
+def _windows(examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[Encoded]:
+    """Cut running texts into windows one after the other; each begins with the start sign."""
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    size = max_length - len(begin)
+    encoded = []
+    for number, example in enumerate(examples):
+        found = tokenizer(example.text, add_special_tokens=False, verbose=False)["input_ids"]
+        for start in range(0, len(found), size):
+            own = begin + found[start : start + size]
+            encoded.append(
+                Encoded({"input_ids": own}, [IGNORED] * len(begin) + own[len(begin) :], number)
+            )
+    return encoded
+
+
+def _prompt_of(row: Encoded) -> list[int]:
+    """Return the tokens before the first that is learnt."""
+    ids = row.features["input_ids"]
+    if row.target is None:
+        return ids
+    known = next((at for at, token in enumerate(row.target) if token != IGNORED), len(ids))
+    return ids[:known]

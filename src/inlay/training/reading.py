@@ -1,0 +1,32 @@
+"""The data that a configuration names, and the settings that depend on them."""
+
+from typing import Any
+
+from inlay.data.rows import Dataset
+from inlay.data.sources import read_dataset
+from inlay.training.config import ResolvedConfig, TrainConfig
+from inlay.training.defaults import with_defaults, with_steps_for_few_rows
+
+
+def read_data(config: TrainConfig) -> Dataset:
+    """Read the data set that a configuration names."""
+    return read_dataset(config.data, **data_options(config))
+
+
+def prepared_config(resolved: ResolvedConfig, dataset: Dataset) -> ResolvedConfig:
+    """Fill in what depends on the method and on the number of rows.
+
+    Raises:
+        ConfigError: If the method is not known, or a placement was given to a comparator.
+    """
+    resolved, _ = with_defaults(resolved)
+    return with_steps_for_few_rows(resolved, len(dataset.splits["train"]))
+
+
+def data_options(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that say how the data are read."""
+    names = (
+        "task", "text_column", "pair_column", "label_column", "columns", "label_map",
+        "max_rejected", "split_seed", "drop_unseen_labels", "few_shot",
+    )  # fmt: skip
+    return {name: getattr(config, name) for name in names}

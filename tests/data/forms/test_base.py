@@ -1,0 +1,55 @@
+"""What all forms share: roles, texts, and a caller's inputs."""
+
+import pytest
+
+from inlay.data.forms.base import kind_of, sample, text_of
+from inlay.data.forms.registry import FORMS
+from inlay.data.table import MISSING
+from inlay.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (MISSING, "t is missing"), (None, "t is null"), (3, "t is a number, not a text"),
+        ("  ", "t is empty"), ("a\ud800", "t has half of a surrogate pair"),
+        (["a"], "t is a list, not a text"), (True, "t is true or false, not a text"),
+    ],
+)  # fmt: skip
+def test_a_text_that_is_none_says_why(value, reason):
+    assert text_of(value, "t")[1] == reason
+
+
+def test_a_text_is_kept_as_it_is():
+    assert text_of(" a b ", "t") == (" a b ", None)
+    assert kind_of({}) == "an object"
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_roles_have_inputs_before_targets_and_columns_of_one_spelling(name):
+    roles = FORMS[name].roles
+    flags = [role.is_target for role in roles]
+    inputs = [role for role in roles if not role.is_target]
+    assert inputs, "something is asked"
+    assert len({role.name for role in roles}) == len(roles) == len(flags)
+    for role in roles:
+        assert all(column == column.lower() and column.isalnum() for column in role.columns)
+
+
+def test_inputs_are_given_by_order_or_by_role():
+    form = FORMS["spans"]
+    expected = {"question": "q", "context": "c"}
+    assert form.cells_of(("q", "c")) == form.cells_of(expected) == expected
+    assert form.cells_of("q") == {"question": "q"}
+    with pytest.raises(DataError, match="an input has 3 parts; this task reads question, context"):
+        form.cells_of(("a", "b", "c"))
+    with pytest.raises(DataError, match="an input has a part 'answer'; this task reads question"):
+        form.cells_of({"answer": "x"})
+
+
+def test_a_sample_leaves_absent_values_out(tmp_path):
+    from inlay.data.jsonlines import read_jsonlines
+    from tests.data.forms.files import write_jsonl
+
+    path = write_jsonl(tmp_path / "a.jsonl", [{"a": 1}, {"b": 2}, {"a": None}, {"a": 4}])
+    assert sample(read_jsonlines(path, name="a"), "a") == [1, 4]

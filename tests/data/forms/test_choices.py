@@ -1,0 +1,49 @@
+"""Questions with choices: the right one by number, letter or text."""
+
+from collections import Counter
+
+import pytest
+
+from inlay.data.forms.base import Place
+from inlay.data.forms.choices import Choices
+
+THREE = ["red", "green", "blue"]
+
+
+def read(label, choices=THREE, question="which?", *, has_target=True):
+    cells = {"question": question, "choices": choices, "label": label}
+    return Choices().example(cells, Place("f", 1), Counter(), has_target=has_target)
+
+
+@pytest.mark.parametrize("label", [1, "1", "B", "b", "green"])
+def test_the_right_one_is_found(label):
+    row = read(label)
+    assert row.parts == {"choices": THREE, "index": 1}
+    assert row.label == "green"
+
+
+def test_choices_may_be_an_object_of_texts():
+    assert read(0, {"text": THREE, "label": ["A", "B", "C"]}).parts["choices"] == THREE
+
+
+@pytest.mark.parametrize(
+    ("label", "choices", "question", "reason"),
+    [
+        (3, THREE, "q", "label 3 is outside the 3 choices, counted from 0"),
+        (-1, THREE, "q", "label -1 is outside"),
+        ("pink", THREE, "q", "label 'pink' is neither a choice nor its number or letter"),
+        (True, THREE, "q", "label True is neither"),
+        (None, THREE, "q", "label is missing"),
+        (0, ["one"], "q", "1 choices; two or more are needed"),
+        (0, None, "q", "choices are missing"),
+        (0, "a b", "q", "choices are a text"),
+        (0, ["a", ""], "q", "choice 1 is empty"),
+        (0, THREE, " ", "question is empty"),
+    ],
+)
+def test_what_cannot_be_used_says_why(label, choices, question, reason):
+    assert read(label, choices, question).startswith(reason)
+
+
+def test_a_prediction_needs_no_label():
+    assert read(None, has_target=False).parts == {"choices": THREE}

@@ -1,0 +1,52 @@
+"""Texts with any number of labels."""
+
+from collections import Counter
+
+import pytest
+
+from inlay.data.forms.base import Place
+from inlay.data.forms.multilabel import MultiLabelled
+from inlay.data.sources import read_dataset
+
+
+def read(labels, text="words", **more):
+    cells = {"text": text, "labels": labels, **more}
+    return MultiLabelled().example(cells, Place("f", 1), Counter(), has_target=True)
+
+
+@pytest.mark.parametrize(
+    "labels", [["b", "a", "b"], "a|b", "b; a", "a, b", " a |b| "]
+)  # fmt: skip
+def test_labels_as_a_list_or_as_text(labels):
+    row = read(labels)
+    assert row.parts == {"labels": ["a", "b"]}
+    assert (row.label, MultiLabelled().classes(row)) == ("a, b", ["a", "b"])
+
+
+def test_no_label_is_a_set_too():
+    assert read([]).parts == {"labels": []}
+    assert read("").label == ""
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (None, "labels are missing"), (3, "labels are a number, not a list"),
+        (["a", 3], "labels hold a number, not names only"),
+        (["a", " "], "labels hold a text, not names only"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_says_why(labels, reason):
+    assert read(labels) == reason
+
+
+def test_pairs_and_files_with_separated_labels(tmp_path):
+    assert read(["a"], pair="second").pair == "second"
+    assert read(["a"], pair=" ") == "second text is empty"
+    path = tmp_path / "d.csv"
+    path.write_text(
+        "text,labels\n" + "".join(f"words {n},{'a|b' if n % 2 else 'a'}\n" for n in range(60))
+    )
+    data = read_dataset(path, task="multi-label")
+    assert data.labels == ["a", "b"]
+    assert {row.label for row in data.splits["test"]} == {"a", "a, b"}, "in proportion"
