@@ -1,6 +1,7 @@
 """Several data sets learnt together: a YAML file that names them, read into one."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +93,8 @@ def _load(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist; task {FORM!r} reads a YAML file.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("tasks"), dict):
@@ -127,7 +130,11 @@ def _plan(path: Path, content: Mapping[str, Any], entries: Mapping[str, Any]) ->
     numbers = {f"weight of {name!r}": entry.get("weight", 1.0) for name, entry in entries.items()}
     numbers["temperature"] = content.get("temperature", 2.0)
     for what, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 < value < math.inf
+        ):
             raise ConfigError(f"{path}: {what} is {value!r}; a number above 0 is needed.")
     return Plan(
         names=tuple(map(str, entries)),
