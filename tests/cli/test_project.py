@@ -1,54 +1,120 @@
+"""`inlay status`, `plan`, `run` and `promote`, from a new project to a promoted run."""
+
 import json
 
 import pytest
 
 from tests import tiny
 
+FILE = """
+base: {base}
+train: {{epochs: 1, method: head, batch_size: 16, learning_rate: 0.02, precision: float32}}
+tasks:
+  topics: {{data: topics.csv, gate: 0.0}}
+  noisy: {{data: noisy.csv, gate: 1.5}}
+"""
+
 
 @pytest.fixture
 def project(tmp_path, base, monkeypatch):
-    """A folder with a project of one task."""
+    """A new project, in the working directory."""
+    monkeypatch.chdir(tmp_path)
     tiny.write_csv(tmp_path / "topics.csv", tiny.rows(60))
-    (tmp_path / "inlay.yaml").write_text(
-        f"base: {base}\ntrain: {{method: head, epochs: 1, precision: float32}}\n"
-        "tasks:\n  topics: {data: topics.csv, gate: 2.0}\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    tiny.write_csv(tmp_path / "noisy.csv", tiny.rows(45, seed=3, noise=0.2))
+    path = tmp_path / "inlay.yaml"
+    path.write_text(FILE.format(base=base), encoding="utf-8")
+    return path
 
 
-def test_from_status_to_promotion(call, project):
-    code, out, _ = call("status")
+def cells(out):
+    """Return the words of each line of a table, by the first one."""
+    return {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+
+
+def test_from_new_to_promoted(project, call):
+    code, out, _ = call("plan")
     assert code == 0
-    assert out.splitlines()[0].split() == ["task", "rows", "score", "gate", "promoted", "state"]
-    assert out.splitlines()[1].split()[-1] == "new"
-    assert call("plan")[1].splitlines() == [
-        "topics   seed 1   new", "1 training to run; nothing else will be touched"
+    assert out.splitlines() == [
+        "topics   seed 1   new", "noisy   seed 1   new",
+        "2 trainings to run; nothing else will be touched",
     ]  # fmt: skip
-    code, out, err = call("run")
+    assert not (project.parent / "runs").exists()
+
+    code, out, err = call("run", "topics")
     assert code == 0
-    assert "accuracy" in out
+    (run,) = (project.parent / "runs" / "topics").iterdir()
+    assert out.startswith(f"runs/topics/{run.name}   accuracy ")
     assert "== topics, seed 1: new" in err
-    assert call("train", "--project", "inlay.yaml")[1] == "everything is fresh\n"
-    code, out, err = call("promote", "topics")
-    assert (code, out) == (4, "")
-    assert "its gate is 2. Improve it, change the gate, or use --force" in err
-    assert call("promote", "topics", "--force")[1].startswith("topics v1   accuracy ")
-    (state,) = json.loads(call("status", "--json")[1])
-    assert (state["state"], state["promoted"]["version"]) == ("fresh", 1)
-    code, out, _ = call("compare", "topics")
+    score = out.strip().partition("accuracy ")[2]
+
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert call("run", "topics")[:2] == (0, "everything is fresh\n")
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+    code, out, _ = call("promote", "topics")
     assert code == 0
-    assert "+0.0 points" in out
+    assert out == f"topics v1   accuracy {score}   topics/{run.name}\n"
+    table = cells(call("status")[1])
+    assert list(table) == ["task", "topics", "noisy"]
+    assert table["topics"][2:] == ["accuracy", *score.split(), "0", "v1", "fresh"]
+    assert table["noisy"][2:] == ["1.5", "new"]
 
 
-def test_a_project_that_is_not_there(call, tmp_path, monkeypatch):
+def test_a_missed_gate_is_exit_code_4_until_forced(project, call):
+    assert call("run", "noisy")[0] == 0
+    code, out, err = call("promote", "noisy")
+    assert (code, out) == (4, "")
+    assert "its gate is 1.5" in err
+    assert not (project.parent / "runs" / "promoted.json").exists()
+    code, out, _ = call("promote", "noisy", "--force")
+    assert code == 0
+    assert out.startswith("noisy v1   accuracy ")
+
+
+def test_edited_data_are_stale_in_plan_and_status(project, call):
+    assert call("run", "topics")[0] == 0
+    (run,) = (project.parent / "runs" / "topics").iterdir()
+    tiny.write_csv(project.parent / "topics.csv", tiny.rows(61))
+    why = f"data, settings or version changed since {run.name}"
+    out = call("plan", "topics")[1]
+    assert out == (
+        f"topics   seed 1   stale   {why}\n1 training to run; nothing else will be touched\n"
+    )
+    topics, noisy = json.loads(call("status", "--json")[1])
+    assert (topics["task"], topics["state"], topics["why"]) == ("topics", "stale", why)
+    assert (topics["metric"], topics["score"], topics["promoted"]) == (None, None, None)
+    assert (noisy["task"], noisy["state"], noisy["gate"]) == ("noisy", "new", 1.5)
+    assert "STALE" in call("status")[1]
+
+
+def test_status_as_json_says_all_of_a_finished_task(project, call):
+    assert call("run", "topics", "-p", project)[0] == 0
+    assert call("promote", "topics", "-p", project)[0] == 0
+    topics = json.loads(call("status", "--json", "-p", project)[1])[0]
+    metrics = json.loads(next(project.parent.glob("runs/topics/*/metrics.json")).read_text())
+    assert topics["score"] == metrics["test"]["accuracy"]
+    assert (topics["state"], topics["metric"], topics["gate"]) == ("fresh", "accuracy", 0.0)
+    assert topics["promoted"]["version"] == 1
+    assert [(one["seed"], one["state"]) for one in topics["runs"]] == [(1, "fresh")]
+
+
+@pytest.mark.parametrize("command", ["status", "plan", "run"])
+def test_no_project_is_said_with_exit_code_2(command, call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, _, err = call("status")
-    assert code == 2
-    assert "inlay.yaml does not exist; a project is a file such as inlay.yaml" in err
+    code, out, err = call(command)
+    assert (code, out) == (2, "")
+    assert "inlay.yaml does not exist" in err
 
 
-def test_data_and_project_do_not_go_together(call, project):
-    code, _, err = call("train", "topics.csv", "--project", "inlay.yaml")
+@pytest.mark.parametrize("command", ["plan", "run", "promote"])
+def test_an_unknown_task_is_answered_with_a_near_one(command, call, project):
+    code, out, err = call(command, "topic")
+    assert (code, out) == (2, "")
+    assert "Did you mean 'topics'?" in err
+    assert not (project.parent / "runs").exists()
+
+
+def test_nothing_to_promote(project, call):
+    code, _, err = call("promote", "topics")
     assert code == 2
-    assert "--project: the data stand in the project's file; give one of them" in err
+    assert "no fresh run: inlay run topics" in err

@@ -1,66 +1,101 @@
-"""A project's file: shared and own settings, and every mistake by name."""
+"""A project's file: what is shared, what is a task's own, and what is refused."""
 
 import pytest
 
 from inlay.errors import ConfigError
 from inlay.project.config import read_project
-from tests import tiny
 
-GOOD = """base: minilm
-train: {epochs: 6, method: lora}
-seeds: [1, 2]
+GOOD = """
+base: some-base
+train: {epochs: 6, method: head, batch_size: 8}
+seeds: [3, 1, 3]
+runs: results
 tasks:
-  intent: {data: intent.csv, gate: 0.9}
-  spam: {data: banking77, method: head}
+  intent: {data: data/intent.csv, gate: 0.9}
+  topics: {data: hub/name, epochs: 2}
 """
 
 
 @pytest.fixture
 def write(tmp_path):
-    tiny.write_csv(tmp_path / "intent.csv", tiny.rows(30))
+    """Write a project's file."""
 
-    def put(text):
+    def write_text(text):
         path = tmp_path / "inlay.yaml"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         return path
 
-    return put
+    return write_text
 
 
-def test_own_settings_win_over_shared_ones(write, tmp_path):
+def test_tasks_share_settings_and_may_have_their_own(write):
     project = read_project(write(GOOD))
-    intent, spam = project.tasks.values()
-    assert (project.seeds, project.runs) == ((1, 2), tmp_path / "runs")
-    assert (intent.gate, spam.gate) == (0.9, None)
-    config = project.resolved(intent, 2).config
-    assert (config.base, config.epochs, config.method, config.seed) == ("minilm", 6, "lora", 2)
-    assert config.data == str(tmp_path / "intent.csv")
-    assert project.resolved(spam, 1).config.method == "head"
-    assert project.resolved(spam, 1).config.data == "banking77"
+    assert list(project.tasks) == ["intent", "topics"]
+    intent = project.resolved(project.tasks["intent"], 3).config
+    topics = project.resolved(project.tasks["topics"], 7).config
+    assert (intent.epochs, intent.method, intent.base, intent.seed) == (6, "head", "some-base", 3)
+    assert (topics.epochs, topics.method, topics.batch_size, topics.seed) == (2, "head", 8, 7)
+    assert (project.tasks["intent"].gate, project.tasks["topics"].gate) == (0.9, None)
+
+
+def test_data_and_runs_are_beside_the_file(write, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "intent.csv").touch()
+    project = read_project(write(GOOD))
+    assert project.runs == tmp_path / "results"
+    assert project.tasks["intent"].settings["data"] == str(tmp_path / "data" / "intent.csv")
+    assert project.tasks["topics"].settings["data"] == "hub/name"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("seeds", "expected"), [("", (1,)), ("seeds: 4", (4,)), ("seeds: [3, 1, 3]", (3, 1))]
+)
+def test_seeds_are_one_or_many_each_once(write, seeds, expected):
+    assert read_project(write(f"{seeds}\ntasks: {{a: {{data: x.csv}}}}")).seeds == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
     [
-        ("base:", "bse:", "unknown key \"bse\".*'base'"),
-        ("epochs: 6", "epocs: 6", "task 'intent': unknown key \"epocs\""),
-        ("epochs: 6", "epochs: 0", "task 'intent': epochs=0: input should be greater"),
-        ("{data: intent.csv, gate: 0.9}", "{gate: 0.9}", "task 'intent' names no `data:`"),
-        ("gate: 0.9", "gate: high", "gate is 'high', not a number"),
-        ("gate: 0.9", "seed: 3", "seed is set for the whole project, not for a task"),
-        ("[1, 2]", "[one]", r"seeds=\['one'\]; give whole numbers"),
-        ("  spam:", "  a/b:", "'a/b' cannot be the name of a folder"),
-        ("tasks:", "tasks: 3 #", "is not YAML|expected `tasks:`"),
-        ("{epochs: 6, method: lora}", "6", "expected settings, such as"),
+        ("tasks: [", "is not YAML"),
+        ("- a", "expected `tasks:`"),
+        ("base: x", "expected `tasks:`"),
+        ("tasks: {}", "expected `tasks:`"),
+        ("seed: [1]\ntasks: {a: {data: x}}", 'unknown key "seed".*Did you mean .seeds'),
+        ("train: 6\ntasks: {a: {data: x}}", "train: expected settings"),
+        ("train: {epoch: 6}\ntasks: {a: {data: x}}", '"epoch".*Did you mean "epochs"'),
+        ("train: {seed: 6}\ntasks: {a: {data: x}}", "train: seed is set by `seeds:`"),
+        ("train: {out: r}\ntasks: {a: {data: x}}", "train: out is set by `runs:`"),
+        ("train: {base: r}\ntasks: {a: {data: x}}", "train: base is set by `base:`"),
+        ("tasks: {a: {data: x, epoch: 6}}", 'task \'a\'.*"epoch".*Did you mean "epochs"'),
+        ("tasks: {a: {data: x, epochs: many}}", "task 'a'.*epochs"),
+        ("tasks: {a: x.csv}", "task 'a' names no `data:`"),
+        ("tasks: {a: {task: tagging}}", "task 'a' names no `data:`"),
+        ("tasks: {a: {data: x, gate: high}}", "gate is 'high', not a number"),
+        ("tasks: {a: {data: x, gate: true}}", "gate is True, not a number"),
+        ("tasks: {a: {data: x, seed: 2}}", "seed is set for the whole project"),
+        ("tasks: {a: {data: x, out: r}}", "out is set for the whole project"),
+        ("tasks: {a/b: {data: x}}", "'a/b' cannot be the name of a folder"),
+        ("tasks: {..: {data: x}}", "'..' cannot be the name of a folder"),
+        ("seeds: []\ntasks: {a: {data: x}}", r"seeds=\[\]; give whole numbers"),
+        ("seeds: [true]\ntasks: {a: {data: x}}", "give whole numbers"),
+        ("seeds: 1.5\ntasks: {a: {data: x}}", "give whole numbers"),
     ],
 )
-def test_mistakes_are_named(write, old, new, message):
-    with pytest.raises(ConfigError, match=message):
-        read_project(write(GOOD.replace(old, new)))
+def test_mistakes_are_named(write, text, message):
+    path = write(text)
+    with pytest.raises(ConfigError, match=message) as error:
+        read_project(path)
+    assert str(path) in str(error.value)
 
 
-def test_a_project_or_a_task_that_is_not_there(write, tmp_path):
-    with pytest.raises(ConfigError, match=r"none\.yaml does not exist; a project is a file such"):
-        read_project(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match="has no task 'intend'; it has intent, spam. Did you mea"):
-        read_project(write(GOOD)).task("intend")
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_project(tmp_path / "inlay.yaml")
+
+
+def test_an_unknown_task_is_answered_with_those_there_are(write):
+    project = read_project(write(GOOD))
+    assert project.task("topics") is project.tasks["topics"]
+    with pytest.raises(ConfigError, match="no task 'intents'; it has intent, topics.*Did you mean"):
+        project.task("intents")

@@ -1,8 +1,14 @@
-"""Training what is not fresh, comparing and promoting."""
+"""Training what is not fresh, comparing it with what is promoted, and promoting it."""
+
+import json
 
 import pytest
 
-from inlay.errors import RunError
+from inlay.cli.main import main
+from inlay.errors import ConfigError, RunError
+from inlay.evaluation.compare import compare
+from inlay.project.config import read_project
+from inlay.project.state import task_state
 from inlay.project.work import (
     GateError,
     compare_with_promoted,
@@ -13,45 +19,141 @@ from inlay.project.work import (
 )
 
 
-def test_what_is_fresh_is_not_touched(project):
-    own = project()
-    told = []
-    done = run_project(own, on_task=lambda state, run: told.append((state.task.name, run.state)))
-    assert told == [("topics", "new"), ("other", "new")]
-    assert len(done) == 2
-    before = {path: path.stat().st_mtime_ns for path in own.runs.rglob("*") if path.is_file()}
-    assert run_project(own) == []
-    after = {path: path.stat().st_mtime_ns for path in own.runs.rglob("*") if path.is_file()}
-    assert after == before
+def times(folder):
+    """Return the time of each file of the runs."""
+    return {p: p.stat().st_mtime_ns for p in (folder / "runs").rglob("*") if p.is_file()}
 
 
-def test_promotion_counts_versions_and_minds_the_gate(project):
-    own = project()
-    with pytest.raises(RunError, match="task 'topics' has no fresh run: inlay run topics"):
-        promote(own, "topics")
-    with pytest.raises(RunError, match="task 'topics' has no promoted run yet: inlay promote top"):
-        compare_with_promoted(own, "topics")
-    run_project(own)
-    assert promote(own, "topics")["version"] == 1
-    assert promote(own, "topics")["version"] == 1, "the same run again is no new version"
-    with pytest.raises(GateError, match=r"accuracy is .*, and its gate is 1\.1") as caught:
-        promote(own, "other")
-    assert caught.value.exit_code == 4
-    assert promote(own, "other", force=True)["forced"] is True
-    changed = project(learning_rate=0.2)
-    run_project(changed, ["topics"])
-    first, second = compare_with_promoted(changed, "topics")
-    assert (first.run, second.difference is None) == (
-        str(own.runs / read_promoted(own)["topics"]["run"]), False
-    )  # fmt: skip
-    assert promote(changed, "topics")["version"] == 2
-    assert set(promoted_folders(changed)) == {"topics", "other"}
-    assert all((folder / "adapter").is_dir() for folder in promoted_folders(changed).values())
+def edit(folder, old, new):
+    path = folder / "inlay.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return read_project(path)
 
 
-def test_a_damaged_file_is_named(project):
-    own = project()
-    own.runs.mkdir()
-    (own.runs / "promoted.json").write_text("{")
+def best_of(project):
+    return task_state(project, project.task("topics")).best
+
+
+def test_what_is_fresh_is_not_touched(project, folder):
+    before = times(folder)
+    assert run_project(project, ["topics"]) == []
+    assert times(folder) == before
+    assert any(path.name == "metrics.json" for path in before)
+
+
+def test_only_the_new_seed_is_trained_and_told_of(folder):
+    project = edit(folder, "seeds: [1, 2]", "seeds: [1, 2, 5]")
+    before, told = times(folder), []
+    tell = lambda state, run: told.append((state.task.name, run.seed, run.state))  # noqa: E731
+    (done,) = run_project(project, ["topics"], on_task=tell)
+    assert told == [("topics", 5, "new")]
+    assert (done.config.seed, done.config.method, done.config.epochs) == (5, "head", 1)
+    after = times(folder)
+    assert {path: after[path] for path in before} == before
+    assert task_state(project, project.task("topics")).state == "fresh"
+
+
+def test_all_tasks_are_trained_if_none_is_named(folder):
+    project = edit(folder, "seeds: [1, 2]", "seeds: [2]")
+    (done,) = run_project(project)
+    assert done.folder.parent == folder / "runs" / "noisy"
+    assert run_project(project) == []
+
+
+def test_an_unknown_task_is_refused(project):
+    for act in (promote, compare_with_promoted):
+        with pytest.raises(ConfigError, match="has no task 'topic'"):
+            act(project, "topic")
+    with pytest.raises(ConfigError, match="has no task 'topic'"):
+        run_project(project, ["topic"])
+
+
+def test_the_best_run_is_promoted_once_and_a_better_one_as_the_next_version(project, folder):
+    assert read_promoted(project) == {}
+    best = best_of(project)
+    entry = promote(project, "topics")
+    accuracy = best.metrics["test"]["accuracy"]
+    expected = {"version": 1, "run": f"topics/{best.folder.name}", "metric": "accuracy"}
+    expected |= {"score": accuracy, "seed": best.seed, "gate": 0.0, "forced": False}
+    assert {key: entry[key] for key in expected} == expected
+    assert promote(project, "topics") == entry
+    assert read_promoted(project) == {"topics": entry}
+    assert promoted_folders(project) == {"topics": best.folder}
+
+    path = best.folder / "metrics.json"
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    metrics["validation"]["accuracy"] = -1.0  # now the other seed is the best one
+    path.write_text(json.dumps(metrics), encoding="utf-8")
+    second = promote(project, "topics")
+    assert (second["version"], second["seed"]) == (2, 3 - best.seed)
+
+
+def test_a_gate_that_is_missed_stops_a_promotion_unless_forced(folder):
+    project = edit(folder, "gate: 0.0", "gate: 1.01")
+    with pytest.raises(GateError, match=r"accuracy is .*its gate is 1\.01.*--force") as error:
+        promote(project, "topics")
+    assert error.value.exit_code == 4
+    assert read_promoted(project) == {}
+    assert promote(project, "topics", force=True)["forced"] is True
+
+
+def test_a_score_that_equals_the_gate_reaches_it(project, folder):
+    score = best_of(project).metrics["test"]["accuracy"]
+    project = edit(folder, "gate: 0.0", f"gate: {score!r}")
+    assert promote(project, "topics")["gate"] == score
+
+
+def test_perplexity_is_to_be_below_the_gate(project, folder):
+    for run in task_state(project, project.task("topics")).runs:
+        path = run.folder / "metrics.json"
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics["headline"]["form"] = "perplexity"
+        for split in ("validation", "test"):
+            metrics[split] |= {"metric": "perplexity", "perplexity": 8.5}
+        path.write_text(json.dumps(metrics), encoding="utf-8")
+    with pytest.raises(GateError, match=r"perplexity is 8\.5, and its gate is 8\.4"):
+        promote(edit(folder, "gate: 0.0", "gate: 8.4"), "topics")
+    assert promote(edit(folder, "gate: 8.4", "gate: 8.6"), "topics")["score"] == 8.5
+
+
+def test_a_force_that_was_not_needed_is_not_recorded(project):
+    assert promote(project, "topics", force=True)["forced"] is False
+
+
+def test_a_task_without_a_fresh_run_is_not_promoted(project):
+    with pytest.raises(RunError, match="task 'noisy' has no fresh run: inlay run noisy"):
+        promote(project, "noisy")
+    assert read_promoted(project) == {}
+
+
+def test_a_retrained_task_is_compared_with_what_is_promoted(project, folder):
+    with pytest.raises(RunError, match="no promoted run yet: inlay promote topics"):
+        compare_with_promoted(project, "topics")
+    promote(project, "topics")
+    old = best_of(project).folder
+    project = edit(folder, "learning_rate: 0.02", "learning_rate: 0.2")
+    with pytest.raises(RunError, match="no fresh run"):
+        compare_with_promoted(project, "topics")
+    assert len(run_project(project, ["topics"])) == 2
+    new = best_of(project).folder
+    assert new != old
+    found = compare_with_promoted(project, "topics")
+    assert [one.run for one in found] == [str(old), str(new)]
+    assert found == compare(old, new)
+    assert found[1].difference.mean == pytest.approx(found[1].value - found[0].value)
+    assert promote(project, "topics")["version"] == 2
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"topics": 3}', '{"topics": {"run": "x"}}'])
+def test_a_damaged_record_of_promotions_is_named(project, content):
+    (project.runs / "promoted.json").write_text(content, encoding="utf-8")
     with pytest.raises(RunError, match=r"promoted\.json is damaged"):
-        read_promoted(own)
+        read_promoted(project)
+
+
+def test_a_missed_gate_is_exit_code_4_of_the_program(folder, capsys):
+    edit(folder, "gate: 0.0", "gate: 1.01")
+    assert main(["promote", "topics", "-p", str(folder / "inlay.yaml")]) == 4
+    assert "its gate is 1.01" in capsys.readouterr().err

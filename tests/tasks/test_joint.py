@@ -1,126 +1,273 @@
-"""Several tasks on one adapter: kinds, shares, heads, metrics, members, and a whole training."""
+"""Joint learning: every member as it is alone, mixed in batches of one task each."""
 
-import math
+import json
 
 import pytest
 import torch
 
-import inlay
-from inlay.data.rows import Example
+from inlay.data.sources import read_dataset
 from inlay.errors import AdapterError, ConfigError
 from inlay.store.bases import load_base, resolve_base
-from inlay.tasks.choice import MultipleChoice
-from inlay.tasks.classification import TextClassification
 from inlay.tasks.joint import Joint
+from inlay.tasks.registry import task_for, task_from_settings
+from inlay.training.batches import batch_order
 from tests import tiny
-from tests.data.forms.files import write_jsonl
 
-TOPICS = TextClassification(labels=("card", "loan"))
-MEMBERS = [TOPICS.settings(), MultipleChoice().settings()]
-
-
-def joint(**more):
-    return Joint(names=("topics", "which"), members=MEMBERS, weights=(1.0, 0.5), **more)
-
-
-TASK = joint()
-ROWS = [
-    Example("my card", None, "card", "f", 1, {"joint": 0}),
-    Example("q", None, "b", "f", 2, {"joint": 1, "choices": ["a", "b"], "index": 1}),
-    Example("my loan please", None, "loan", "f", 3, {"joint": 0}),
-]
+FILE = """
+sampling: round-robin
+tasks:
+  topics: {data: topics.csv, weight: 0.5}
+  slots: {data: slots.jsonl, task: tagging, weight: 3}
+  pick: {data: pick.jsonl, task: multiple-choice}
+"""
+TOPICS = {"task": "text-classification", "labels": ["a", "b"]}
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return load_base(resolve_base(str(tiny.shared_base(tmp_path_factory.getbasetemp()))))
+    """Model and tokenizer."""
+    model, tokenizer = load_base(
+        resolve_base(str(tiny.shared_base(tmp_path_factory.getbasetemp())))
+    )
+    return model.eval(), tokenizer
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Three data sets of one file."""
+    folder = tmp_path_factory.mktemp("joint")
+    tiny.write_csv(folder / "topics.csv", tiny.rows(60))
+    slots, picks = [], []
+    for text, label in tiny.rows(45, seed=4):
+        tags = ["B-x" if word in tiny.TOPICS[label] else "O" for word in text.split()]
+        slots.append({"tokens": text.split(), "tags": tags})
+    for number, (text, label) in enumerate(tiny.rows(37, seed=6)):
+        topics = list(tiny.TOPICS)[: 2 + number % 2]
+        index = topics.index(label) if label in topics else 0
+        picks.append({"question": text, "choices": topics, "label": index})
+    for name, rows in (("slots", slots), ("pick", picks)):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    (folder / "all.yaml").write_text(FILE, encoding="utf-8")
+    return read_dataset(str(folder / "all.yaml"), task="joint")
+
+
+@pytest.fixture(scope="module")
+def task(dataset):
+    """The three tasks as one."""
+    return Joint.for_dataset(dataset)
+
+
+@pytest.fixture(scope="module")
+def head(task):
+    """Random heads."""
+    torch.manual_seed(3)
+    head = task.build_head(32).eval()
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.normal_()
+    return head
+
+
+@pytest.fixture(scope="module")
+def mixed(dataset):
+    """The test rows of all tasks, mixed."""
+    rows = dataset.splits["test"]
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(1)).tolist()
+    return [rows[place] for place in order]
+
+
+def number(example):
+    return example.parts["joint"]
+
+
+@torch.no_grad()
+def kept_of(task, base, head, rows, size=4):
+    """Run rows in batches of one kind; gives what is kept, in the order of the rows."""
+    model, tokenizer = base
+    kept = [None] * len(rows)
+    kinds = sorted({task.kind_of(row) for row in rows})
+    for kind in kinds:
+        places = [place for place, row in enumerate(rows) if task.kind_of(row) == kind]
+        for start in range(0, len(places), size):
+            chosen = places[start : start + size]
+            own = [rows[place] for place in chosen]
+            batch = task.collate(own, tokenizer)
+            found = task.keep(task.scores(model, head, batch), batch, own)
+            for place, tensor in zip(chosen, found, strict=True):
+                kept[place] = tensor
+    return kept
+
+
+def alone(task, base, head, mixed):
+    """Each member on its own rows only: rows, what is kept, and the examples."""
+    for kind, member in enumerate(task.tasks):
+        examples = [row for row in mixed if number(row) == kind]
+        rows = member.encode(examples, base[1], max_length=24)
+        yield member, rows, kept_of(member, base, head[kind], rows), examples
+
+
+def test_members_are_what_each_data_set_alone_would_give(task, dataset):
+    members = dataset.members.datasets.values()
+    expected = [
+        task_for(name, one)
+        for name, one in zip((None, "tagging", "multiple-choice"), members, strict=True)
+    ]
+    assert task.names == ("topics", "slots", "pick")
+    assert [one.settings() for one in task.tasks] == [one.settings() for one in expected]
+    assert task.weights == (0.5, 3.0, 1.0)
+
+
+def test_batches_hold_one_task_and_are_those_of_its_member(task, base, mixed):
+    rows = task.encode(mixed, base[1], max_length=24)
+    assert [row.row for row in rows] == list(range(len(mixed)))
+    kinds = [task.kind_of(row) for row in rows]
+    assert kinds == [number(example) for example in mixed]
+    order = batch_order([row.length for row in rows], batch_size=4, seed=1, epoch=0, kinds=kinds)
+    seen = set()
+    for places in order:
+        (kind,) = {kinds[place] for place in places}
+        own = [rows[place] for place in places]
+        batch, expected = task.collate(own, base[1]), task.tasks[kind].collate(own, base[1])
+        assert batch.kind == kind
+        assert batch.inputs.keys() == expected.inputs.keys()
+        assert all(torch.equal(batch.inputs[key], expected.inputs[key]) for key in batch.inputs)
+        assert torch.equal(batch.targets, expected.targets)
+        seen.add(kind)
+    assert seen == {0, 1, 2}
+
+
+def test_answers_and_metrics_are_those_of_each_member_alone(task, base, head, mixed):
+    rows = task.encode(mixed, base[1], max_length=24)
+    kept = kept_of(task, base, head, rows)
+    answers = task.decode(kept, rows, mixed)
+    scores = task.metrics(kept, rows)
+    better, losses = [], []
+    for kind, (member, own_rows, own_kept, own) in enumerate(alone(task, base, head, mixed)):
+        expected = member.decode(own_kept, own_rows, own)
+        found = [answer for answer, row in zip(answers, mixed, strict=True) if number(row) == kind]
+        assert [one.answer for one in found] == [one.answer for one in expected]
+        confidences = [one.confidence for one in expected]
+        assert [one.confidence for one in found] == pytest.approx(confidences, abs=1e-5)
+        single = member.metrics(own_kept, own_rows)
+        assert scores[task.names[kind]] == pytest.approx(single[member.better], abs=1e-5)
+        better.append(single[member.better])
+        losses.append(single["loss"])
+    assert scores["mean"] == pytest.approx(sum(better) / 3, abs=1e-5)
+    assert scores["loss"] == pytest.approx(sum(losses) / 3, abs=1e-5)
+    assert len(set(losses)) == 3  # unlike values, so that none can stand for another
+
+
+def test_loss_is_the_members_times_its_weight(task, base, head, mixed):
+    for kind, weight in enumerate((0.5, 3.0, 1.0)):
+        own = [row for row in mixed if number(row) == kind][:3]
+        rows = task.encode(own, base[1], max_length=24)
+        batch = task.collate(rows, base[1])
+        scores = task.scores(base[0], head, batch)
+        member = task.tasks[kind]
+        expected = member.loss(scores, batch, label_smoothing=0.1) * weight
+        torch.testing.assert_close(task.loss(scores, batch, label_smoothing=0.1), expected)
+        assert torch.equal(scores, member.scores(base[0], head[kind], batch))
+
+
+def test_report_has_each_members_own_and_rows_are_counted_by_their_task(task, base, head, mixed):
+    rows = task.encode(mixed, base[1], max_length=24)
+    answers = task.decode(kept_of(task, base, head, rows), rows, mixed)
+    report = task.report(mixed, answers)
+    for kind, (name, member) in enumerate(zip(task.names, task.tasks, strict=True)):
+        pairs = [p for p in zip(mixed, answers, strict=True) if number(p[0]) == kind]
+        own = member.full_report(*map(list, zip(*pairs, strict=True)))
+        assert report["tasks"][name] == own
+        assert report[f"{name}_{own['metric']}"] == own[own["metric"]]
+        for example, answer in pairs:
+            value = member.headline.row_value(member.counts(example, answer))
+            assert task.counts(example, answer) == (value, 1.0)
+
+
+def test_baseline_is_the_best_of_each_member(task, dataset, mixed):
+    found = task.baselines(dataset.splits["train"], mixed)
+    assert list(found) == ["best_of_each_task"]
+    for kind, member in enumerate(task.tasks):
+        own = [row for row in mixed if number(row) == kind]
+        train = [row for row in dataset.splits["train"] if number(row) == kind]
+        answers = [
+            one
+            for one, row in zip(found["best_of_each_task"], mixed, strict=True)
+            if number(row) == kind
+        ]
+
+        def value(given, member=member, own=own):
+            counts = [member.counts(row, one) for row, one in zip(own, given, strict=True)]
+            return member.headline.value(counts)
+
+        assert value(answers) == max(map(value, member.baselines(train, own).values()))
 
 
 @pytest.mark.parametrize(
-    ("sampling", "expected"),
-    [("proportional", [900, 100]), ("round-robin", [500, 500]), ("temperature", [750, 250])],
+    ("sampling", "temperature", "expected"),
+    [
+        ("proportional", 2.0, [100, 400]),
+        ("temperature", 1.0, [100, 400]),
+        ("temperature", 2.0, [167, 333]),  # 10 : 20 of 500
+        ("round-robin", 2.0, [250, 250]),
+    ],
 )
-def test_shares_of_an_epoch(sampling, expected):
-    assert joint(sampling=sampling).rows_per_epoch([900, 100]) == expected
-    cube = joint(sampling="temperature", temperature=3.0).rows_per_epoch([800, 100])
-    assert cube == [600, 300]
-
-
-def test_each_row_goes_to_its_task_and_head(base):
-    model, tokenizer = base
-    head = TASK.build_head(32).eval()
-    encoded = TASK.encode(ROWS, tokenizer, max_length=20)
-    assert [TASK.kind_of(row) for row in encoded] == [0, 1, 0]
-    own = [row for row in encoded if TASK.kind_of(row) == 0]
-    batch = TASK.collate(own, tokenizer)
-    assert batch.kind == 0
-    with torch.no_grad():
-        scores = TASK.scores(model, head, batch)
-        expected = TOPICS.scores(model, head[0], batch)
-    assert torch.equal(scores, expected)
-    choice = TASK.collate([encoded[1]], tokenizer)
-    with torch.no_grad():
-        scores = TASK.scores(model, head, choice)
-    loss = TASK.loss(scores, choice, label_smoothing=0.0)
-    alone = MultipleChoice().loss(scores, choice, label_smoothing=0.0)
-    assert float(loss) == pytest.approx(0.5 * float(alone))
-
-
-def test_metrics_answers_and_report_are_those_of_the_tasks(base):
-    encoded = TASK.encode(ROWS, base[1], max_length=20)
-    kept = [torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])]
-    found = TASK.metrics(kept, encoded)
-    assert (found["topics"], found["which"], found["mean"]) == (0.5, 1.0, 0.75)
-    answers = TASK.decode(kept, encoded, ROWS)
-    assert [own.answer for own in answers] == ["card", "b", "card"]
-    report = TASK.full_report(ROWS, answers)
-    assert report["mean_row_score"] == pytest.approx(2 / 3)
-    assert report["tasks"]["topics"]["accuracy"] == 0.5
-    assert (report["topics_accuracy"], report["which_accuracy"]) == (0.5, 1.0)
-    calibrated = TASK.calibrated(kept, encoded)
-    assert calibrated.tasks[0].temperature != 1.0
-    assert calibrated.tasks[0].labels == TOPICS.labels
-
-
-def test_the_baseline_is_the_best_of_each_task():
-    train = [ROWS[0]] * 3 + [ROWS[2]]
-    found = TASK.baselines(train, ROWS)["best_of_each_task"]
-    assert len(found) == 3
-    assert found[1].answer in ("a", "b")
-
-
-def test_tasks_that_write_cannot_be_learnt_together():
-    members = [TOPICS.settings(), {"task": "text-to-text"}]
-    with pytest.raises(ConfigError, match="task 'text-to-text' needs its base with a language mo"):
-        Joint(names=("a", "b"), members=members, weights=(1, 1))
-    with pytest.raises(
-        AdapterError, match=r"no task 'topic'; this adapter has topics, which\. Did"
-    ):
-        TASK.number_of("topic")
-
-
-def test_from_a_file_to_the_answers_of_each_task(tmp_path, tmp_path_factory):
-    tiny.write_csv(tmp_path / "topics.csv", tiny.rows(60))
-    rows = [{"question": f"q{n}", "choices": ["a", "b"], "label": n % 2} for n in range(40)]
-    write_jsonl(tmp_path / "which.jsonl", rows)
-    path = tmp_path / "tasks.yaml"
-    path.write_text(
-        "sampling: round-robin\ntasks:\n  topics: {data: topics.csv}\n"
-        "  which: {data: which.jsonl}\n"
-    )
-    run = inlay.train(
-        path, task="joint", base=str(tiny.shared_base(tmp_path_factory.getbasetemp())), epochs=2,
-        batch_size=8,
-        out=str(tmp_path / "run"), precision="float32",
+def test_shares_of_an_epoch_by_hand(sampling, temperature, expected):
+    task = Joint(
+        names=("a", "b"), members=(TOPICS, TOPICS), weights=(1, 1), sampling=sampling,
+        temperature=temperature,
     )  # fmt: skip
-    assert run.metrics["reload_check"]["identical"] == run.metrics["reload_check"]["rows"]
-    assert math.isfinite(run.metrics["test"]["mean_row_score"])
-    predictor = inlay.load_predictor(run.folder)
-    (topic,) = predictor.member("topics").predict(["my card"])
-    assert topic.label in tiny.TOPICS
-    (which,) = predictor.member("which").predict([{"question": "q", "choices": ["a", "b", "c"]}])
-    assert which.text in "abc"
-    with pytest.raises(AdapterError, match="this adapter has several tasks: topics, which"):
-        predictor.predict(["my card"])
-    report = inlay.evaluate(run.folder, tmp_path / "topics.csv", member="topics")
-    assert report["n"] == 60
+    assert task.rows_per_epoch([100, 400]) == expected
+
+
+def test_settings_build_the_same_task_after_json(task):
+    again = task_from_settings(json.loads(json.dumps(task.settings())), "file")
+    assert again.settings() == task.settings()
+    assert again.rows_per_epoch([3, 9]) == [6, 6]
+
+
+def test_calibration_is_each_members_own(task, base, head, mixed):
+    rows = task.encode(mixed, base[1], max_length=24)
+    found = task.calibrated(kept_of(task, base, head, rows), rows)
+    assert (found.names, found.weights, found.sampling) == (task.names, task.weights, task.sampling)
+    for one, (member, own_rows, kept, _) in zip(
+        found.tasks, alone(task, base, head, mixed), strict=True
+    ):
+        expected = member.calibrated(kept, own_rows).settings()
+        assert one.settings().keys() == expected.keys()
+        for key, value in expected.items():
+            is_number = isinstance(value, float)
+            assert one.settings()[key] == (pytest.approx(value, 1e-3) if is_number else value)
+
+
+def test_notes_say_which_task_they_are_of(task, base, mixed):
+    short = task.encode(mixed, base[1], max_length=6)
+    notes = task.reading_notes(short, max_length=6)
+    assert any(note.startswith("topics: ") and "fill 6 tokens" in note for note in notes)
+    long = task.encode(mixed, base[1], max_length=64)
+    assert not any(note.startswith("topics:") for note in task.reading_notes(long, max_length=64))
+
+
+def test_a_task_has_a_number_and_an_unknown_one_is_refused(task):
+    assert [task.number_of(name) for name in task.names] == [0, 1, 2]
+    with pytest.raises(AdapterError, match="no task 'slot'; .*topics, slots, pick.*'slots'"):
+        task.number_of("slot")
+
+
+def test_a_task_without_a_head_of_its_own_is_refused():
+    with pytest.raises(ConfigError, match="'text-generation' needs its base with a language"):
+        Joint(names=("a", "b"), members=(TOPICS, {"task": "text-generation"}), weights=(1, 1))
+
+
+def test_data_of_one_task_are_refused(dataset):
+    with pytest.raises(ConfigError, match="does not name several tasks"):
+        Joint.for_dataset(dataset.members.datasets["topics"])
+
+
+def test_one_head_for_all_is_refused(task, base, head, mixed):
+    rows = task.encode(mixed, base[1], max_length=24)[:1]
+    batch = task.collate(rows, base[1])
+    with pytest.raises(ValueError, match="have a head each"):
+        task.scores(base[0], head[0], batch)
+    with pytest.raises(ValueError, match="have a head each"):
+        task.for_evaluation(base[0], None, rows, base[1])

@@ -74,8 +74,8 @@ def main(given: Sequence[str] | None = None) -> int:
         given: Arguments without the program's name; those of the process if `None`.
 
     Returns:
-        The exit code: 0, 1 for a fault of ours, 2 for usage and settings, 3 for data, 5 for
-        memory and disk, 130 and 143 after an interruption.
+        The exit code: 0, 1 for a fault of ours, 2 for usage and settings, 3 for data, 4 for a
+        gate that is missed, 5 for memory and disk, 130 and 143 after an interruption.
     """
     console.replace_what_cannot_be_shown()
     try:

@@ -1,11 +1,13 @@
 """Several data sets learnt together: a YAML file that names them, read into one."""
 
+import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from inlay.data.rows import SPLITS, Dataset
+from inlay.data.rows import SPLITS, Dataset, FileRecord
 from inlay.errors import ConfigError, did_you_mean
 
 FORM = "joint"
@@ -13,6 +15,9 @@ FORM = "joint"
 
 SAMPLINGS = ("proportional", "temperature", "round-robin")
 """How many rows of each task an epoch has: as there are; by a root of that; equally many."""
+
+_RESERVED = ("mean", "loss")
+"""What a joint training's metrics are called beside its tasks."""
 
 _OWN = ("task", "weight", "few_shot")
 _COLUMNS = (
@@ -74,13 +79,13 @@ def read_joint(
     entries: dict[str, dict[str, Any]] = content["tasks"]
     plan = _plan(path, content, entries)
     members = Members(plan=plan)
-    for name, entry in entries.items():
+    for name, entry in zip(plan.names, entries.values(), strict=True):
         options = {key: entry[key] for key in _COLUMNS if key in entry}
         members.datasets[name] = read(
             _place(path, str(entry["data"])), task=entry.get("task"), split_seed=split_seed,
             few_shot=entry.get("few_shot", few_shot), **options,
         )  # fmt: skip
-    return _merged(path.stem, members)
+    return _merged(path, members)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -88,6 +93,8 @@ def _load(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist; task {FORM!r} reads a YAML file.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("tasks"), dict):
@@ -98,6 +105,9 @@ def _load(path: Path) -> dict[str, Any]:
     for name, entry in content["tasks"].items():
         if not isinstance(entry, dict) or "data" not in entry:
             raise ConfigError(f"{path}: task {name!r} names no `data:`.")
+        if name in _RESERVED or entry.get("task") == FORM:
+            what = f"the task {FORM!r}" if entry.get("task") == FORM else f"a task named {name!r}"
+            raise ConfigError(f"{path}: {what} cannot be one of several; take another.")
         _refuse_unknown(path, f"task {name!r}: ", entry, ("data", *_OWN, *_COLUMNS))
     return content
 
@@ -120,7 +130,11 @@ def _plan(path: Path, content: Mapping[str, Any], entries: Mapping[str, Any]) ->
     numbers = {f"weight of {name!r}": entry.get("weight", 1.0) for name, entry in entries.items()}
     numbers["temperature"] = content.get("temperature", 2.0)
     for what, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 < value < math.inf
+        ):
             raise ConfigError(f"{path}: {what} is {value!r}; a number above 0 is needed.")
     return Plan(
         names=tuple(map(str, entries)),
@@ -135,8 +149,15 @@ def _place(path: Path, data: str) -> str:
     return str(beside) if beside.exists() else data
 
 
-def _merged(name: str, members: Members) -> Dataset:
-    """Return one data set; each row says which task it is for, in `parts["joint"]`."""
+def _merged(path: Path, members: Members) -> Dataset:
+    """Return one data set; each row says which task it is for, in `parts["joint"]`.
+
+    The file is among those read, without rows: its mixture decides the result as the data do.
+    """
+    own = FileRecord(
+        path=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest(), rows_read=0,
+        rows_used=0, rows_rejected=0, encoding="utf-8", separator=None,
+    )  # fmt: skip
     parts = list(members.datasets.items())
     splits = {
         split: [
@@ -147,8 +168,8 @@ def _merged(name: str, members: Members) -> Dataset:
         for split in SPLITS
     }
     return Dataset(
-        name=name, splits=splits, labels=[], columns={},
-        files=[record for _, dataset in parts for record in dataset.files],
+        name=path.stem, splits=splits, labels=[], columns={},
+        files=[own, *(record for _, dataset in parts for record in dataset.files)],
         rejected=[row for _, dataset in parts for row in dataset.rejected],
         notes=[f"{task}: {note}" for task, dataset in parts for note in dataset.notes],
         made_splits=any(dataset.made_splits for _, dataset in parts),

@@ -12,8 +12,8 @@ from inlay.training.config import ResolvedConfig, resolve_config
 PROJECT_FILE = "inlay.yaml"
 
 _KEYS = ("base", "train", "seeds", "runs", "tasks")
-_OF_PROJECT = ("base", "seed", "out")
-"""Settings that the project decides for all tasks."""
+_OF_PROJECT = {"base": "base", "seed": "seeds", "out": "runs"}
+"""Settings that the project decides for all tasks -> the key that decides them."""
 
 
 @final
@@ -97,6 +97,9 @@ def read_project(path: str | Path = PROJECT_FILE) -> Project:
     shared = content.get("train", {})
     if not isinstance(shared, dict):
         raise ConfigError(f"{path}: train: expected settings, such as `train: {{epochs: 6}}`.")
+    for key, decided_by in _OF_PROJECT.items():
+        if key in shared:
+            raise ConfigError(f"{path}: train: {key} is set by `{decided_by}:` beside `train:`.")
     shared = {**shared, **({"base": content["base"]} if "base" in content else {})}
     tasks = {
         str(name): _task(path, str(name), own, shared) for name, own in content["tasks"].items()
@@ -119,7 +122,9 @@ def _load(path: Path) -> dict[str, Any]:
         )
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("tasks"), dict):
+    if not isinstance(content, dict):
+        content = {}
+    if not isinstance(content.get("tasks"), dict) or not content["tasks"]:
         raise ConfigError(f"{path}: expected `tasks:` with a name and settings for each task.")
     for key in content:
         if key not in _KEYS:
@@ -142,7 +147,7 @@ def _task(path: Path, name: str, own: Any, shared: dict[str, Any]) -> TaskConfig
     if any(sign in name for sign in "/\\") or name.startswith("."):
         raise ConfigError(f"{path}: {name!r} cannot be the name of a folder.")
     beside = path.parent / str(own["data"])
-    settings["data"] = str(beside) if beside.exists() else str(own["data"])
+    settings["data"] = str(beside.resolve()) if beside.exists() else str(own["data"])
     return TaskConfig(name=name, settings=settings, gate=None if gate is None else float(gate))
 
 

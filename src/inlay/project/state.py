@@ -99,12 +99,19 @@ def task_state(project: Project, task: TaskConfig) -> TaskState:
         if dataset is None:
             dataset = read_data(resolved.config)
         config = prepared_config(resolved, dataset).config
+        config = config.model_copy(update={"data": _as_seen_from(project.path.parent, config.data)})
         content = f"{run_digest(config, dataset)} {__version__}"
         key = hashlib.sha256(content.encode()).hexdigest()[:12]
         runs.append(_run_state(project.runs / task.name, key, seed))
     rows = 0 if dataset is None else len(dataset.splits["train"])
     why = _why(runs, project.runs / task.name)
     return TaskState(task=task, runs=tuple(runs), rows=rows, why=why)
+
+
+def _as_seen_from(folder: Path, data: str) -> str:
+    """Return a path below the project's folder relative to it, so that the project can move."""
+    folder, place = folder.resolve(), Path(data)
+    return str(place.relative_to(folder)) if place.is_relative_to(folder) else data
 
 
 def _run_state(folder: Path, key: str, seed: int) -> RunState:
@@ -128,10 +135,12 @@ def _finished(folder: Path) -> list[Path]:
 
 
 def _why(runs: list[RunState], folder: Path) -> str:
-    """Say what differs from the newest finished run."""
+    """Name the newest finished run that is asked for no more."""
     if all(run.state != "stale" for run in runs):
         return ""
-    return f"data, settings or version changed since {_finished(folder)[0].name}"
+    fresh = [run.folder for run in runs if run.state == "fresh"]
+    older = next(path for path in _finished(folder) if path not in fresh)
+    return f"data, settings or version changed since {older.name}"
 
 
 def _validation(metrics: dict[str, Any]) -> float:

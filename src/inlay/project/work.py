@@ -74,6 +74,9 @@ def read_promoted(project: Project) -> dict[str, dict[str, Any]]:
         content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}.") from error
+    entries = content.values() if isinstance(content, dict) else [content]
+    if not all(isinstance(entry, dict) and {"run", "version"} <= set(entry) for entry in entries):
+        raise RunError(f"{path} is damaged: each task needs a run and a version.")
     return content
 
 
@@ -81,8 +84,10 @@ def compare_with_promoted(project: Project, name: str) -> list[Compared]:
     """Compare a task's best fresh run with the promoted one, on the same test rows.
 
     Raises:
-        RunError: If nothing is promoted, or nothing has finished since.
+        ConfigError: If the task is not known.
+        RunError: If nothing is promoted, or nothing is fresh.
     """
+    project.task(name)
     promoted = read_promoted(project).get(name)
     if promoted is None:
         raise RunError(f"task {name!r} has no promoted run yet: inlay promote {name}.")
@@ -110,9 +115,10 @@ def promote(project: Project, name: str, *, force: bool = False) -> dict[str, An
     report = (best.metrics or {})["test"]
     value = report[report["metric"]]
     lower = (best.metrics or {})["headline"]["form"] == "perplexity"
-    if task.gate is not None and not force and (value > task.gate if lower else value < task.gate):
+    missed = task.gate is not None and (value > task.gate if lower else value < task.gate)
+    if missed and not force:
         raise GateError(
-            f"task {name!r}: {report['metric']} is {value:.4g}, and its gate is {task.gate:g}. "
+            f"task {name!r}: {report['metric']} is {value:.4g}, and its gate is {task.gate}. "
             "Improve it, change the gate, or use --force."
         )
     promoted = read_promoted(project)
@@ -122,7 +128,7 @@ def promote(project: Project, name: str, *, force: bool = False) -> dict[str, An
         return before
     promoted[name] = {
         "version": before.get("version", 0) + 1, "run": run, "metric": report["metric"],
-        "score": value, "seed": best.seed, "gate": task.gate, "forced": force,
+        "score": value, "seed": best.seed, "gate": task.gate, "forced": missed,
         "promoted": datetime.now().astimezone().isoformat(timespec="seconds"),
     }  # fmt: skip
     text = json.dumps(promoted, indent=2, ensure_ascii=False)
