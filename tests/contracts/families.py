@@ -190,7 +190,8 @@ FAMILIES: dict[str, Family] = {
     "clip": Family(
         config=hf.CLIPConfig(
             text_config={
-                "hidden_size": 32, "vocab_size": 120, "max_position_embeddings": 20, **_TOWER
+                "hidden_size": 32, "vocab_size": 120, "max_position_embeddings": 20,
+                "eos_token_id": 2, **_TOWER  # pools where the largest id is, not at the first
             },
             vision_config={"hidden_size": 48, "image_size": 32, "patch_size": 8, **_TOWER},
             projection_dim=16,
