@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from inlay.adapters.attach import attach as attach
     from inlay.adapters.attach import detach as detach
     from inlay.adapters.bank import Adapters as Adapters
+    from inlay.adapters.blend import Blend as Blend
+    from inlay.adapters.blend import blend as blend
     from inlay.adapters.repeating import repeat as repeat
     from inlay.compose.average import Average as Average
     from inlay.compose.fuse import Fuse as Fuse
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Adapters": "inlay.adapters.bank",
     "Average": "inlay.compose.average",
+    "Blend": "inlay.adapters.blend",
     "Bottleneck": "inlay.methods.bottleneck",
     "ConvAdapter": "inlay.methods.conv",
     "EmbeddingAdapter": "inlay.methods.ends",
@@ -69,6 +72,7 @@ _HOMES = {
     "Stack": "inlay.compose.stack",
     "Top": "inlay.methods.comparators",
     "attach": "inlay.adapters.attach",
+    "blend": "inlay.adapters.blend",
     "compare": "inlay.evaluation.compare",
     "detach": "inlay.adapters.attach",
     "evaluate": "inlay.evaluation.report",
