@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from inlay.compose.rows import Rows as Rows
     from inlay.compose.stack import Stack as Stack
     from inlay.compose.text import parse_composition as parse_composition
+    from inlay.evaluation.blending import blend_saved as blend_saved
     from inlay.evaluation.compare import compare as compare
     from inlay.evaluation.predictor import Predictor as Predictor
     from inlay.evaluation.predictor import load_predictor as load_predictor
@@ -73,6 +74,7 @@ _HOMES = {
     "Top": "inlay.methods.comparators",
     "attach": "inlay.adapters.attach",
     "blend": "inlay.adapters.blend",
+    "blend_saved": "inlay.evaluation.blending",
     "compare": "inlay.evaluation.compare",
     "detach": "inlay.adapters.attach",
     "evaluate": "inlay.evaluation.report",
