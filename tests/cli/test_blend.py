@@ -23,7 +23,8 @@ def test_two_runs_become_one_that_evaluates_and_predicts(call, run, base, tmp_pa
     metrics = json.loads((run / "metrics.json").read_text())
     assert json.loads(report)["accuracy"] == pytest.approx(metrics["test"]["accuracy"], abs=0.05)
     assert call("predict", out, "my visa card")[0] == 0
-    assert call("show", out)[0] == 0
+    shown = " ".join(call("show", out)[1].split())
+    assert f"blend linear: 0.6 x {run} + 0.4 x {other}" in shown
     code, _, err = call("blend", run, other, *arguments)
     assert (code, err) == (2, f"inlay: {out} exists; choose another --out, or use --force.\n")
     code, screen, _ = call(

@@ -2,7 +2,8 @@
 
 LoRA is blended by what it does, the update `D = scale * B A` of each linear map, in float64;
 the result is brought to `rank` by a singular value decomposition, and what that leaves out is
-told. Adapters of other methods are blended weight by weight.
+told: nothing of a weighted sum at the default, the sum of the ranks. Adapters of other methods are
+blended weight by weight.
 
 - `linear`: `sum w_i D_i`. Other methods: the weighted mean of the parameters, whose weights
   must add up to 1; it is not the mean of the updates.
@@ -88,7 +89,7 @@ def blend(
         parts: Adapter -> weight; or names, with weight 1 each for task-arithmetic and equal
             weights that add up to 1 otherwise.
         method: One of those that this module's text explains.
-        rank: Of the new LoRA; by default the largest among the adapters.
+        rank: Of the new LoRA; by default the sum of the ranks.
         density: Share of the entries that ties and dare keep, in (0, 1].
         scaling: Multiplies the result of task-arithmetic, ties and dare.
         seed: For dare.

@@ -33,13 +33,11 @@ class Blended(NamedTuple):
 def blend_lora(entries: Sequence[Entry], recipe: Recipe) -> Blended:
     """Blend the updates `scale * B A` of linear maps; `A` and `B` by themselves mean nothing.
 
-    The sum is brought to the rank asked for, by default the largest among the adapters; `cat`
-    sets the factors side by side instead, which needs no approximation.
+    The result is brought to the rank asked for, by default the sum of the ranks, which loses
+    nothing of a weighted sum; `cat` sets the factors side by side, without a decomposition.
     """
     methods = [cast(LoRA, entry.method) for entry in entries]
-    rank = recipe.rank or max(method.rank for method in methods)
-    if recipe.way == "cat":
-        rank = sum(method.rank for method in methods)
+    rank = recipe.rank or sum(method.rank for method in methods)
     fits = {}
     for site in entries[0].layers:
         factors = [_factors(cast(LoRALayer, entry.layers[site])) for entry in entries]

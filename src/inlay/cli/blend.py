@@ -30,7 +30,7 @@ def blend(
         str, typer.Option(help="linear, task-arithmetic, ties, dare, svd or cat.")
     ] = "linear",
     rank: Annotated[
-        int | None, typer.Option(help="Rank of a new lora.", show_default="the largest among them")
+        int | None, typer.Option(help="Rank of a new lora.", show_default="the sum of theirs")
     ] = None,
     density: Annotated[
         float | None, typer.Option(help="Share of the entries that ties and dare keep.")
