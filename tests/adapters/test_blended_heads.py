@@ -23,7 +23,7 @@ def entries(*heads):
 
 def test_nothing_is_dropped_unasked():
     one, two = entries(nn.Linear(4, 2), nn.Linear(4, 2))
-    with pytest.raises(AdapterError, match=r"heads of 'a0' and 'a1' differ.*heads='leave-out'"):
+    with pytest.raises(AdapterError, match=r"heads of 'a0' and 'a1' differ.*heads=leave-out"):
         blended_heads([one, two], [1, 1], "same", None)
     assert blended_heads([one, two], [1, 1], "leave-out", None) == (None, {}, "left out")
     with pytest.raises(ConfigError, match="one of same, average, leave-out"):

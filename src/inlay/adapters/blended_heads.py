@@ -54,8 +54,8 @@ def blended_heads(
             ):
                 raise AdapterError(
                     f"blend: the heads of {entries[0].name!r} and {entry.name!r} differ. Say what "
-                    "becomes of them: head_of=NAME takes one, heads='average' averages heads "
-                    "for the same labels in the same order, heads='leave-out' keeps none."
+                    "becomes of them: head_of takes one of them, heads=average averages heads "
+                    "for the same labels in the same order, heads=leave-out keeps none."
                 )
         return copy.deepcopy(entries[0].head), each[0], "the same"
     return copy.deepcopy(entries[0].head), _average(entries, each, weights), "averaged"
