@@ -34,10 +34,8 @@ NOT_READ = {
     "double_seq_bn_inv": "architecture 'invertible' is not supported",
     "seq_bn_inv": "architecture 'invertible' is not supported",
     "ia3": "option composition_mode='scale' cannot be used",
-    "mam": "architecture 'prefix_tuning' is not supported",
-    "unipelt": "architecture 'prefix_tuning' is not supported",
-    "prefix_tuning": "architecture 'prefix_tuning' is not supported",
-    "prefix_tuning_flat": "architecture 'prefix_tuning' is not supported",
+    "mam": "a union of methods is not supported|prefix|have|needs",
+    "unipelt": "option use_gating=True is not supported",
 }
 """Checkpoint -> how it is refused, as Inlay lacks the method or does not read it yet."""
 

@@ -16,10 +16,12 @@ from inlay.exchange.adapterhub_config import Config, configs_of
 from inlay.exchange.adapterhub_files import ADAPTER, Checkpoint, read_checkpoint
 from inlay.exchange.adapterhub_lora import lora_part
 from inlay.exchange.adapterhub_parts import Part, Source, source_of
+from inlay.exchange.adapterhub_prefix import prefix_part
 
 READERS: dict[str, Callable[[Source, Config], Part]] = {
     "bottleneck": bottleneck_part,
     "lora": lora_part,
+    "prefix_tuning": prefix_part,
 }
 """The peer's word for a method -> what reads it."""
 
@@ -102,7 +104,10 @@ def _add(checkpoint: Checkpoint, adapters: Adapters, name: str, parts: list[Part
         with torch.no_grad():
             for key, tensor in part.tensors.items():
                 if own[key].shape != tensor.shape:
-                    raise FormatError(f"{checkpoint.folder}: {key!r} has another size here.")
+                    raise FormatError(
+                        f"{checkpoint.folder}: what is to become {key!r} is "
+                        f"{list(tensor.shape)}, but this model needs {list(own[key].shape)}."
+                    )
                 own[key].copy_(tensor)
     except Exception:
         adapters.remove(name)

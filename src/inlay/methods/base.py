@@ -157,6 +157,9 @@ class AbstractLayer(nn.Module, ABC):
 class AbstractAttentionLayer(AbstractLayer):
     """A layer that gives an attention further keys and values."""
 
+    counted: bool = False
+    """Whether they count as positions before the text where a base weighs by distance."""
+
     @abstractmethod
     def forward(self) -> tuple[Tensor, Tensor]:
         """Return keys and values, `(length, key_width)` and `(length, value_width)`."""
