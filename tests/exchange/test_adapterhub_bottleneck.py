@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers as hf
 
 import inlay
 from inlay.errors import FormatError
@@ -65,6 +66,22 @@ def test_widths_by_block_and_blocks_left_out(tmp_path):
     assert list(model.adapters.entry(name).layers) == ["0.ffn", "2.ffn"]
     with model.adapters.using(name):
         torch.testing.assert_close(tiny.hidden(model, inputs), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_sublayers_side_by_side(tmp_path):
+    config = hf.GPTJConfig(
+        n_embd=24, n_layer=3, n_head=4, rotary_dim=4, vocab_size=97, n_positions=40
+    )
+    model = tiny.perturbed(hf.GPTJModel(config))
+    inlay.attach(model)
+    tensors = {}
+    for block in range(3):
+        tensors |= hub.bottleneck(f"h.{block}.output_adapters")
+    hub.write(tmp_path, hub.DEFAULTS, tensors)
+    with pytest.raises(FormatError, match="at '0.ffn' reads the stream behind the attention"):
+        load_adapterhub(model, tmp_path)
+    hub.write(tmp_path, hub.DEFAULTS | {"original_ln_before": False}, tensors)
+    load_adapterhub(model, tmp_path)
 
 
 @pytest.mark.parametrize(

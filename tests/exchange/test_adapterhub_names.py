@@ -1,11 +1,14 @@
 """The peer's names of modules lead to the sites of this model, also where its names differ."""
 
+import dataclasses
+
 import pytest
 import transformers as hf
 
 import inlay
 from inlay.errors import FormatError
 from inlay.exchange.adapterhub_names import Finder, taken_apart
+from inlay.sites.sitemap import SiteMap
 from tests.contracts import tiny
 
 SMALL = {"d_model": 24, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 40,
@@ -132,6 +135,37 @@ def test_places_that_a_model_lacks(finders, model, owner, message):
 
 def _bare():
     return taken_apart("folder", ["adapters.a.b"], "a")[0]
+
+
+def test_output_and_stream_in_each_others_place(finders):
+    owner = "encoder.albert_layer_groups.0.albert_layers.0.attention.attention_adapters"
+    assert finders["shared"].is_swapped(name_of(owner))
+    assert not finders["distilled"].is_swapped(name_of("transformer.layer.0.attention_adapters"))
+
+
+def test_sublayers_side_by_side(finders):
+    model = tiny.perturbed(
+        hf.GPTJModel(
+            hf.GPTJConfig(n_embd=24, n_layer=2, n_head=4, rotary_dim=4, vocab_size=97,
+                          n_positions=40)
+        )
+    )  # fmt: skip
+    parallel = Finder(model, inlay.attach(model).sites)
+    assert parallel.is_beside(parallel.sites["1.ffn"])
+    assert not parallel.is_beside(parallel.sites["1.attention"])
+    for name in ("encoder", "llama", "bart"):
+        assert not any(finders[name].is_beside(s) for s in finders[name].sites if s.is_residual)
+
+
+def test_two_sites_at_one_module(finders):
+    own = finders["llama"].sites
+    same = [
+        dataclasses.replace(site, module="model.layers.1.drop") if site.is_residual else site
+        for site in own
+    ]
+    finder = Finder(tiny.decoder(), SiteMap(tuple(same)))
+    with pytest.raises(FormatError, match="'1.ffn' and '1.attention' are outputs of one module"):
+        finder.residual(name_of("layers.1.output_adapters"), "folder")
 
 
 def test_submodels_of_what_is_in_no_block(finders):

@@ -127,6 +127,51 @@ def test_what_cannot_be_read(tmp_path, options, change, message):
     assert model.adapters.names == ()
 
 
+def test_groups_by_other_names(tmp_path):
+    """Some families of the peer say `self`, some put the type of the model in front."""
+    model = tiny.encoder()
+    inlay.attach(model)
+    tensors = {key.replace("self_prefix", "self"): v for key, v in network().items()}
+    hub.write(tmp_path, CONFIG, tensors)
+    load_adapterhub(model, tmp_path, "one")
+    pair = tiny.perturbed(hf.AutoModel.from_config(FAMILIES["clip"].config))
+    sites = inlay.attach(pair).sites
+    tensors = {}
+    for kind in ("text", "vision"):
+        start = START.replace("self_prefix", f"clip_{kind}_model_self_prefix")
+        site = sites[f"{kind}_model.0.attention"]
+        tensors |= network(site.width, sites.num_blocks(f"{kind}_model"), start)
+    hub.write(tmp_path, CONFIG, tensors, model_type="clip")
+    entry = pair.adapters.entry(load_adapterhub(pair, tmp_path))
+    assert {sites[name].submodel for name in entry.layers} == {"text_model", "vision_model"}
+    hub.write(tmp_path, CONFIG, network(sites["text_model.0.attention"].width))
+    with pytest.raises(FormatError, match="the prefix 'self_prefix' is for cannot be told"):
+        load_adapterhub(pair, tmp_path, "other")
+
+
+def test_what_the_peers_mask_makes_of_a_prefix(tmp_path):
+    model = tiny.encoder()
+    inlay.attach(model)
+    hub.write(tmp_path, CONFIG, network(), model_type="distilbert")
+    with pytest.raises(FormatError, match="it adds 1 to the scores of its keys"):
+        load_adapterhub(model, tmp_path)
+    hub.write(tmp_path, CONFIG, network(), model_type="gpt2")
+    with pytest.raises(FormatError, match="it has no effect"):
+        load_adapterhub(model, tmp_path)
+    hub.write(tmp_path, CONFIG, network(), model_type="gpt2", version="adapters.1.2.0")
+    load_adapterhub(model, tmp_path)
+    pair = tiny.perturbed(hf.AutoModel.from_config(FAMILIES["bart"].config))
+    sites = inlay.attach(pair).sites
+    width, blocks = sites["decoder.0.attention"].width, sites.num_blocks("decoder")
+    only = {"encoder_prefix": False, "cross_prefix": False}
+    hub.write(tmp_path, CONFIG | only, network(width, blocks))
+    with pytest.raises(FormatError, match="'decoder.0.attention' .it takes it for the first pos"):
+        load_adapterhub(pair, tmp_path)
+    hub.write(tmp_path, CONFIG, network(width, blocks), version="adapters.1.2.0")
+    with pytest.raises(FormatError, match="there are no tensors of the 'encoder_prefix'"):
+        load_adapterhub(pair, tmp_path)
+
+
 def test_a_flat_table_of_another_size(tmp_path):
     hub.write(tmp_path, CONFIG | {"flat": True}, {f"{START}.control_trans": torch.ones(100)})
     model = tiny.encoder()

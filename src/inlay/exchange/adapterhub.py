@@ -11,17 +11,17 @@ from torch import nn
 from inlay.adapters.attach import adapters_of
 from inlay.adapters.bank import Adapters
 from inlay.errors import FormatError, InlayError, did_you_mean
-from inlay.exchange.adapterhub_bottleneck import bottleneck_part
+from inlay.exchange.adapterhub_bottleneck import bottleneck_parts
 from inlay.exchange.adapterhub_config import Config, configs_of
 from inlay.exchange.adapterhub_files import ADAPTER, Checkpoint, read_checkpoint
-from inlay.exchange.adapterhub_lora import lora_part
+from inlay.exchange.adapterhub_lora import lora_parts
 from inlay.exchange.adapterhub_parts import Part, Source, source_of
-from inlay.exchange.adapterhub_prefix import prefix_part
+from inlay.exchange.adapterhub_prefix import prefix_parts
 
-READERS: dict[str, Callable[[Source, Config], Part]] = {
-    "bottleneck": bottleneck_part,
-    "lora": lora_part,
-    "prefix_tuning": prefix_part,
+READERS: dict[str, Callable[[Source, Config], list[Part]]] = {
+    "bottleneck": bottleneck_parts,
+    "lora": lora_parts,
+    "prefix_tuning": prefix_parts,
 }
 """The peer's word for a method -> what reads it."""
 
@@ -76,21 +76,25 @@ def _parts(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> list
     has_version = "version" in checkpoint.facts
     configs = configs_of(where, checkpoint.facts["config"], has_version=has_version)
     source = source_of(checkpoint, model, adapters.sites)
-    parts = []
+    parts: list[Part] = []
     for architecture, config in configs:
         if architecture not in READERS:
             raise FormatError(
                 f"{where}: architecture {architecture!r} is not supported; supported are "
                 f"{', '.join(READERS)}.{did_you_mean(architecture, READERS)}"
             )
-        parts.append(READERS[architecture](source, config))
+        parts += READERS[architecture](source, config)
     source.check_all_used()
     return parts
 
 
 def _add(checkpoint: Checkpoint, adapters: Adapters, name: str, parts: list[Part]) -> None:
     if len(parts) != 1:
-        raise FormatError(f"{checkpoint.folder}: a union of methods is not supported.")
+        words = ", ".join(f"{part.method.name} at {part.sites[0]!r}" for part in parts)
+        raise FormatError(
+            f"{checkpoint.folder}: "
+            + (f"a union of methods ({words}) is not supported." if parts else "it has no effect.")
+        )
     part = parts[0]
     try:
         entry = adapters.add(name, part.method, at=part.sites, copy_heads=False)

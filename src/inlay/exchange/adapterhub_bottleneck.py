@@ -92,12 +92,18 @@ class Wiring:
     kind: str
 
 
-def wiring(switches: Switches, site: Site, where: str) -> Wiring:
+def wiring(switches: Switches, site: Site, where: str, *, is_swapped: bool = False) -> Wiring:
     """Say in our words what the peer computes at a sublayer.
 
     With `x` the sublayer's output, `r` the stream and `LN` the base's norm on the sum (the
     identity where there is none), the peer computes `h = LN(x + r)` or `x`, then
     `a = f(h) + residual`, and then `LN(a + r)` or `a`. Ours is `a`, before the base's own sum.
+
+    Args:
+        switches: The settings.
+        site: The sublayer.
+        where: The file, for messages.
+        is_swapped: Whether the peer takes `x` and `r` for one another there.
 
     Raises:
         FormatError: If the result has lost the stream, or the peer itself fails.
@@ -110,15 +116,17 @@ def wiring(switches: Switches, site: Site, where: str) -> Wiring:
         f"residual_before_ln={switches.residual_before_ln!r}"
     )
     before, residual = switches.original_before, switches.residual_before_ln
+    if is_swapped and (residual == "post_add" or not switches.original_after):
+        raise FormatError(f"{options} cannot be expressed at {site.name!r}.")
     if switches.parallel:
         if switches.original_after:
-            return Wiring("r", "x", site.kind)
+            return Wiring("x" if is_swapped else "r", "x", site.kind)
         raise FormatError(f"{options} leave out the base's own sum, which cannot be expressed.")
     if residual == "post_add" and not (before and has_norm):
         raise FormatError(f"{options} make the peer itself fail on such a model.")
     if switches.original_after:
         if not before:
-            return Wiring("x", "x", site.kind)
+            return Wiring("r" if is_swapped else "x", "x", site.kind)
         kept: dict[bool | str, Residual] = {True: "x", False: "input", "post_add": "x+r"}
         return Wiring("norm(x+r)", kept[residual], site.kind)
     if residual is not False or not before:
@@ -133,8 +141,8 @@ def wiring(switches: Switches, site: Site, where: str) -> Wiring:
     )
 
 
-def bottleneck_part(source: Source, config: Config) -> Part:
-    """Read a bottleneck.
+def bottleneck_parts(source: Source, config: Config) -> list[Part]:
+    """Read a bottleneck; places that are wired differently make a part each.
 
     Raises:
         FormatError: If an option or a tensor is missing, unknown, or cannot be expressed.
@@ -147,37 +155,47 @@ def bottleneck_part(source: Source, config: Config) -> Part:
     tails = by_place(source, placed)
     wanted = [site for site in source.sites if site.kind in switches.kinds]
     check_blocks(source, wanted, tails, switches.leave_out)
-    wirings = {name: wiring(switches, source.sites[name], source.where) for name in tails}
-    ways = {(w.input, w.residual) for w in wirings.values()}
-    if len(ways) != 1:
-        raise FormatError(
-            f"{source.where}: no tensors for {' and '.join(switches.kinds) or 'any place'}."
-            if not ways
-            else f"{source.where}: blocks with and without a norm on the sum are mixed."
-        )
-    reads, residual = ways.pop()
+    swapped = {site.name for site, name in placed if source.finder.is_swapped(name)}
+    ways: dict[Wiring, list[str]] = {}
+    for name in tails:
+        site = source.sites[name]
+        way = wiring(switches, site, source.where, is_swapped=name in swapped)
+        if way.input != "x" and source.finder.is_beside(site):
+            raise FormatError(
+                f"{source.where}: the adapter at {name!r} reads the stream behind the attention, "
+                "but in this model both sublayers of a block read the same stream."
+            )
+        ways.setdefault(way, []).append(name)
+    by_input: dict[tuple[Input, Residual], dict[str, Wiring]] = {}
+    for way, names in ways.items():
+        by_input.setdefault((way.input, way.residual), {}).update(dict.fromkeys(names, way))
+    return [_part(source, switches, tails, places) for places in by_input.values()]
+
+
+def _part(
+    source: Source, switches: Switches, tails: dict[str, Tails], places: dict[str, Wiring]
+) -> Part:
+    """Read the places that are wired alike."""
     tensors: dict[str, Tensor] = {}
     inner: dict[str, int] = {}
-    for name, own in tails.items():
-        target = _target(source, source.sites[name], wirings[name].kind)
-        weights = _weights(own, switches, source.sites[name].width)
+    targets = []
+    for name in (site for site in tails if site in places):
+        targets.append(_target(source, source.sites[name], places[name].kind))
+        weights = _weights(tails[name], switches, source.sites[name].width)
         inner[name] = len(weights["down.0.weight"])
-        tensors |= {f"site/{target}/{key}": value for key, value in weights.items()}
-    return Part(
-        method=Bottleneck(
-            **_inner_width(source, inner),
-            activation=switches.activation,
-            input=reads,
-            residual=residual,
-            scaling=1.0 if switches.ln_after else switches.scaling,
-            dropout=switches.dropout,
-            norm_before=switches.ln_before,
-            norm_after="sum" if _sums_first(switches) else switches.ln_after,
-        ),
-        sites=tuple(_target(source, source.sites[name], wirings[name].kind) for name in tails),
-        tensors=tensors,
-        notes=tuple(_notes(switches)),
+        tensors |= {f"site/{targets[-1]}/{key}": value for key, value in weights.items()}
+    way = next(iter(places.values()))
+    method = Bottleneck(
+        **_inner_width(source, inner),
+        activation=switches.activation,
+        input=way.input,
+        residual=way.residual,
+        scaling=1.0 if switches.ln_after else switches.scaling,
+        dropout=switches.dropout,
+        norm_before=switches.ln_before,
+        norm_after="sum" if _sums_first(switches) else switches.ln_after,
     )
+    return Part(method=method, sites=tuple(targets), tensors=tensors, notes=tuple(_notes(switches)))
 
 
 def _refuse_unread(config: Config) -> None:

@@ -10,7 +10,7 @@ from inlay.methods.lora import LoRA
 from inlay.sites.sitemap import Site
 
 
-def lora_part(source: Source, config: Config) -> Part:
+def lora_parts(source: Source, config: Config) -> list[Part]:
     """Read a LoRA.
 
     Raises:
@@ -51,10 +51,8 @@ def lora_part(source: Source, config: Config) -> Part:
             f"the fused map has one LoRA of rank {rank * parts} instead of {parts} of rank {rank}; "
             "what connects them is zero, but would be trained"
         )
-    return Part(
-        method=LoRA(rank=rank * parts, alpha=alpha * parts, dropout=dropout),
-        sites=tuple(tails), tensors=tensors, notes=tuple(notes),
-    )  # fmt: skip
+    method = LoRA(rank=rank * parts, alpha=alpha * parts, dropout=dropout)
+    return [Part(method=method, sites=tuple(tails), tensors=tensors, notes=tuple(notes))]
 
 
 def lora_places(config: Config) -> tuple[list[str], list[str]]:

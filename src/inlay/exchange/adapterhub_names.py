@@ -38,6 +38,9 @@ _PLACES = {
 }
 """How the path of a bottleneck's owner ends -> the sublayer behind which it acts."""
 
+_SWAPPED = "attention.attention_adapters"
+"""How the path of an owner ends that the peer gives output and stream in each other's place."""
+
 _MAPS = {
     "query": "q", "q_proj": "q", "q_lin": "q", "query_proj": "q", "q": "q",
     "key": "k", "k_proj": "k", "k_lin": "k", "key_proj": "k", "k": "k",
@@ -133,8 +136,31 @@ class Finder:
                 return inside[0]
         for site in own:
             if site.kind == kind:
+                self._check_alone(site, own, folder)
                 return site
         raise self._nothing(name, folder, own)
+
+    def _check_alone(self, site: Site, own: list[Site], folder: object) -> None:
+        """Refuse a place that a hook cannot tell from another one."""
+        for other in own:
+            if other.name != site.name and (other.module, other.point) == (site.module, site.point):
+                raise FormatError(
+                    f"{folder}: {site.name!r} and {other.name!r} are outputs of one module of this "
+                    f"model, {site.module!r}, and cannot be told apart."
+                )
+
+    def is_swapped(self, name: TensorName) -> bool:
+        """Tell whether the peer takes the output and the stream for one another there."""
+        return _ends(name.owner, _SWAPPED)
+
+    def is_beside(self, site: Site) -> bool:
+        """Tell whether an earlier sublayer of the block reads the same stream, in parallel."""
+        for other in self._of(site, residual=True):
+            if other.name == site.name:
+                return False
+            if other.stream_module == site.stream_module and other.stream_module is not None:
+                return (other.stream_point, other.norm) == (site.stream_point, site.norm)
+        return False
 
     def linear(self, name: TensorName, folder: object) -> Site:
         """Return the linear map that a LoRA changes.

@@ -1,29 +1,44 @@
 """Read prefix tuning: one network, or one flat table, for all attentions of a kind."""
 
+import re
+
 import torch
 from torch import Tensor
 
 from inlay.errors import FormatError
 from inlay.exchange.adapterhub_config import Config
-from inlay.exchange.adapterhub_parts import Part, Source, Tails, check_blocks
+from inlay.exchange.adapterhub_parts import Part, Source, Tails
 from inlay.methods.prefix import Prefix
 from inlay.sites.attention import attention_place, relative_bias
 from inlay.sites.sitemap import Site
 
-_LOCATIONS = {
-    "encoder_prefix": ("encoder", "attention"),
-    "self_prefix": ("decoder", "attention"),
-    "cross_prefix": ("decoder", "cross_attention"),
+_PLACES = {
+    "encoder": ("encoder", "attention"),
+    "self": ("decoder", "attention"),
+    "cross": ("decoder", "cross_attention"),
 }
-"""The peer's word for a group of attentions -> submodel and kind, where there are two submodels."""
+"""The peer's word for a group of attentions -> submodel and kind in a pair of stacks."""
 
+_LOCATION = re.compile(r"(?:(?P<submodel>\w+)_)?(?P<word>encoder|self|cross)(?:_prefix)?")
+"""A name such as `self`, `cross_prefix` or `clip_text_model_self_prefix`."""
+
+_HIDES = frozenset({"gpt2", "llama", "mistral"})
+"""Types of model whose mask of truth values hides the prefix since AdapterHub 1.3."""
+
+_ADDS_TO_SCORES = frozenset({"distilbert"})
+"""Types of model whose mask is added to the scores, and is 1 at the prefix, since then."""
+
+_MASKED_OUT = (
+    "the {} is left out: AdapterHub's own mask hides it from every query, so "
+    "that it was never trained and has no effect"
+)
 _COUNTED = (
     "the prefix counts as positions, so that the base's distances between the text's keys and "
     "queries are shifted by it, as in AdapterHub; in the paper it takes up no position"
 )
 
 
-def prefix_part(source: Source, config: Config) -> Part:
+def prefix_parts(source: Source, config: Config) -> list[Part]:
     """Read a prefix.
 
     Raises:
@@ -34,35 +49,76 @@ def prefix_part(source: Source, config: Config) -> Part:
     length, is_flat = int(config.number("prefix_length")), config.take("flat", default=False)
     inner = int(config.number("bottleneck_size", 512))
     activation = config.activation(default="tanh")
-    wanted = {
-        key for key in ("encoder_prefix", "cross_prefix") if config.take(key, default=True)
-    } | {"self_prefix"}
+    wanted = {"self"}
+    for word in ("encoder", "cross"):
+        if config.take(f"{word}_prefix", default=True):
+            wanted.add(word)
     leave_out, dropout = config.take("leave_out", []), config.number("dropout", 0.0)
     config.ignore("init_weights_seed", "shared_gating")
     config.done()
     tensors: dict[str, Tensor] = {}
     sites: list[Site] = []
-    for location, tails in _by_location(source).items():
-        if location not in wanted:
-            continue
-        group = _sites(source, location, leave_out)
-        sites += group
-        read = _flat if is_flat else _network
-        tensors |= read(tails, group, length, inner)
-    kinds = {(site.submodel, site.kind) for site in sites}
-    expected = [s for s in source.sites if (s.submodel, s.kind) in kinds]
-    check_blocks(source, expected, [site.name for site in sites], leave_out)
-    if not sites:
+    groups = [
+        (location, tails, _sites(source, location, leave_out))
+        for location, tails in _by_location(source).items()
+    ]
+    if not groups:
         raise FormatError(f"{source.where}: there are no tensors of a prefix.")
-    inside = {site.name for site in sites}
+    notes = []
+    for location, tails, group in groups:
+        read = _flat if is_flat else _network
+        found = read(tails, group, length, inner)
+        if _is_masked_out(source, group[0]):
+            notes.append(_MASKED_OUT.format(location))
+            continue
+        sites += group
+        tensors |= found
+    _check_all(source, [location for location, _, _ in groups], wanted)
+    if not sites:
+        return []
     own = {"inner_width": None} if is_flat else {"inner_width": inner, "activation": activation}
-    counted = [site for site in sites if _weighs_by_distance(source, site)]
-    return Part(
-        method=Prefix(length=length, dropout=dropout, counted=bool(counted), **own),
-        sites=tuple(site.name for site in source.sites if site.name in inside),
-        tensors=tensors,
-        notes=(_COUNTED,) if counted else (),
-    )
+    counted = any(_weighs_by_distance(source, site) for site in sites)
+    method = Prefix(length=length, dropout=dropout, counted=counted, **own)
+    inside = {site.name for site in sites}
+    ordered = tuple(site.name for site in source.sites if site.name in inside)
+    notes += [_COUNTED] if counted else []
+    return [Part(method=method, sites=ordered, tensors=tensors, notes=tuple(notes))]
+
+
+def _check_all(source: Source, locations: list[str], wanted: set[str]) -> None:
+    """Refuse a file that lacks the prefix of a group of attentions.
+
+    Raises:
+        FormatError: With the first that is missing.
+    """
+    kinds = {(site.submodel, site.kind) for site in source.sites}
+    if set(source.sites.submodels()) != {"encoder", "decoder"}:
+        return
+    for word, place in _PLACES.items():
+        if place in kinds and word in wanted and f"{word}_prefix" not in locations:
+            raise FormatError(f"{source.where}: there are no tensors of the '{word}_prefix'.")
+
+
+def _is_masked_out(source: Source, site: Site) -> bool:
+    """Tell whether the peer's own mask hides the prefix from every query.
+
+    Raises:
+        FormatError: If what the peer computes is neither that nor what a prefix is.
+    """
+    version, family = source.checkpoint.version, source.checkpoint.facts.get("model_type")
+    if version is None or version < (1, 3):
+        return False
+    is_pair = len(source.sites.submodels()) > 1 and site.submodel == "decoder"
+    shifts = is_pair and site.causal and site.kind == "attention"
+    if family in _ADDS_TO_SCORES or (shifts and not _weighs_by_distance(source, site)):
+        what = "adds 1 to the scores of its keys" if family in _ADDS_TO_SCORES else (
+            "takes it for the first positions of the text in its causal mask"
+        )  # fmt: skip
+        raise FormatError(
+            f"{source.where}: a prefix of this version of AdapterHub is computed otherwise at "
+            f"{site.name!r} (it {what}), which cannot be expressed."
+        )
+    return family in _HIDES
 
 
 def _weighs_by_distance(source: Source, site: Site) -> bool:
@@ -93,23 +149,31 @@ def _by_location(source: Source) -> dict[str, Tails]:
 
 def _sites(source: Source, location: str, leave_out: object) -> list[Site]:
     """Return the attentions of a location, in the order of the peer's layers."""
-    submodels = set(source.sites.submodels())
-    if location not in _LOCATIONS or (len(submodels) > 1 and submodels != {"encoder", "decoder"}):
+    submodels = source.sites.submodels()
+    match = _LOCATION.fullmatch(location)
+    own = [] if match is None else [s for s in submodels if _ends_with(match["submodel"], s)]
+    if match is not None and len(submodels) == 1:
+        own, kind = [submodels[0]], "cross_attention" if match["word"] == "cross" else "attention"
+    elif match is not None and set(submodels) == {"encoder", "decoder"}:
+        submodel, kind = _PLACES[match["word"]]
+        own = [submodel]
+    elif match is not None and len(own) == 1:
+        kind = "attention"
+    else:
         raise FormatError(
             f"{source.where}: which attentions the prefix {location!r} is for cannot be told on a "
-            f"model with {', '.join(sorted(submodels)) or 'one stack of blocks'}."
+            f"model with {', '.join(map(repr, submodels))}."
         )
-    submodel, kind = _LOCATIONS[location]
-    found = [
-        site
-        for site in source.sites
-        if site.kind == kind and (len(submodels) == 1 or site.submodel == submodel)
-    ]
+    found = [site for site in source.sites if site.kind == kind and site.submodel == own[0]]
     if len(submodels) == 1 and isinstance(leave_out, list):
         found = [site for site in found if site.block not in leave_out]
     if not found:
         raise FormatError(f"{source.where}: this model has no attention for {location!r}.")
     return found
+
+
+def _ends_with(name: str | None, word: str) -> bool:
+    return bool(name and word) and (name == word or str(name).endswith(f"_{word}"))
 
 
 def _network(tails: Tails, sites: list[Site], length: int, inner: int) -> dict[str, Tensor]:
