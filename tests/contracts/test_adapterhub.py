@@ -38,7 +38,7 @@ NOT_READ = {
     "vit/mam": "a union of methods .prefix at '0.attention', bottleneck at '0.ffn'. is not",
     "unipelt": "option use_gating=True is not supported",
 }
-"""Checkpoint, of all families or one -> how it is refused, as Inlay lacks the method or does not read it yet."""
+"""Checkpoint, of all families or of one -> how it is refused, where Inlay lacks the method."""
 
 needs_golden = pytest.mark.skipif(not CASES, reason=f"there are no golden files in {GOLDEN}")
 

@@ -17,11 +17,13 @@ from inlay.exchange.adapterhub_files import ADAPTER, Checkpoint, read_checkpoint
 from inlay.exchange.adapterhub_lora import lora_parts
 from inlay.exchange.adapterhub_parts import Part, Source, source_of
 from inlay.exchange.adapterhub_prefix import prefix_parts
+from inlay.exchange.adapterhub_reft import reft_parts
 
 READERS: dict[str, Callable[[Source, Config], list[Part]]] = {
     "bottleneck": bottleneck_parts,
     "lora": lora_parts,
     "prefix_tuning": prefix_parts,
+    "reft": reft_parts,
 }
 """The peer's word for a method -> what reads it."""
 

@@ -182,7 +182,7 @@ class Finder:
                 return site
         raise self._nothing(name, folder, own)
 
-    def block(self, name: TensorName, folder: object) -> Site:
+    def block_site(self, name: TensorName, folder: object) -> Site:
         """Return the block that something acts behind.
 
         Raises:
