@@ -13,7 +13,8 @@ from inlay.adapters.bank import Adapters
 from inlay.errors import FormatError, InlayError, did_you_mean
 from inlay.exchange.adapterhub_bottleneck import bottleneck_parts
 from inlay.exchange.adapterhub_config import Config, configs_of
-from inlay.exchange.adapterhub_files import ADAPTER, Checkpoint, read_checkpoint
+from inlay.exchange.adapterhub_files import ADAPTER, HEAD, Checkpoint, has, read_checkpoint
+from inlay.exchange.adapterhub_heads import HeadRead, read_head
 from inlay.exchange.adapterhub_lora import lora_parts
 from inlay.exchange.adapterhub_parts import Part, Source, source_of
 from inlay.exchange.adapterhub_prefix import prefix_parts
@@ -39,38 +40,46 @@ class Loaded:
     """Where it is from and what to know of it; plain data for `inlay.save(..., card=card)`."""
 
 
-def load_adapterhub(model: nn.Module, folder: str | Path, name: str | None = None) -> str:
+def load_adapterhub(
+    model: nn.Module, folder: str | Path, name: str | None = None, *, without_head: bool = False
+) -> str:
     """Load an adapter that AdapterHub has saved; see `read_adapterhub`.
 
     Returns:
         The adapter's name on this model.
     """
-    return read_adapterhub(model, folder, name).name
+    return read_adapterhub(model, folder, name, without_head=without_head).name
 
 
-def read_adapterhub(model: nn.Module, folder: str | Path, name: str | None = None) -> Loaded:
+def read_adapterhub(
+    model: nn.Module, folder: str | Path, name: str | None = None, *, without_head: bool = False
+) -> Loaded:
     """Load an adapter that AdapterHub has saved, strictly; it is not made active.
 
     Every option must be known, every tensor have a place, and no place be without its tensors.
-    Where AdapterHub departs from a paper, what it does is kept and noted in the card. If anything
-    is wrong the model is left as it was.
+    Where AdapterHub departs from a paper, what it does is kept and noted in the card. A head in
+    the same folder comes along. If anything is wrong the model is left as it was.
 
     Args:
         model: A model with `attach`ed adapters, of the base that the adapter was trained on. The
             checkpoint holds nothing by which that could be checked but sizes.
         folder: What `save_adapter` wrote.
         name: A name other than the saved one.
+        without_head: Leave a saved head aside.
 
     Raises:
         FormatError: If the files are damaged, or do not fit the model or one another.
         AdapterError: If the name is taken, or `attach` was not called.
     """
-    adapters = adapters_of(model)
-    checkpoint = read_checkpoint(Path(folder), ADAPTER)
+    adapters, folder = adapters_of(model), Path(folder)
+    checkpoint = read_checkpoint(folder, ADAPTER)
     parts = _parts(checkpoint, model, adapters)
+    head = HeadRead()
+    if not without_head and has(folder, HEAD):
+        head = read_head(read_checkpoint(folder, HEAD), checkpoint, model, adapters)
     name = checkpoint.name if name is None else name
-    _add(checkpoint, adapters, name, parts)
-    return Loaded(name=name, card=_card(checkpoint, parts))
+    _add(checkpoint, adapters, name, parts, head)
+    return Loaded(name=name, card=_card(checkpoint, parts, head))
 
 
 def _parts(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> list[Part]:
@@ -90,7 +99,9 @@ def _parts(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> list
     return parts
 
 
-def _add(checkpoint: Checkpoint, adapters: Adapters, name: str, parts: list[Part]) -> None:
+def _add(
+    checkpoint: Checkpoint, adapters: Adapters, name: str, parts: list[Part], head: HeadRead
+) -> None:
     if len(parts) != 1:
         words = ", ".join(f"{part.method.name} at {part.sites[0]!r}" for part in parts)
         raise FormatError(
@@ -98,17 +109,21 @@ def _add(checkpoint: Checkpoint, adapters: Adapters, name: str, parts: list[Part
             + (f"a union of methods ({words}) is not supported." if parts else "it has no effect.")
         )
     part = parts[0]
+    tensors = part.tensors | head.tensors
+    own_heads = any(key.startswith("own_head/") for key in tensors)
     try:
-        entry = adapters.add(name, part.method, at=part.sites, copy_heads=False)
+        entry = adapters.add(
+            name, part.method, at=part.sites, head=head.module, copy_heads=own_heads
+        )
     except InlayError as error:
         raise type(error)(f"{checkpoint.folder}: {error}") from error
     try:
         own = entry.tensors()
-        if own.keys() != part.tensors.keys():
-            key = sorted(own.keys() ^ part.tensors.keys())[0]
-            raise FormatError(f"{checkpoint.folder}: tensor {key!r} of the method was not read.")
+        for key in sorted(own.keys() ^ tensors.keys()):
+            what = "is missing" if key in own else "has no place on this model"
+            raise FormatError(f"{checkpoint.folder}: what is to become {key!r} {what}.")
         with torch.no_grad():
-            for key, tensor in part.tensors.items():
+            for key, tensor in tensors.items():
                 if own[key].shape != tensor.shape:
                     raise FormatError(
                         f"{checkpoint.folder}: what is to become {key!r} is "
@@ -120,12 +135,14 @@ def _add(checkpoint: Checkpoint, adapters: Adapters, name: str, parts: list[Part
         raise
 
 
-def _card(checkpoint: Checkpoint, parts: list[Part]) -> dict[str, Any]:
+def _card(checkpoint: Checkpoint, parts: list[Part], head: HeadRead) -> dict[str, Any]:
+    labels = {} if head.labels is None else {"labels": head.labels}
     return {
         "source": {
             "format": "adapterhub",
             **{k: v for k, v in checkpoint.facts.items() if isinstance(v, str)},
             "config": checkpoint.facts["config"],
         },
-        "notes": [note for part in parts for note in part.notes],
+        "notes": [*(note for part in parts for note in part.notes), *head.notes],
+        **labels,
     }
