@@ -51,7 +51,7 @@ def test_a_head_made_by_its_config(tmp_path, kind):
     inlay.attach(model)
     loaded = read_adapterhub(model, tmp_path)
     assert loaded.card["labels"] == ["yes", "no", "maybe"]
-    with model.adapters.using(loaded.name):
+    with model.adapters.using(loaded.composition):
         hidden = tiny.hidden(model, inputs)
         (answer,) = model.adapters.answers(hidden, inputs["attention_mask"])
     x = hidden if kind == "tagging" else hidden[:, 0]
@@ -70,7 +70,7 @@ def test_the_head_of_a_task_class(tmp_path):
     base = tiny.hidden(model, inputs)
     loaded = read_adapterhub(model, tmp_path)
     assert loaded.card["labels"] == ["a", "b", "c"]
-    with model.adapters.using(loaded.name), torch.no_grad():
+    with model.adapters.using(loaded.composition), torch.no_grad():
         pooled = model.bert(**inputs).pooler_output
         expected = F.linear(pooled, weights["classifier.weight"], weights["classifier.bias"])
         torch.testing.assert_close(tiny.hidden(model, inputs), expected)
