@@ -31,11 +31,6 @@ CASES = [
 NOT_READ = {
     "compacter": "option phm_layer=True is not supported",
     "compacter_pp": "option phm_layer=True is not supported",
-    **{
-        f"{family}/{case}": "puts an invertible adapter behind the positions and norms"
-        for family in ("bert", "gpt2")
-        for case in ("seq_bn_inv", "double_seq_bn_inv")
-    },
     "ia3": "option composition_mode='scale' cannot be used",
     "unipelt": "option use_gating=True is not supported",
 }

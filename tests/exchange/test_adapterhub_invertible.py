@@ -1,7 +1,8 @@
-"""NICE of AdapterHub, where the word vectors are the stream."""
+"""NICE of AdapterHub, on the stream as it enters the first block."""
 
 import pytest
 import torch
+import transformers as hf
 from torch.nn import functional as F
 
 import inlay
@@ -43,11 +44,15 @@ def test_equals_the_formula(tmp_path):
         t = {k.removeprefix(f"invertible_adapters.a.{name}."): v for k, v in tensors.items()}
         return F.linear(F.silu(F.linear(x, t["0.weight"], t["0.bias"])), t["2.weight"], t["2.bias"])
 
+    seen = {}
+    first = model.model.layers[0]
+    first.register_forward_hook(lambda m, args, out: seen.setdefault("stream", args[0]))
     one, two = model.model.embed_tokens(ids).detach().chunk(2, dim=-1)
     one = one + net("F", two)
     expected = torch.cat([one, two + net("G", one)], dim=-1)
-    with model.adapters.using(invertible), torch.no_grad():
-        torch.testing.assert_close(model.model.embed_tokens(ids), expected)
+    with model.adapters.using(invertible):
+        tiny.hidden(model, {"input_ids": ids})
+    torch.testing.assert_close(seen["stream"], expected)
     assert bottleneck == "a/bottleneck"
 
 
@@ -69,12 +74,17 @@ def test_what_cannot_be_read(tmp_path, change, options, message):
     assert model.adapters.names == ()
 
 
-def test_word_vectors_that_are_not_the_stream(tmp_path):
-    folder, _ = written(tmp_path, owner="encoder.layer.{}.output")
-    model = tiny.encoder().train()
+def test_a_model_without_a_start(tmp_path):
+    tensors = coupling() | hub.bottleneck(
+        "encoder.albert_layer_groups.0.albert_layers.0.output_adapters"
+    )
+    folder = hub.write(tmp_path, OPTIONS, tensors)
+    config = hf.AlbertConfig(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40,
+        vocab_size=97, embedding_size=24,
+    )  # fmt: skip
+    model = tiny.perturbed(hf.AlbertModel(config))
     inlay.attach(model)
-    with pytest.raises(FormatError, match="behind the positions and norms of the embeddings"):
+    with pytest.raises(FormatError, match="first block, for which this model has no site"):
         read_adapterhub(model, folder)
-    assert model.training
     assert model.adapters.names == ()
-    assert not model.encoder.layer[0]._forward_pre_hooks
