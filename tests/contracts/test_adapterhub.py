@@ -16,8 +16,7 @@ from safetensors.torch import load_file
 
 import inlay
 from inlay.errors import FormatError
-from inlay.exchange.adapterhub import load_adapterhub, read_adapterhub
-from inlay.exchange.adapterhub_fusion import load_adapterhub_fusion
+from inlay.exchange.adapterhub import load_adapterhub, load_adapterhub_fusion, read_adapterhub
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(os.environ.get("INLAY_GOLDEN", ROOT.parent / "shared" / "golden")) / "adapterhub"

@@ -16,6 +16,7 @@ from inlay.errors import FormatError, InlayError, did_you_mean
 from inlay.exchange.adapterhub_bottleneck import bottleneck_parts
 from inlay.exchange.adapterhub_config import Config, configs_of
 from inlay.exchange.adapterhub_files import ADAPTER, HEAD, Checkpoint, has, read_checkpoint
+from inlay.exchange.adapterhub_fusion import load_adapterhub_fusion as load_adapterhub_fusion
 from inlay.exchange.adapterhub_heads import HeadRead, read_head
 from inlay.exchange.adapterhub_invertible import invertible_parts
 from inlay.exchange.adapterhub_lora import lora_parts
