@@ -32,6 +32,9 @@ class Double:
     def has_prefix(self, site):
         return False
 
+    def counts_prefix(self, site):
+        return False
+
     def prefixes(self, site):
         return []
 

@@ -38,7 +38,9 @@ class Places:
             (self.prompts, AbstractPromptLayer),
         )
         parts = [(c, [site for site, x in layers if isinstance(x, kind)]) for c, kind in kinds]
-        parts.append((self.streams, [site for site, layer in layers if reads_stream(layer)]))
+        streams = [site for site, layer in layers if reads_stream(layer)]
+        streams += [site for site, layer in entry.combiners.items() if reads_stream(layer)]
+        parts.append((self.streams, streams))
         padding = [site for site, layer in layers if needs_calls(layer)]
         parts.append((self.padding, [*padding, *entry.combiners]))
         if heads:

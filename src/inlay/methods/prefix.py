@@ -47,6 +47,9 @@ class Prefix(AbstractSiteMethod):
             what it gives. `None` trains keys and values themselves.
         activation: One of `inlay.methods.activation.ACTIVATIONS`; with an inner width.
         dropout: Fraction of keys and values zeroed in training, in [0, 1).
+        counted: Whether, where a base weighs keys by their distance to the query, the text's keys
+            move back by the prefix and the queries do not, as in AdapterHub; no other base is
+            affected. The paper's prefix takes up no position.
 
     Raises:
         ConfigError: If a value is not allowed.
@@ -62,6 +65,7 @@ class Prefix(AbstractSiteMethod):
     inner_width: int | None = 512
     activation: str = "tanh"
     dropout: float = 0.0
+    counted: bool = False
 
     def __post_init__(self) -> None:
         """Check every value here, where it is used."""
@@ -192,6 +196,7 @@ class PrefixLayer(AbstractAttentionLayer):
         super().__init__()
         self.rows = rows
         self.widths = widths
+        self.counted = method.counted
         self.dropout = nn.Dropout(method.dropout)
 
     @override
