@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from inlay.evaluation.predictor import load_predictor as load_predictor
     from inlay.evaluation.predictor import load_predictors as load_predictors
     from inlay.evaluation.report import evaluate as evaluate
+    from inlay.exchange.reading import load as load
     from inlay.methods.bottleneck import Bottleneck as Bottleneck
     from inlay.methods.comparators import Full as Full
     from inlay.methods.comparators import Head as Head
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from inlay.sites.probe import probe as probe
     from inlay.sites.sitemap import Site as Site
     from inlay.sites.sitemap import SiteMap as SiteMap
-    from inlay.store.load import load as load
     from inlay.store.save import save as save
     from inlay.training.train import Run as Run
     from inlay.training.train import resume as resume
@@ -84,7 +84,7 @@ _HOMES = {
     "detach": "inlay.adapters.attach",
     "evaluate": "inlay.evaluation.report",
     "fold": "inlay.adapters.fold",
-    "load": "inlay.store.load",
+    "load": "inlay.exchange.reading",
     "load_predictor": "inlay.evaluation.predictor",
     "load_predictors": "inlay.evaluation.predictor",
     "parse_composition": "inlay.compose.text",
