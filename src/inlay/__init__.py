@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from inlay.evaluation.predictor import load_predictor as load_predictor
     from inlay.evaluation.predictor import load_predictors as load_predictors
     from inlay.evaluation.report import evaluate as evaluate
+    from inlay.exchange.peft_writing import save_peft as save_peft
     from inlay.exchange.reading import load as load
     from inlay.methods.bottleneck import Bottleneck as Bottleneck
     from inlay.methods.comparators import Full as Full
@@ -93,6 +94,7 @@ _HOMES = {
     "repeat": "inlay.adapters.repeating",
     "resume": "inlay.training.train",
     "save": "inlay.store.save",
+    "save_peft": "inlay.exchange.peft_writing",
     "train": "inlay.training.train",
 }
 

@@ -1,15 +1,27 @@
 """LoRA in PEFT's files (Hu et al. 2021; rsLoRA: Kalajdzievski 2023, arXiv:2312.03732)."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from inlay.adapters.bank import Adapters
+from inlay.adapters.entry import Entry
 from inlay.errors import FormatError
 from inlay.exchange.peft_config import PeftConfig, value_for
-from inlay.exchange.peft_names import OF_MODULES, Names, Parts, linear_sites, not_used
-from inlay.methods.lora import LoRA
+from inlay.exchange.peft_names import (
+    OF_MODULES,
+    Names,
+    Parts,
+    linear_sites,
+    not_used,
+    targets_for,
+)
+from inlay.methods.lora import LoRA, LoRALayer
+
+Number = TypeVar("Number", int, float)
 
 _FOLLOWED = (
     "alpha_pattern",
@@ -144,19 +156,74 @@ def _checked(
 
 
 def _parts(config: PeftConfig, found: dict[str, tuple[str, Tensor, Tensor, float]]) -> Parts:
-    rank = max(a.shape[0] for _, a, _, _ in found.values())
-    common = max((scale for _, _, _, scale in found.values()), key=abs)
+    uniform = _uniform({site: (a, b, scale) for site, (_, a, b, scale) in found.items()})
     placed: dict[str, tuple[str, Tensor]] = {}
-    for site, (path, a, b, scale) in found.items():
-        full_a, full_b = a.new_zeros(rank, a.shape[1]), b.new_zeros(b.shape[0], rank)
-        full_a[: a.shape[0]] = a
-        full_b[:, : b.shape[1]] = b if scale == common else b * (scale / common)
-        placed[f"site/{site}/a"] = OF_MODULES + path + _A, full_a
-        placed[f"site/{site}/b"] = OF_MODULES + path + _B, full_b
-    method = LoRA(rank=rank, alpha=common * rank, dropout=config.number("lora_dropout", 0.0))
+    for site, (path, *_) in found.items():
+        placed[f"site/{site}/a"] = OF_MODULES + path + _A, uniform[site][0]
+        placed[f"site/{site}/b"] = OF_MODULES + path + _B, uniform[site][1]
+    a, _, scale = next(iter(uniform.values()))
+    rank = a.shape[0]
+    method = LoRA(rank=rank, alpha=scale * rank, dropout=config.number("lora_dropout", 0.0))
     return Parts(method=method, sites=list(found), tensors=placed)
 
 
-def common_options() -> dict[str, Any]:
-    """Return the options that PEFT writes for every LoRA, at rest."""
-    return {"bias": "none", "fan_in_fan_out": False, "init_lora_weights": True}
+def write_lora(
+    adapters: Adapters, entry: Entry, *, uniform: bool
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the options and tensors of a LoRA as PEFT writes them.
+
+    Args:
+        adapters: Whose sites say which module each layer is at.
+        entry: The adapter.
+        uniform: Give all modules one rank and one scale, for readers without patterns.
+    """
+    found: dict[str, tuple[Tensor, Tensor, float]] = {}
+    for site, layer in entry.layers.items():
+        if not isinstance(layer, LoRALayer):
+            raise FormatError(f"site {site!r}: {type(layer).__name__} has no form in PEFT's LoRA.")
+        found[adapters.sites[site].module] = layer.a.detach(), layer.b.detach(), layer.scale
+    if uniform:
+        found = _uniform(found)
+    ranks = {path: a.shape[0] for path, (a, _, _) in found.items()}
+    alphas = {path: scale * ranks[path] for path, (_, _, scale) in found.items()}
+    rank, alpha = _commonest(ranks), _commonest(alphas)
+    modules = [adapters.model.get_submodule(path) for path in found]
+    options = {
+        "bias": "none",
+        "fan_in_fan_out": not any(isinstance(module, nn.Linear) for module in modules),
+        "init_lora_weights": True,
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": getattr(entry.method, "dropout", 0.0),
+        "rank_pattern": {_exactly(p): r for p, r in ranks.items() if r != rank},
+        "alpha_pattern": {_exactly(p): a for p, a in alphas.items() if a != alpha},
+        "target_modules": targets_for(list(found), adapters.model),
+    }
+    tensors = {}
+    for path, (a, b, _) in found.items():
+        tensors[f"{OF_MODULES}{path}{_A}"], tensors[f"{OF_MODULES}{path}{_B}"] = a, b
+    return options, tensors
+
+
+def _uniform(
+    found: Mapping[str, tuple[Tensor, Tensor, float]],
+) -> dict[str, tuple[Tensor, Tensor, float]]:
+    """Fill smaller ranks up with zeros and put the ratio of scales into `B`: the same updates."""
+    rank = max(a.shape[0] for a, _, _ in found.values())
+    common = max((scale for _, _, scale in found.values()), key=abs)
+    result = {}
+    for path, (a, b, scale) in found.items():
+        full_a, full_b = a.new_zeros(rank, a.shape[1]), b.new_zeros(b.shape[0], rank)
+        full_a[: a.shape[0]] = a
+        full_b[:, : b.shape[1]] = b if scale == common else b * (scale / common)
+        result[path] = full_a, full_b, common
+    return result
+
+
+def _commonest(numbers: Mapping[str, Number]) -> Number:
+    return Counter(numbers.values()).most_common(1)[0][0]
+
+
+def _exactly(path: str) -> str:
+    """Return the pattern that no other module's path fits."""
+    return f"^{re.escape(path)}"

@@ -1,5 +1,6 @@
 """Which tensor of a PEFT file belongs to which site or head: by the path of its module."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,19 @@ class Names:
 def linear_sites(adapters: Adapters) -> dict[str, Site]:
     """Return the linear maps of a model by their modules' paths."""
     return {site.module: site for site in adapters.sites if site.is_linear}
+
+
+def targets_for(paths: list[str], model: nn.Module) -> list[str] | str:
+    """Return `target_modules` that names these modules and no others.
+
+    PEFT takes a name for the end of a path too; where that would fit other modules, the result is
+    a regular expression.
+    """
+    own = [path for path, _ in model.named_modules() if path.split(".")[0] != "adapters"]
+    ends = tuple(f".{path}" for path in paths)
+    if any(path.endswith(ends) and path not in paths for path in own):
+        return "|".join(re.escape(path) for path in sorted(paths))
+    return sorted(paths)
 
 
 def split_heads(
