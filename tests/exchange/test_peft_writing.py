@@ -124,7 +124,7 @@ def test_methods_that_peft_does_not_have(tmp_path):
 def test_a_head_beside_the_model(tmp_path):
     model = tiny.encoder()
     inlay.attach(model).add("a", "lora", head=torch.nn.Linear(24, 2))
-    with pytest.raises(FormatError, match="for which PEFT has no place; pass without_head=True"):
+    with pytest.raises(FormatError, match="for which PEFT has no place. Leave it out: without"):
         save_peft(model, "a", tmp_path / "x")
     save_peft(model, "a", tmp_path / "x", without_head=True)
 

@@ -13,6 +13,7 @@ import typer
 from inlay import __version__
 from inlay.cli import arguments, console
 from inlay.cli.compare import compare
+from inlay.cli.convert import convert
 from inlay.cli.doctor import doctor
 from inlay.cli.evaluate import evaluate
 from inlay.cli.inspect_data import inspect_data
@@ -59,6 +60,7 @@ app.command("errors")(errors)
 app.command("compare")(compare)
 app.command("list")(list_runs)
 app.command("show")(show)
+app.command("convert")(convert)
 app.command("sites")(sites)
 app.command("status")(status)
 app.command("plan")(plan)

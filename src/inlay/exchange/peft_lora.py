@@ -193,10 +193,10 @@ def write_lora(
         "fan_in_fan_out": not any(isinstance(module, nn.Linear) for module in modules),
         "init_lora_weights": True,
         "r": rank,
-        "lora_alpha": alpha,
+        "lora_alpha": _plain(alpha),
         "lora_dropout": getattr(entry.method, "dropout", 0.0),
         "rank_pattern": {_exactly(p): r for p, r in ranks.items() if r != rank},
-        "alpha_pattern": {_exactly(p): a for p, a in alphas.items() if a != alpha},
+        "alpha_pattern": {_exactly(p): _plain(a) for p, a in alphas.items() if a != alpha},
         "target_modules": targets_for(list(found), adapters.model),
     }
     tensors = {}
@@ -222,6 +222,11 @@ def _uniform(
 
 def _commonest(numbers: Mapping[str, Number]) -> Number:
     return Counter(numbers.values()).most_common(1)[0][0]
+
+
+def _plain(number: float) -> float:
+    """Return a whole number as such, as most files have it."""
+    return int(number) if number == int(number) else number
 
 
 def _exactly(path: str) -> str:

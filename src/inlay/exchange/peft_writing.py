@@ -37,6 +37,8 @@ WRITERS: dict[type[AbstractMethod], tuple[str, Writer, str]] = {
 }
 """Method -> PEFT's name of it, what writes it, and what stands before the paths of its heads."""
 
+_LEAVE_OUT = "Leave it out: without_head=True in Python, --without-head on the command line."
+
 _TASK_TYPES = {
     "ForSequenceClassification": "SEQ_CLS",
     "ForTokenClassification": "TOKEN_CLS",
@@ -117,8 +119,7 @@ def _check_can_serve(entry: Entry, *, without_head: bool) -> None:
     if (entry.own_heads or entry.head is not None) and not without_head:
         heads = ", ".join(map(repr, entry.own_heads)) or "of a task"
         raise FormatError(
-            f"adapter {entry.name!r} has a head ({heads}), which vLLM does not load; pass "
-            "without_head=True to leave it out."
+            f"adapter {entry.name!r} has a head ({heads}), which vLLM does not load. {_LEAVE_OUT}"
         )
 
 
@@ -126,7 +127,7 @@ def _heads(adapters: Adapters, entry: Entry, prefix: str) -> dict[str, Tensor]:
     if entry.head is not None:
         raise FormatError(
             f"adapter {entry.name!r} has a head of a task beside the model, for which PEFT has no "
-            "place; pass without_head=True to leave it out."
+            f"place. {_LEAVE_OUT}"
         )
     modules = [path for path, _ in adapters.model.named_modules()]
     for head in entry.own_heads:
@@ -135,7 +136,7 @@ def _heads(adapters: Adapters, entry: Entry, prefix: str) -> dict[str, Tensor]:
         if others:
             raise FormatError(
                 f"adapter {entry.name!r} has a head {head!r}, which PEFT would take for "
-                f"{others[0]!r} too; pass without_head=True to leave it out."
+                f"{others[0]!r} too. {_LEAVE_OUT}"
             )
     return {
         f"{prefix}{path}.{key}": value
