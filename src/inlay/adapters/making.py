@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import final
+from typing import Any, cast, final
 
 import torch
 from torch import nn
@@ -18,7 +18,9 @@ from inlay.methods.combining import AbstractCombineMethod
 from inlay.methods.fusion import Fusion
 from inlay.methods.gate import Gate
 from inlay.methods.parse import parse_method
+from inlay.methods.prefix import Prefix
 from inlay.sites.placement import Layers, Placement, make_placement
+from inlay.sites.positions import check_positions
 from inlay.sites.sitemap import Site, SiteMap
 
 
@@ -90,6 +92,9 @@ class Maker:
     ) -> Entry:
         """Build an adapter that acts at sites."""
         chosen = placement.select(self.sites)
+        if isinstance(method, Prefix) and method.takes_positions:
+            with cast(Any, self.adapters).using(None), self.originals():
+                check_positions(self.sites, self.model)
         layers = build_layers(method, chosen, self.sites, self.model)
         self._match_base(layers, chosen)
         return Entry(

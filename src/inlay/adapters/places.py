@@ -5,6 +5,7 @@ from typing import final
 
 from inlay.adapters.entry import Entry, needs_calls, reads_stream
 from inlay.methods.base import AbstractAdapterLayer, AbstractAttentionLayer, AbstractPromptLayer
+from inlay.methods.prefix import Prefix
 
 
 @final
@@ -17,6 +18,8 @@ class Places:
         self.heads: Counter[str] = Counter()
         self.attentions: Counter[str] = Counter()
         self.prompts: Counter[str] = Counter()
+        self.shifts: Counter[str] = Counter()
+        """One entry, of what moves words to other positions."""
         self.padding: Counter[str] = Counter()
         """Sites of what must know the padding."""
 
@@ -39,6 +42,8 @@ class Places:
         )
         parts = [(c, [site for site, x in layers if isinstance(x, kind)]) for c, kind in kinds]
         parts.append((self.streams, [site for site, layer in layers if reads_stream(layer)]))
+        is_shifting = isinstance(entry.method, Prefix) and entry.method.takes_positions
+        parts.append((self.shifts, ["positions"] if is_shifting else []))
         padding = [site for site, layer in layers if needs_calls(layer)]
         parts.append((self.padding, [*padding, *entry.combiners]))
         if heads:

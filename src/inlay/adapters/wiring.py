@@ -8,6 +8,7 @@ from inlay.adapters.entry import Entry
 from inlay.adapters.places import Places
 from inlay.sites.attention import attention_place
 from inlay.sites.hooks import SiteHooks
+from inlay.sites.positions import position_stack
 from inlay.sites.prompts import prompt_place
 from inlay.sites.sitemap import SiteMap
 
@@ -47,5 +48,6 @@ class Wiring:
                 name: attention_place(sites[name], sites, model).module
                 for name in places.attentions
             },
+            shifted=position_stack(sites, model) if places.shifts else None,
             prompts=[prompt_place(sites[name], sites, model) for name in places.prompts],
         )

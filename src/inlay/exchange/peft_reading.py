@@ -11,12 +11,18 @@ from inlay.adapters.bank import Adapters
 from inlay.errors import FormatError, InlayError
 from inlay.exchange.peft_config import PeftConfig, read_config
 from inlay.exchange.peft_lora import read_lora
-from inlay.exchange.peft_names import OF_MODULES, Parts, copy_into, split_heads
+from inlay.exchange.peft_names import OF_MODULES, OF_PROMPTS, Parts, copy_into, split_heads
+from inlay.exchange.peft_prompts import read_prefix, read_prompt
 from inlay.exchange.peft_tensors import read_tensors
 
 Reader = Callable[[PeftConfig, Mapping[str, Tensor], Adapters], Parts]
 
-READERS: dict[str, tuple[Reader, str]] = {"LORA": (read_lora, OF_MODULES)}
+READERS: dict[str, tuple[Reader, str]] = {
+    "LORA": (read_lora, OF_MODULES),
+    "PREFIX_TUNING": (read_prefix, OF_PROMPTS),
+    "PROMPT_TUNING": (read_prompt, OF_PROMPTS),
+    "P_TUNING": (read_prompt, OF_PROMPTS),
+}
 """PEFT's name of a method -> what reads it, and what stands before the paths of its heads."""
 
 

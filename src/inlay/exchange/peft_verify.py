@@ -13,7 +13,12 @@ from inlay.exchange.peft_config import PeftConfig, read_config
 from inlay.exchange.peft_names import split_heads
 from inlay.exchange.peft_reading import READERS
 from inlay.exchange.peft_tensors import read_tensors
-from inlay.methods.base import AbstractLayer, AbstractMethod
+from inlay.methods.base import (
+    AbstractAttentionLayer,
+    AbstractLayer,
+    AbstractMethod,
+    AbstractPromptLayer,
+)
 from inlay.methods.lora import LoRA, LoRALayer
 from inlay.ops.low_rank import low_rank_weight
 
@@ -50,6 +55,10 @@ def _agree(layer: AbstractLayer, there: Mapping[str, Tensor], method: AbstractMe
         written = low_rank_weight(there["a"], there["b"], method.alpha / method.rank)
         size = float(update.abs().max())
         return torch.allclose(update, written.to(update.dtype), rtol=0, atol=size * 1e-5)
+    if isinstance(layer, AbstractPromptLayer):
+        return torch.equal(layer().detach().cpu(), there["vectors"])
+    if isinstance(layer, AbstractAttentionLayer):
+        return torch.equal(torch.cat(layer(), dim=1).detach().cpu(), there["rows.rows"])
     own = layer.state_dict()
     return own.keys() == there.keys() and all(
         torch.equal(own[key].detach().cpu(), value) for key, value in there.items()

@@ -14,11 +14,14 @@ from inlay.adapters.entry import Entry
 from inlay.errors import FormatError
 from inlay.exchange.peft_config import CONFIG_FILE
 from inlay.exchange.peft_lora import write_lora
-from inlay.exchange.peft_names import OF_MODULES
+from inlay.exchange.peft_names import OF_MODULES, OF_PROMPTS
+from inlay.exchange.peft_prompts import write_prefix, write_prompt
 from inlay.exchange.peft_tensors import WEIGHTS_FILE
 from inlay.exchange.peft_verify import check_same, check_vllm
 from inlay.methods.base import AbstractMethod
 from inlay.methods.lora import LoRA
+from inlay.methods.prefix import Prefix
+from inlay.methods.prompt import Prompt
 from inlay.store.atomic import folder_atomically
 
 
@@ -34,6 +37,8 @@ class Writer(Protocol):
 
 WRITERS: dict[type[AbstractMethod], tuple[str, Writer, str]] = {
     LoRA: ("LORA", write_lora, OF_MODULES),
+    Prefix: ("PREFIX_TUNING", write_prefix, OF_PROMPTS),
+    Prompt: ("PROMPT_TUNING", write_prompt, OF_PROMPTS),
 }
 """Method -> PEFT's name of it, what writes it, and what stands before the paths of its heads."""
 
@@ -85,6 +90,11 @@ def save_peft(
     saved = [] if without_head else list(entry.own_heads)
     config = {**_about(model, has_head=bool(saved)), "peft_type": kind, **options}
     config["modules_to_save"] = saved or None
+    if prefix == OF_PROMPTS and config["task_type"] is None:
+        raise FormatError(
+            f"PEFT runs {kind} only for tasks that it knows, and {type(model).__name__} is for "
+            "none of them, or its head is left out."
+        )
     plain = {
         key: value.detach().cpu().contiguous().clone()
         for key, value in sorted({**tensors, **heads}.items())

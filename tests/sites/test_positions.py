@@ -1,0 +1,89 @@
+import pytest
+import torch
+import transformers as hf
+
+import inlay
+from inlay.errors import SiteError
+from inlay.sites.positions import check_positions, position_stack, shift_positions
+from tests.contracts import tiny
+from tests.contracts.families import FAMILIES
+
+
+class By:
+    def __init__(self, number):
+        self.number = number
+
+    def shift(self):
+        return self.number
+
+
+def stack_of(model):
+    return model.get_submodule(position_stack(inlay.probe(model), model))
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_words_stand_further_back(kind):
+    model, inputs = tiny.decoder(kind), tiny.batch()
+    positions = torch.arange(7).expand(3, -1) + 4
+    wanted = tiny.hidden(model, inputs | {"position_ids": positions})
+    by = By(4)
+    handle = shift_positions(stack_of(model), by)
+    torch.testing.assert_close(tiny.hidden(model, inputs), wanted)
+    given = inputs | {"position_ids": positions - 4}
+    torch.testing.assert_close(tiny.hidden(model, given), wanted)
+    by.number = 0
+    handle.remove()
+    if kind == "gpt2":  # rotary positions only count from word to word
+        assert not torch.allclose(tiny.hidden(model, inputs), wanted)
+
+
+def test_behind_what_a_cache_holds():
+    model, inputs = tiny.decoder("gpt2"), tiny.batch(rows=1)
+    shift_positions(stack_of(model), By(4))
+    whole = tiny.hidden(model, inputs)
+    ids = inputs["input_ids"]
+    with torch.no_grad():
+        first = model(input_ids=ids[:, :5], use_cache=True)
+        rest = model(input_ids=ids[:, 5:], past_key_values=first.past_key_values)
+    torch.testing.assert_close(torch.cat([first.logits, rest.logits], 1), whole)
+
+
+def test_a_model_that_numbers_its_words_from_elsewhere():
+    model = FAMILIES["roberta"].build()
+    with pytest.raises(SiteError, match="RobertaModel does not number its words 0, 1, 2"):
+        check_positions(inlay.probe(model), model)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "gpt2"])
+def test_models_that_number_from_zero(name):
+    model = FAMILIES[name].build().train()
+    check_positions(inlay.probe(model), model)
+    assert model.training
+
+
+@pytest.mark.parametrize(("name", "why"), [("t5", "several stacks"), ("vit", "takes position_ids")])
+def test_models_that_cannot(name, why):
+    model = FAMILIES[name].build()
+    with pytest.raises(SiteError, match=why):
+        position_stack(inlay.probe(model), model)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_a_prefix_that_takes_positions_is_a_filled_cache(kind):
+    model, ids = tiny.decoder(kind), tiny.batch(rows=1)["input_ids"]
+    method = inlay.Prefix(length=3, inner_width=None, takes_positions=True)
+    entry = inlay.attach(model).add("a", method)
+    tiny.stir(entry)
+    config = model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    filled = [
+        tuple(x.detach().view(1, 3, heads, -1).transpose(1, 2) for x in layer())
+        for layer in entry.layers.values()
+    ]
+    with torch.no_grad():
+        wanted = model(input_ids=ids, past_key_values=hf.DynamicCache(filled)).logits
+    model.adapters.use("a")
+    torch.testing.assert_close(tiny.hidden(model, {"input_ids": ids}), wanted)
+    model.adapters.remove("a")
+    assert not any(module._forward_pre_hooks for module in model.modules())
