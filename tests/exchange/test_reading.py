@@ -1,6 +1,8 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import inlay
 from inlay.errors import AdapterError, FormatError
@@ -54,3 +56,16 @@ def test_other_folders(tmp_path):
 def test_adapters_one_folder_further_down():
     with pytest.raises(FormatError, match="holds no adapter itself, but folders that do: a, b"):
         inlay.load(peft_files.golden_model("bert"), peft_files.GOLDEN / "bert" / "mixed")
+
+
+def test_an_adapter_of_adapterhub(tmp_path):
+    model = tiny.encoder()
+    values = {"architecture": "nonsense"}
+    content = {"config": values, "model_class": "BertModel", "name": "a", "version": "adapters.1"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(content))
+    save_file({"x": torch.ones(1)}, tmp_path / "adapter.safetensors")
+    with pytest.raises(FormatError, match="tensor 'x' is no adapter's"):
+        inlay.load(model, tmp_path)
+    assert not hasattr(model, "adapters")
+    with pytest.raises(AdapterError, match="without_head=True has no effect on an adapter of"):
+        inlay.load(model, tmp_path, without_head=True)

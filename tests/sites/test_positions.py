@@ -4,7 +4,12 @@ import transformers as hf
 
 import inlay
 from inlay.errors import SiteError
-from inlay.sites.positions import check_positions, position_stack, shift_positions
+from inlay.sites.positions import (
+    check_positions,
+    position_stack,
+    shift_positions,
+    weighs_by_distance,
+)
 from tests.contracts import tiny
 from tests.contracts.families import FAMILIES
 
@@ -87,3 +92,18 @@ def test_a_prefix_that_takes_positions_is_a_filled_cache(kind):
     torch.testing.assert_close(tiny.hidden(model, {"input_ids": ids}), wanted)
     model.adapters.remove("a")
     assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_attentions_that_know_distances_only():
+    model = FAMILIES["t5"].build()
+    assert weighs_by_distance(["decoder.block.1.layer.0.SelfAttention"], model)
+    assert not weighs_by_distance(["layers.0.self_attn"], tiny.decoder().model)
+
+
+def test_a_prefix_that_takes_positions_is_refused_where_there_are_none():
+    model = FAMILIES["bart"].build()
+    inlay.attach(model)
+    method = inlay.Prefix(length=3, inner_width=None, takes_positions=True)
+    with pytest.raises(SiteError, match="takes_positions=True: words cannot be moved"):
+        model.adapters.add("a", method, submodel="decoder")
+    assert model.adapters.names == ()

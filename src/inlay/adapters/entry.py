@@ -9,7 +9,7 @@ from torch import nn
 
 from inlay.compose.fuse import Fuse
 from inlay.compose.route import Route
-from inlay.errors import SiteError
+from inlay.errors import ConfigError, SiteError
 from inlay.methods.base import (
     AbstractLayer,
     AbstractMethod,
@@ -143,7 +143,7 @@ class Entry(nn.Module):
         return named
 
 
-def reads_stream(layer: AbstractLayer) -> bool:
+def reads_stream(layer: AbstractLayer | AbstractCombiner) -> bool:
     """Tell whether a layer needs the residual stream, not only what its module takes or gives."""
     return layer.reads not in ("x", "in")
 
@@ -189,7 +189,14 @@ def build_combiners(
     Raises:
         ConfigError: If the method cannot act at one of the sites.
     """
-    return {site.name: method.build(_place(site), number) for site in sites}
+    made = {site.name: method.build(_place(site), number) for site in sites}
+    for site in sites:
+        if reads_stream(made[site.name]) and site.stream_module is None:
+            raise ConfigError(
+                f"{type(method).__name__} reads {made[site.name].reads!r}, which {site.name!r} "
+                "does not offer."
+            )
+    return made
 
 
 def _place(site: Site) -> Place:

@@ -19,8 +19,9 @@ from inlay.methods.fusion import Fusion
 from inlay.methods.gate import Gate
 from inlay.methods.parse import parse_method
 from inlay.methods.prefix import Prefix
+from inlay.sites.attention import attention_place
 from inlay.sites.placement import Layers, Placement, make_placement
-from inlay.sites.positions import check_positions
+from inlay.sites.positions import check_positions, weighs_by_distance
 from inlay.sites.sitemap import Site, SiteMap
 
 
@@ -93,14 +94,20 @@ class Maker:
         """Build an adapter that acts at sites."""
         chosen = placement.select(self.sites)
         if isinstance(method, Prefix) and method.takes_positions:
-            with cast(Any, self.adapters).using(None), self.originals():
-                check_positions(self.sites, self.model)
+            self._check_positions(chosen)
         layers = build_layers(method, chosen, self.sites, self.model)
         self._match_base(layers, chosen)
         return Entry(
             name=name, method=method, placement=placement, layers=layers, weights={}, head=head,
             own_heads=self._copied_heads() if copy_heads else {},
         )  # fmt: skip
+
+    def _check_positions(self, chosen: Sequence[Site]) -> None:
+        """Refuse to move words to other positions where that cannot be done."""
+        places = [attention_place(site, self.sites, self.model).module for site in chosen]
+        if not weighs_by_distance(places, self.model):
+            with cast(Any, self.adapters).using(None), self.originals():
+                check_positions(self.sites, self.model)
 
     def _comparator(
         self, name: str, method: AbstractWeightMethod, head: nn.Module | None, *, copy_heads: bool

@@ -41,9 +41,11 @@ class Places:
             (self.prompts, AbstractPromptLayer),
         )
         parts = [(c, [site for site, x in layers if isinstance(x, kind)]) for c, kind in kinds]
-        parts.append((self.streams, [site for site, layer in layers if reads_stream(layer)]))
         is_shifting = isinstance(entry.method, Prefix) and entry.method.takes_positions
         parts.append((self.shifts, ["positions"] if is_shifting else []))
+        streams = [site for site, layer in layers if reads_stream(layer)]
+        streams += [site for site, layer in entry.combiners.items() if reads_stream(layer)]
+        parts.append((self.streams, streams))
         padding = [site for site, layer in layers if needs_calls(layer)]
         parts.append((self.padding, [*padding, *entry.combiners]))
         if heads:

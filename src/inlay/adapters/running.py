@@ -146,6 +146,10 @@ class Running:
         """Return the keys and values of the active adapters, in the order of the composition."""
         return [x() for x in self._layers(site) if isinstance(x, AbstractAttentionLayer)]
 
+    def counts_prefix(self, site: str) -> bool:
+        """Tell whether the active adapters' keys count as positions at a site."""
+        return any(x.counted for x in self._layers(site) if isinstance(x, AbstractAttentionLayer))
+
     def prompts(self, site: str) -> list[Tensor]:
         """Return the vectors of the active adapters, in the order of the composition."""
         return [x() for x in self._layers(site) if isinstance(x, AbstractPromptLayer)]

@@ -75,7 +75,8 @@ class PeftConfig:
 
     def whole(self, option: str, default: int | None = None) -> int:
         """Return an option that is a whole number above zero."""
-        value = self.values.get(option, default)
+        value = self.values.get(option)
+        value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise self.refuse(option, "must be a whole number above zero.")
         return value

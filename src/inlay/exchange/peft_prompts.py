@@ -46,8 +46,11 @@ def read_prefix(config: PeftConfig, tensors: Mapping[str, Tensor], adapters: Ada
     Raises:
         FormatError: If an option has an effect we lack, or the file and the model do not fit.
     """
-    rows = _only_tensor(config, tensors, adapters)
+    rows = _only_tensor(config, tensors, adapters, most=2)
     sites = _attentions(adapters)
+    # For a pair of encoder and decoder PEFT lays its list out twice and hands two entries of it to
+    # each block, one of which it throws away: block i has entry 2 i, counted round the list.
+    step = config.whole("num_transformer_submodules", 1)
     length, width = config.whole("num_virtual_tokens"), config.whole("token_dim")
     layers = config.whole("num_layers")
     if layers != len(sites):
@@ -58,8 +61,8 @@ def read_prefix(config: PeftConfig, tensors: Mapping[str, Tensor], adapters: Ada
         method=Prefix(length=length, inner_width=None, takes_positions=True),
         sites=[site.name for site in sites],
         tensors={
-            f"site/{site.name}/rows.rows": (_KEY, torch.cat(parts[2 * i : 2 * i + 2], dim=1))
-            for i, site in enumerate(sites)
+            f"site/{site.name}/rows.rows": (_KEY, torch.cat(parts[2 * n : 2 * n + 2], dim=1))
+            for n, site in ((step * i % layers, site) for i, site in enumerate(sites))
         },
     )
 
@@ -91,6 +94,11 @@ def write_prefix(
         raise FormatError(
             f"adapter {entry.name!r}: in PEFT the words stand behind the prefix, so it has no form "
             "for one that takes no positions; train with Prefix(takes_positions=True)."
+        )
+    if len(adapters.sites.submodels()) > 1:
+        raise FormatError(
+            f"adapter {entry.name!r}: PEFT's prefix for a pair of encoder and decoder gives some "
+            "blocks the same rows, so it has no form for this one."
         )
     sites = [site.name for site in _attentions(adapters)]
     if sites != sorted(entry.layers, key=sites.index):
@@ -140,12 +148,21 @@ def _sizes(adapters: Adapters, length: int, width: int, layers: int) -> dict[str
     }  # fmt: skip
 
 
-def _only_tensor(config: PeftConfig, tensors: Mapping[str, Tensor], adapters: Adapters) -> Tensor:
-    """Check the options and return the one tensor of the file."""
+def _only_tensor(
+    config: PeftConfig, tensors: Mapping[str, Tensor], adapters: Adapters, most: int = 1
+) -> Tensor:
+    """Check the options and return the one tensor of the file.
+
+    Args:
+        config: The options.
+        tensors: All tensors.
+        adapters: For messages.
+        most: Stacks of blocks that are followed.
+    """
     folder = config.path.parent
     config.check_options(_FOLLOWED)
-    if config.values.get("num_transformer_submodules") not in (None, 1):
-        why = "pairs of encoder and decoder are not followed; read a LoRA or the like."
+    if config.whole("num_transformer_submodules", 1) > most:
+        why = "a prompt before a pair of encoder and decoder is not followed; use a prefix."
         raise config.refuse("num_transformer_submodules", why)
     for key in sorted(tensors):
         if key != _KEY:
@@ -164,7 +181,9 @@ def _check_shape(config: PeftConfig, tensor: Tensor, wanted: tuple[int, int]) ->
 
 
 def _attentions(adapters: Adapters) -> list[Site]:
-    return [site for site in adapters.sites if site.kind == "attention"]
+    """Return the attentions that have a cache: those of the only or the last stack."""
+    last = adapters.sites.submodels()[-1]
+    return [site for site in adapters.sites if site.kind == "attention" and site.submodel == last]
 
 
 def _embedding(config: PeftConfig, adapters: Adapters) -> list[Site]:

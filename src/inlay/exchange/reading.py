@@ -1,7 +1,6 @@
 """Load an adapter from a folder, whichever library wrote it."""
 
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -70,13 +69,13 @@ def load(
 
 
 def _load_adapterhub(model: nn.Module, folder: Path, name: str | None) -> str:
-    # Imported by name, as most programs never need it.
-    reader = import_module("inlay.exchange.adapterhub")
+    from inlay.exchange.adapterhub import load_adapterhub
+
     fresh = not hasattr(model, "adapters")
     if fresh:
         attach(model)
     try:
-        return str(reader.load_adapterhub(model, folder, name=name))
+        return load_adapterhub(model, folder, name=name)
     except Exception:
         if fresh:
             detach(model)

@@ -13,9 +13,10 @@ from inlay.ops.grouped import Slots
 
 M = TypeVar("M", bound="AbstractMethod")
 
-Input = Literal["x", "r", "x+r", "norm(x+r)", "in"]
+Input = Literal["x", "r", "x+r", "norm(x+r)", "norm(x+r), r", "in"]
 """What a method reads at a site: the sublayer's output `x`, the residual stream `r`, the base's
-own sum of the two, that sum after the base's norm, or the input of a linear map."""
+own sum of the two, that sum after the base's norm, the last beside `r` along the channels, or the
+input of a linear map."""
 
 
 @final
@@ -155,6 +156,9 @@ class AbstractLayer(nn.Module, ABC):
 
 class AbstractAttentionLayer(AbstractLayer):
     """A layer that gives an attention further keys and values."""
+
+    counted: bool = False
+    """Whether they count as positions before the text where a base weighs by distance."""
 
     @abstractmethod
     def forward(self) -> tuple[Tensor, Tensor]:

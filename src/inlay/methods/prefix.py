@@ -49,6 +49,9 @@ class Prefix(AbstractSiteMethod):
         dropout: Fraction of keys and values zeroed in training, in [0, 1).
         takes_positions: Whether the words stand `length` positions further back, as they do
             behind a prefix in a key-value cache; so it is in PEFT and in the paper's code.
+        counted: Whether, where a base weighs keys by their distance to the query, the text's keys
+            move back by the prefix and the queries do not, as in AdapterHub; no other base is
+            affected. The paper's prefix takes up no position.
 
     Raises:
         ConfigError: If a value is not allowed.
@@ -65,6 +68,7 @@ class Prefix(AbstractSiteMethod):
     activation: str = "tanh"
     dropout: float = 0.0
     takes_positions: bool = False
+    counted: bool = False
 
     def __post_init__(self) -> None:
         """Check every value here, where it is used."""
@@ -195,6 +199,7 @@ class PrefixLayer(AbstractAttentionLayer):
         super().__init__()
         self.rows = rows
         self.widths = widths
+        self.counted = method.counted
         self.dropout = nn.Dropout(method.dropout)
 
     @override

@@ -37,6 +37,9 @@ class Actor(Protocol):
     def has_prefix(self, site: str) -> bool:
         """Tell whether there are keys and values for an attention; see `PrefixSource`."""
 
+    def counts_prefix(self, site: str) -> bool:
+        """Tell whether they count as positions where a base weighs by distance."""
+
     def prefixes(self, site: str) -> list[tuple[Tensor, Tensor]]:
         """Return keys and values for an attention; see `PrefixSource`."""
 

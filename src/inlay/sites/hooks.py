@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from inlay.errors import SiteError
-from inlay.sites.attention import tap, untap
+from inlay.sites.attention import relative_bias, tap, untap
 from inlay.sites.calls import Actor, CallHook, EndHook, PassState
 from inlay.sites.padding import watch_calls
 from inlay.sites.positions import shift_positions
@@ -79,7 +79,8 @@ class SiteHooks:
         self._hook_sites(sites, streams)
         for name, path in (attentions or {}).items():
             module = self.model.get_submodule(path)
-            self.handles += tap(module, name, self.actor)
+            bias = relative_bias(self.model, path)
+            self.handles += tap(module, name, self.actor, bias)
             self.tapped.append(module)
         for path in heads:
             hook_head = _HeadHook(self, path)

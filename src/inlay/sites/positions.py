@@ -1,7 +1,7 @@
 """Move all words some positions further back, as if something stood in front of them."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, final
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from inlay.errors import SiteError
+from inlay.sites.attention import relative_bias
 from inlay.sites.example import example_inputs
 from inlay.sites.sitemap import SiteMap
 from inlay.sites.tensors import first_float
@@ -40,6 +41,11 @@ def position_stack(sites: SiteMap, model: nn.Module) -> str:
     if not found:
         raise SiteError(f"{refusal} no module around its blocks takes position_ids.")
     return sorted(found, key=len)[-1]
+
+
+def weighs_by_distance(attentions: Iterable[str], model: nn.Module) -> bool:
+    """Tell whether these attentions know no positions but distances, which they are told."""
+    return all(relative_bias(model, path) is not None for path in attentions)
 
 
 def check_positions(sites: SiteMap, model: nn.Module) -> None:
