@@ -173,3 +173,30 @@ def test_a_file_without_any_factor(tmp_path):
     folder = peft_files.write(tmp_path / "a", {}, target_modules=None)
     with pytest.raises(FormatError, match="there is no LoRA in the file"):
         load_peft(model, folder)
+
+
+def test_half_precision_is_evened_out_in_float32(tmp_path):
+    model = tiny.classifier()
+    paths = [path for path in peft_files.linear_paths(model) if path.endswith(("query", "value"))]
+    found = peft_files.factors(model, paths, 2)
+    found = {path: (a.bfloat16(), b.bfloat16()) for path, (a, b) in found.items()}
+    folder = peft_files.write_lora(
+        tmp_path / "a", found, r=2, lora_alpha=7, alpha_pattern={"query": 3}
+    )
+    agrees(model, folder, found, lambda path: 1.5 if "query" in path else 3.5)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [
+        ("lora_embedding_A", "belongs to the LoRA of an embedding, which Inlay does not have"),
+        ("lora_B.bias", "belongs to a LoRA with a bias"),
+        ("lora_magnitude_vector", "belongs to DoRA"),
+    ],
+)
+def test_tensors_of_what_is_not_here(tmp_path, suffix, message):
+    model = tiny.classifier()
+    found = peft_files.factors(model, ["bert.encoder.layer.1.attention.self.query"], 2)
+    extra = {f"base_model.model.bert.encoder.layer.1.output.dense.{suffix}": torch.ones(2)}
+    with pytest.raises(FormatError, match=message):
+        load_peft(model, peft_files.write_lora(tmp_path / "a", found, extra, r=2))

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from inlay.adapters.bank import Adapters
@@ -25,6 +26,7 @@ Number = TypeVar("Number", int, float)
 
 _FOLLOWED = (
     "alpha_pattern",
+    "eva_config",  # how the factors began
     "exclude_modules",
     "fan_in_fan_out",  # how the base keeps its weight; the factors are the same either way
     "layers_pattern",
@@ -144,7 +146,8 @@ def _checked(
                 f"{folder}: tensor {OF_MODULES + path + suffix!r} has {pair[suffix].ndim} "
                 "dimensions; a linear map's factors have 2."
             )
-    a, b = pair[_A], pair[_B]
+    # In at least float32 before scales are evened out, which half precision would round.
+    a, b = (pair[x].to(torch.promote_types(pair[x].dtype, torch.float32)) for x in (_A, _B))
     rank = int(value_for(config.pattern("rank_pattern"), path, config.whole("r", 8)))
     if a.shape[0] != rank or b.shape[1] != rank:
         raise FormatError(

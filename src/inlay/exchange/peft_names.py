@@ -23,6 +23,15 @@ OF_PROMPTS = "base_model."
 TASK_HEADS = {"classifier", "score", "qa_outputs"}
 """Heads that PEFT lists for every task class of a kind, whether the model has them or not."""
 
+_NOT_HERE = {
+    ".lora_embedding_A": "the LoRA of an embedding",
+    ".lora_embedding_B": "the LoRA of an embedding",
+    ".lora_B.bias": "a LoRA with a bias",
+    ".lora_magnitude_vector": "DoRA",
+    ".trainable_tokens_delta": "trained rows of an embedding",
+}
+"""The end of a tensor's name -> what it is part of."""
+
 Named = dict[str, tuple[str, Tensor]]
 """Our name of a tensor -> its name in the file, and the tensor."""
 
@@ -177,7 +186,10 @@ def not_used(folder: Path, key: str, adapters: Adapters) -> FormatError:
     path = key.removeprefix(OF_MODULES)
     own = dict(adapters.model.named_parameters())
     plain = path.replace(".base_layer.", ".")
-    if {path, plain, key.removeprefix(OF_PROMPTS)} & own.keys():
+    known = [what for end, what in _NOT_HERE.items() if key.endswith(end)]
+    if known:
+        why = f"belongs to {known[0]}, which Inlay does not have"
+    elif {path, plain, key.removeprefix(OF_PROMPTS)} & own.keys():
         why = "would overwrite a weight of the base, which stays as it is"
     else:
         why = "has no place: the configuration does not cover it"
