@@ -53,7 +53,7 @@ def factors(model, paths, rank, seed=4):
 def write(folder, tensors, **config):
     """Write a folder as PEFT does."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", **config}))
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"} | config))
     save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "adapter_model.safetensors")
     return folder
 

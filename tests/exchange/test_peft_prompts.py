@@ -13,6 +13,7 @@ from inlay.exchange.peft_reading import load_peft
 from inlay.exchange.peft_writing import save_peft
 from inlay.sites.example import example_inputs
 from tests.contracts import tiny
+from tests.contracts.families import FAMILIES
 from tests.exchange import peft_files
 
 
@@ -161,5 +162,18 @@ def test_tensors_that_do_not_fit(tmp_path, change, message):
     save_file(tensors, folder / "adapter_model.safetensors")
     model = peft_files.golden_model("bert")
     with pytest.raises(FormatError, match=message):
+        load_peft(model, folder)
+    assert not hasattr(model, "adapters")
+
+
+def test_a_base_where_no_prefix_can_be_put(tmp_path):
+    config = {
+        "num_virtual_tokens": 2, "token_dim": 32, "num_layers": 2, "num_attention_heads": 4,
+        "num_transformer_submodules": 1,
+    }  # fmt: skip
+    tensors = {"prompt_embeddings": torch.ones(2, 128)}
+    folder = peft_files.write(tmp_path / "a", tensors, **{"peft_type": "PREFIX_TUNING", **config})
+    model = FAMILIES["bloom"].build()
+    with pytest.raises(FormatError, match="adapter_config.json: site '0.attention': keys and"):
         load_peft(model, folder)
     assert not hasattr(model, "adapters")

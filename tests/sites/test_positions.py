@@ -5,8 +5,8 @@ import transformers as hf
 import inlay
 from inlay.errors import SiteError
 from inlay.sites.positions import (
-    check_positions,
-    position_stack,
+    Numbering,
+    find_numbering,
     shift_positions,
     weighs_by_distance,
 )
@@ -22,29 +22,31 @@ class By:
         return self.number
 
 
-def stack_of(model):
-    return model.get_submodule(position_stack(inlay.probe(model), model))
+def numbering_of(model):
+    return find_numbering(inlay.probe(model), model)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_words_stand_further_back(kind):
     model, inputs = tiny.decoder(kind), tiny.batch()
     positions = torch.arange(7).expand(3, -1) + 4
+    before = tiny.hidden(model, inputs)
     wanted = tiny.hidden(model, inputs | {"position_ids": positions})
     by = By(4)
-    handle = shift_positions(stack_of(model), by)
+    handle = shift_positions(model, numbering_of(model), by)
     torch.testing.assert_close(tiny.hidden(model, inputs), wanted)
     given = inputs | {"position_ids": positions - 4}
     torch.testing.assert_close(tiny.hidden(model, given), wanted)
     by.number = 0
+    assert torch.equal(tiny.hidden(model, inputs), before)
     handle.remove()
     if kind == "gpt2":  # rotary positions only count from word to word
-        assert not torch.allclose(tiny.hidden(model, inputs), wanted)
+        assert not torch.allclose(before, wanted)
 
 
 def test_behind_what_a_cache_holds():
     model, inputs = tiny.decoder("gpt2"), tiny.batch(rows=1)
-    shift_positions(stack_of(model), By(4))
+    shift_positions(model, numbering_of(model), By(4))
     whole = tiny.hidden(model, inputs)
     ids = inputs["input_ids"]
     with torch.no_grad():
@@ -53,25 +55,35 @@ def test_behind_what_a_cache_holds():
     torch.testing.assert_close(torch.cat([first.logits, rest.logits], 1), whole)
 
 
-def test_a_model_that_numbers_its_words_from_elsewhere():
-    model = FAMILIES["roberta"].build()
-    with pytest.raises(SiteError, match="RobertaModel does not number its words 0, 1, 2"):
-        check_positions(inlay.probe(model), model)
+@pytest.mark.parametrize(
+    ("name", "start", "skips"),
+    [("bert", 0, False), ("gpt2", 0, False), ("roberta", 2, True), ("opt", 0, True)],
+)
+def test_ways_to_number(name, start, skips):
+    model = FAMILIES[name].build().train()
+    found = numbering_of(model)
+    assert (found.start, found.skips_padding) == (start, skips)
+    assert model.training
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
-@pytest.mark.parametrize("name", ["bert", "llama", "gpt2"])
-def test_models_that_number_from_zero(name):
-    model = FAMILIES[name].build().train()
-    check_positions(inlay.probe(model), model)
-    assert model.training
+def test_numbers():
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0]])
+    given = {"input_ids": torch.ones(2, 4), "attention_mask": mask}
+    plain = Numbering(stack="", start=2)
+    assert plain.numbers(given).tolist() == [[2, 3, 4, 5]] * 2
+    skipping = Numbering(stack="", start=2, skips_padding=True)
+    assert skipping.numbers(given).tolist() == [[2, 2, 2, 3], [2, 3, 4, 4]]
+    rest = given | {"input_ids": torch.ones(2, 1)}
+    assert skipping.numbers(rest).tolist() == [[3], [4]]
+    with pytest.raises(SiteError, match="the attention mask is not .batch, positions."):
+        skipping.numbers(given | {"attention_mask": mask[:, None]})
 
 
 @pytest.mark.parametrize(("name", "why"), [("t5", "several stacks"), ("vit", "takes position_ids")])
 def test_models_that_cannot(name, why):
-    model = FAMILIES[name].build()
     with pytest.raises(SiteError, match=why):
-        position_stack(inlay.probe(model), model)
+        numbering_of(FAMILIES[name].build())
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])

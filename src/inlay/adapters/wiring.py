@@ -8,7 +8,6 @@ from inlay.adapters.entry import Entry
 from inlay.adapters.places import Places
 from inlay.sites.attention import attention_place
 from inlay.sites.hooks import SiteHooks
-from inlay.sites.positions import position_stack, weighs_by_distance
 from inlay.sites.prompts import prompt_place
 from inlay.sites.sitemap import SiteMap
 
@@ -38,17 +37,16 @@ class Wiring:
         if not self.places.change(entry, by, heads=heads):
             return
         model, sites, places = self._model[0], self._sites, self.places
-        attentions = {
-            name: attention_place(sites[name], sites, model).module for name in places.attentions
-        }
-        is_moved = places.shifts and not weighs_by_distance(attentions.values(), model)
         self._hooks.install(
             [site for site in sites if site.name in places.sites],
             streams=frozenset(places.streams),
             heads=sorted(places.heads),
             calls=any((places.sites, places.heads, places.attentions, places.prompts)),
             blocks=[s.module for s in sites if s.kind == "block"] if places.padding else (),
-            attentions=attentions,
-            shifted=position_stack(sites, model) if is_moved else None,
+            attentions={
+                name: attention_place(sites[name], sites, model).module
+                for name in places.attentions
+            },
+            numbering=next(iter(places.numberings), None),
             prompts=[prompt_place(sites[name], sites, model) for name in places.prompts],
         )

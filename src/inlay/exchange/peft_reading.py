@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from inlay.adapters.attach import adapters_of, attach
 from inlay.adapters.bank import Adapters
-from inlay.errors import FormatError, InlayError
+from inlay.errors import ConfigError, FormatError, SiteError
 from inlay.exchange.peft_config import PeftConfig, read_config
 from inlay.exchange.peft_lora import read_lora
 from inlay.exchange.peft_names import OF_MODULES, OF_PROMPTS, Parts, copy_into, split_heads
@@ -80,11 +80,9 @@ def _add(
     rest, heads = split_heads(config, tensors, adapters, prefix, without_head=without_head)
     try:
         parts = reader(config, rest, adapters)
-    except FormatError:
-        raise
-    except InlayError as error:
+        entry = adapters.add(name, parts.method, at=parts.sites, copy_heads=bool(heads))
+    except (ConfigError, SiteError) as error:
         raise FormatError(f"{config.path}: {error}") from error
-    entry = adapters.add(name, parts.method, at=parts.sites, copy_heads=bool(heads))
     try:
         with torch.no_grad():
             copy_into(config.path.parent, entry.tensors(), {**parts.tensors, **heads}, name)
