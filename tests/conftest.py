@@ -28,6 +28,14 @@ def _no_network(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path_factory):
+    """Let each test have a cache of its own."""
+    monkeypatch.setenv(
+        "INLAY_CACHE", str(tmp_path_factory.getbasetemp() / "cache" / os.urandom(4).hex())
+    )
+
+
+@pytest.fixture(autouse=True)
 def _seed():
     """Start every test from the same random numbers."""
     torch.manual_seed(7)

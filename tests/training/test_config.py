@@ -28,6 +28,8 @@ DEFAULTS = {
     "max_length": None,
     "precision": "auto",
     "patience": 3,
+    "replay": None,
+    "replay_gb": 8.0,
     "eval_every": None,
     "checkpoint_seconds": 30.0,
     "seed": 1,

@@ -146,12 +146,13 @@ def test_out_of_memory_halves_the_rows_and_not_the_result(ready):
 
 
 def test_estimate_survives_out_of_memory(ready):
-    training = ready().training
-    training.task = hungry(training.task, 3)
-    assert estimate_seconds(training) > 0
-    training.task = hungry(training.task, 0)
+    found = ready()
+    task = found.training.task
+    found.training.task = hungry(task, 3)
+    assert estimate_seconds(found) > 0
+    found.training.task = hungry(task, 0)
     with pytest.raises(ResourceError, match=r"^memory does not suffice for one row of"):
-        estimate_seconds(training)
+        estimate_seconds(found)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: 9 bytes")])

@@ -85,10 +85,11 @@ def test_a_task_that_reads_windows_says_so_itself(ready, tmp_path):
 
 
 def test_estimate_changes_nothing(ready):
-    training = ready().training
+    found = ready()
+    training = found.training
     before = {key: value.clone() for key, value in training.entry.tensors().items()}
     state = torch.random.get_rng_state()
-    assert estimate_seconds(training) > 0
+    assert estimate_seconds(found) > 0
     assert torch.equal(torch.random.get_rng_state(), state)
     for key, value in training.entry.tensors().items():
         assert torch.equal(value, before[key])
@@ -106,7 +107,7 @@ def test_estimate_grows_with_the_epochs(ready, monkeypatch):
 
     def estimate(**settings):
         monkeypatch.setattr(prepare_module, "time", Clock())
-        return estimate_seconds(ready(**settings).training)
+        return estimate_seconds(ready(**settings))
 
     # 6 batches of an epoch, and 12 validation rows at a third of the cost.
     assert estimate(epochs=1) == pytest.approx(6 + 12 / 16 / 3)

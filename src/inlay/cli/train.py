@@ -38,6 +38,7 @@ from inlay.cli.train_options import (
     Patience,
     Precision,
     Project,
+    Replay,
     Seed,
     Settings,
 )
@@ -72,6 +73,7 @@ def train(
     max_length: MaxLength = None,
     precision: Precision = None,
     patience: Patience = None,
+    replay: Replay = None,
     settings: Settings = None,
     force: Force = False,
     project: Project = None,
@@ -87,13 +89,12 @@ def train(
         "base": base, "task": task, "method": method, "at": at, "layers": layers,
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
         "few_shot": few_shot, "seed": seed, "out": None if out is None else str(out),
-        "text_column": text_column,
-        "pair_column": pair_column, "label_column": label_column,
+        "text_column": text_column, "pair_column": pair_column, "label_column": label_column,
         "columns": parse_columns(columns) or None,
         "label_map": parse_label_map(label_map) or None,
         "max_rejected": parse_share(max_rejected),
         "drop_unseen_labels": drop_unseen_labels or None, "max_length": max_length,
-        "precision": precision, "patience": patience,
+        "precision": precision, "patience": patience, "replay": replay,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     add_settings(given, settings or ())

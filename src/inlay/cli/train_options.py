@@ -48,6 +48,14 @@ MaxLength = Annotated[
 Precision = Annotated[
     str | None, typer.Option(help="auto, float32 or bfloat16.", show_default="auto")
 ]
+Replay = Annotated[
+    bool | None,
+    typer.Option(
+        "--replay/--no-replay",
+        help="Keep on disk what frozen blocks compute, for later epochs and runs.",
+        show_default="where possible",
+    ),
+]
 Patience = Annotated[
     int | None,
     typer.Option(help="Evaluations without gain before it stops.", show_default="3"),

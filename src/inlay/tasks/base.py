@@ -104,6 +104,9 @@ class AbstractTask(ABC):
     needs: ClassVar[BaseKind] = "encoder"
     """What it needs of a base."""
 
+    repeats_rows: ClassVar[bool] = True
+    """Whether training gives the base the same rows in every epoch; not if they are altered."""
+
     @property
     @abstractmethod
     def better(self) -> str:

@@ -34,6 +34,7 @@ class MaskedLanguageModelling(AbstractWritingTask):
     form: ClassVar[str] = "plain"
     needs: ClassVar[BaseKind] = "masked"
     better: ClassVar[str] = "token_probability"
+    repeats_rows: ClassVar[bool] = False  # masks are drawn anew
 
     share: float = 0.15
 

@@ -63,6 +63,11 @@ class TrainConfig(BaseModel):
     """Tokens of a text that are read; the base's limit if not given."""
     precision: Precision = "auto"
     """How the base is stored or computed; `auto` takes bfloat16 where the hardware has it."""
+    replay: bool | None = None
+    """Whether what frozen blocks compute is kept on disk and read in later epochs and runs; where
+    that is possible if not given."""
+    replay_gb: float = Field(8.0, gt=0)
+    """Space that all such caches may take, in GiB, and never more than half of what is free."""
     patience: int = Field(3, ge=1)
     """Evaluations without gain before training stops; more of them if few rows get many epochs."""
     eval_every: int | None = Field(None, ge=1)

@@ -86,6 +86,8 @@ class Training:
     reporter: Reporter
     stop: StopRequest
     run: str
+    on_checkpoint: Callable[[], None] = lambda: None
+    """Called before a checkpoint is written."""
 
 
 def fit(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dict[str, Tensor]]:
@@ -204,6 +206,7 @@ def _save(training: Training, progress: Progress, best: dict[str, Tensor]) -> fl
     weights = training.entry.tensors()
     if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
         raise TrainingError(_not_a_number(training, progress, "a weight is not finite after"))
+    training.on_checkpoint()
     if training.accelerator.is_main_process:
         tensors, plain = flatten_optimizer(training.optimizer.state_dict())
         schedule = training.schedule.state_dict()

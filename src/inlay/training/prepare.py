@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -16,9 +17,10 @@ from inlay.adapters.attach import attach
 from inlay.adapters.bank import Adapters
 from inlay.adapters.entry import Entry
 from inlay.data.rows import Dataset, Example
-from inlay.errors import BaseError, ConfigError
+from inlay.errors import BaseError, ConfigError, SiteError
 from inlay.evaluation.predictor import output_width
 from inlay.methods.presets import Preset
+from inlay.store.activations import cache_root, room_for
 from inlay.store.bases import Base, base_kind, load_base, resolve_base
 from inlay.tasks.base import AbstractTask, Encoded
 from inlay.tasks.registry import task_for
@@ -37,6 +39,7 @@ from inlay.training.loop import (
 )
 from inlay.training.optim import build_optimizer, build_schedule
 from inlay.training.precision import Numerics, choose_numerics
+from inlay.training.replay import TrunkReplay, open_replay
 from inlay.training.reporter import Reporter
 
 _LONGEST = 256
@@ -57,6 +60,12 @@ class Prepared:
     max_length: int
     encoded: dict[str, list[Encoded]]
     notes: list[str]
+    replay: TrunkReplay | None
+    replay_note: str
+
+    def replaying(self) -> AbstractContextManager[None]:
+        """Replay the trunk for the length of a `with` block, if that was prepared."""
+        return nullcontext() if self.replay is None else self.replay.active()
 
 
 def prepare(
@@ -112,11 +121,46 @@ def prepare(
         trains_base=updates_base, autocast=numerics.autocast, checkpoints=checkpoints,
         reporter=reporter, stop=stop, run=run,
     )  # fmt: skip
+    notes = _truncation_notes(dataset, encoded, task, tokenizer, max_length)
+    replay, note = _replay(config, adapters, entry, task, updates_base=updates_base)
+    if replay is not None:
+        # So that a run that is killed goes on from the very states it has learnt from.
+        training.on_checkpoint = replay.publish
     return Prepared(
         training=training, adapters=adapters, name=dataset.name, base=base, task=task,
-        numerics=numerics, max_length=max_length, encoded=encoded,
-        notes=_truncation_notes(dataset, encoded, task, tokenizer, max_length),
+        numerics=numerics, max_length=max_length, encoded=encoded, notes=notes,
+        replay=replay, replay_note=note,
     )  # fmt: skip
+
+
+def _replay(
+    config: TrainConfig, adapters: Adapters, entry: Entry, task: AbstractTask, *, updates_base: bool
+) -> tuple[TrunkReplay | None, str]:
+    """Prepare the replay of what stays as it is, and say what was decided.
+
+    Raises:
+        ConfigError: If replay was asked for and cannot be.
+    """
+    if config.replay is False:
+        return None, "replay: switched off"
+    if updates_base:
+        reason = "weights of the base are trained, so nothing stays as it was"
+    elif not task.repeats_rows:
+        reason = f"task {task.name} alters its rows in every epoch"
+    else:
+        root = cache_root() / "trunk"
+        limit = room_for(root, config.replay_gb * 2**30)
+        try:
+            replay = open_replay(
+                adapters.model, entry, adapters.sites, root, limit=limit, seed=config.seed
+            )
+        except SiteError as error:
+            reason = str(error)
+        else:
+            return replay, f"replay: {replay.summary()}"
+    if config.replay:
+        raise ConfigError(f"replay=True: {reason}. Leave it out, or give --layers upper.")
+    return None, f"replay: no, {reason}"
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:
@@ -174,14 +218,39 @@ def _optimizer(
     return optimizer, schedule
 
 
-def estimate_seconds(training: Training) -> float:
+def estimate_seconds(prepared: Prepared) -> float:
     """Measure one step on rows of usual length and multiply; nothing is changed by it."""
-    by_length = sorted(range(len(training.train)), key=lambda i: training.train[i].length)
-    middle, half = len(by_length) // 2, training.config.batch_size // 2
-    rows = by_length[max(0, middle - half) : middle + half + 1][: training.config.batch_size]
+    training, replay = prepared.training, prepared.replay
     device = training.accelerator.device
     state = random_state(device)
     training.model.train(training.trains_base)
+    if replay is not None:
+        replay.is_paused = True
+    first = later = _step_seconds(training)
+    if replay is not None:
+        replay.is_paused = False
+        later = _step_seconds(training)
+        first = later if replay.num_reused else first
+        # Rounding depends on the batch: what training computes first is what it keeps.
+        replay.forget()
+    training.optimizer.zero_grad()
+    restore_random_state(state, device)
+    config, steps = training.config, steps_of(training)
+    # Evaluation is a forward pass over validation: a third of a step's cost for each batch.
+    evaluations = config.epochs
+    if config.eval_every is not None:
+        evaluations += steps // config.eval_every
+    batches = len(training.validation) / config.batch_size / 3
+    in_first = steps * config.gradient_accumulation / config.epochs + batches
+    all_epochs = steps * config.gradient_accumulation + batches * evaluations
+    return first * in_first + later * (all_epochs - in_first)
+
+
+def _step_seconds(training: Training) -> float:
+    """Run a batch of usual length forwards and backwards a few times; return the least time."""
+    by_length = sorted(range(len(training.train)), key=lambda i: training.train[i].length)
+    middle, half = len(by_length) // 2, training.config.batch_size // 2
+    rows = by_length[max(0, middle - half) : middle + half + 1][: training.config.batch_size]
     times: list[float] = []
     micro_batch = training.config.batch_size
     while len(times) < 3:
@@ -194,15 +263,7 @@ def estimate_seconds(training: Training) -> float:
             micro_batch = half_of(micro_batch, training.train[rows[-1]].length)
             continue
         times.append(time.monotonic() - started)
-    training.optimizer.zero_grad()
-    restore_random_state(state, device)
-    steps = steps_of(training)
-    # Evaluation is a forward pass over validation: a third of a step's cost for each batch.
-    evaluations = training.config.epochs
-    if training.config.eval_every is not None:
-        evaluations += steps // training.config.eval_every
-    batches = evaluations * len(training.validation) / training.config.batch_size
-    return min(times) * (steps * training.config.gradient_accumulation + batches / 3)
+    return min(times)
 
 
 def _max_length(config: TrainConfig, tokenizer: Any, model: Any) -> int:

@@ -149,10 +149,12 @@ def _run(
             if is_main:
                 _write_records(prepared, resolved, dataset, folder)
                 _rewind(folder, snapshot)
-            prepared.training.reporter.on_plan(_plan(prepared, dataset, folder))
-            progress = _fit(prepared, snapshot, notes)
+            with prepared.replaying():
+                prepared.training.reporter.on_plan(_plan(prepared, dataset, folder))
+                progress = _fit(prepared, snapshot, notes)
         if is_main:
-            finish(prepared, dataset, folder, progress)
+            with prepared.replaying():
+                finish(prepared, dataset, folder, progress)
     accelerator.wait_for_everyone()
     run = Run(folder.path)
     reporter.on_end(run.metrics)
@@ -244,6 +246,6 @@ def _plan(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
         num_base_parameters=base_size(prepared, entry),
         rows={split: len(rows) for split, rows in dataset.splits.items()},
         num_labels=len(dataset.labels), num_steps=steps_of(training),
-        seconds=estimate_seconds(training), settings=settings,
-        notes=[*dataset.notes, *prepared.notes],
+        seconds=estimate_seconds(prepared), settings=settings,
+        notes=[*dataset.notes, *prepared.notes, prepared.replay_note],
     )  # fmt: skip

@@ -1,0 +1,350 @@
+"""Replay: what frozen blocks compute for a row is computed once, kept on disk, and read after."""
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from inlay.adapters.entry import Entry
+from inlay.errors import SiteError, TrainingError
+from inlay.sites.replay import Replay, Trunk, trunks
+from inlay.sites.sitemap import SiteMap
+from inlay.store.activations import ActivationStore
+
+Side = Literal["all", "encoder", "decoder"]
+
+VERIFIED = 0.01
+"""Share of replayed passes that are computed as well and compared."""
+
+_FORMAT = "1"
+_HASHED_WHOLE = 2**20
+"""Values of one tensor that are hashed one by one; of larger ones a sample of as many."""
+
+
+def trunks_below(entry: Entry, sites: SiteMap) -> list[Trunk]:
+    """Return the blocks below an adapter that it leaves as they are."""
+    if entry.weights:
+        return []
+    reading = {site for site, layer in entry.layers.items() if layer.only_reads}
+    return trunks(sites, [site for site in entry.layers if site not in reading], reading)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Hash the base's parameters and buffers, without those of adapters."""
+    digest = hashlib.blake2b(digest_size=16)
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name, tensor in sorted(tensors.items()):
+        if not name.startswith("adapters."):
+            flat = tensor.detach().reshape(-1)
+            flat = flat[:: max(1, flat.numel() // _HASHED_WHOLE)].cpu().contiguous()
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+    return digest.hexdigest()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RowKeys:
+    """What tells the rows of a pass apart.
+
+    Attributes:
+        keys: One for each row: a hash of all that the base was given for it.
+        lengths: Positions of each row up to its last that is no padding; `None` if that is not
+            known, and rows are kept as they came.
+        padded: Positions of the longest.
+    """
+
+    keys: list[bytes]
+    lengths: list[int] | None
+    padded: int
+
+
+def row_keys(arguments: Mapping[str, Any], side: Side) -> RowKeys | None:
+    """Hash each row of a call's arguments; `None` if they have parts that are no rows.
+
+    Padding behind a row does not count, so that a row is the same in any batch.
+
+    Args:
+        arguments: What the model was called with, by name.
+        side: What the states depend on: `all` arguments; of an encoder-decoder model those of the
+            `encoder`; or all of them, with positions counted in the `decoder`.
+    """
+    own = {
+        name: value
+        for name, value in arguments.items()
+        if value is not None and not (side == "encoder" and _is_for_decoder(name))
+    }
+    tensors = {name: value for name, value in own.items() if isinstance(value, Tensor)}
+    plain = {name: value for name, value in own.items() if name not in tensors}
+    if not tensors or not all(isinstance(v, bool | int | float | str) for v in plain.values()):
+        return None
+    sizes = {len(value) if value.ndim else 0 for value in tensors.values()}
+    if len(sizes) != 1 or 0 in sizes:
+        return None
+    groups: list[dict[str, Tensor]] = [{}, {}]
+    for name, value in sorted(tensors.items()):
+        groups[side == "decoder" and _is_for_decoder(name)][name] = value
+    ends = [_ends(group) for group in groups]
+    common = hashlib.blake2b(repr(sorted(plain.items())).encode()).digest()
+    keys = []
+    for row in range(sizes.pop()):
+        digest = hashlib.blake2b(common, digest_size=16)
+        for group, end in zip(groups, ends, strict=True):
+            for name, value in group.items():
+                part = value[row] if end is None else value[row, : end[row]]
+                digest.update(f"{name}{tuple(part.shape)}{part.dtype}".encode())
+                digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        keys.append(digest.digest())
+    about = 1 if side == "decoder" else 0
+    padded = next((v.shape[1] for v in groups[about].values() if v.ndim > 1), 0)
+    return RowKeys(keys, ends[about], padded)
+
+
+def _is_for_decoder(name: str) -> bool:
+    return name.startswith("decoder_") or name == "labels"
+
+
+def _ends(group: Mapping[str, Tensor]) -> list[int] | None:
+    """Return how far each row goes, if the arguments are sequences of one length with a mask."""
+    if "attention_mask" in group:
+        known = group["attention_mask"]
+    elif "decoder_attention_mask" in group:
+        known = group["decoder_attention_mask"]
+    elif "labels" in group:
+        known = group["labels"] != -100  # what transformers' losses ignore
+    else:
+        return None
+    if known.ndim != 2 or any(v.ndim < 2 or v.shape[1] != known.shape[1] for v in group.values()):
+        return None
+    positions = torch.arange(1, known.shape[1] + 1, device=known.device)
+    ends: list[int] = (positions * (known != 0)).amax(1).clamp_min(1).tolist()
+    return ends
+
+
+@final
+class TrunkReplay:
+    """Keeps what the trunk computes for each row, and gives it back at later passes.
+
+    Rows are known by their content, so it does not matter which task or split they are from.
+
+    Args:
+        model: The base.
+        replay: Its blocks that can be passed over.
+        stores: One for each trunk.
+        sides: What each trunk's states depend on, see `row_keys`.
+        seed: Of the choice of passes that are verified.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        replay: Replay,
+        stores: Sequence[ActivationStore],
+        sides: Sequence[Side],
+        *,
+        seed: int,
+    ) -> None:
+        self.model, self.replay = model, replay
+        self.stores, self.sides = list(stores), list(sides)
+        self.refused: str | None = None
+        """Why nothing is replayed after all."""
+        self.is_paused = False
+        self.num_replayed = self.num_computed = 0
+        self._random = random.Random(seed)
+        self._pass: list[RowKeys] | None = None
+        self._expected: dict[str, Tensor] | None = None
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Replay passes of the whole model for the length of a `with` block, then keep the rows."""
+        handles = [
+            self.model.register_forward_pre_hook(self._before, with_kwargs=True),
+            self.model.register_forward_hook(self._after, always_call=True),
+        ]
+        try:
+            with self.replay.installed():
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            self.publish()
+
+    def publish(self) -> None:
+        """Keep what was computed up to now for later processes."""
+        for store in self.stores:
+            store.publish()
+
+    def forget(self) -> None:
+        """Drop what was computed since the last `publish`."""
+        for store in self.stores:
+            store.forget()
+
+    @property
+    def num_reused(self) -> int:
+        """Rows that an earlier run has computed."""
+        return min(store.num_reused for store in self.stores)
+
+    def summary(self) -> str:
+        """Say in a few words what is replayed and where it is kept."""
+        blocks = sum(len(trunk.blocks) for trunk in self.replay.trunks)
+        reused = f", {self.num_reused:,} rows are there already" if self.num_reused else ""
+        return (
+            f"the lowest {blocks} blocks are computed once for each row and kept in "
+            f"{self.stores[0].folder.parent}{reused}"
+        )
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Decide for one pass whether to compute or to replay."""
+        self._pass = self._expected = None
+        self.replay.stop()
+        if args or module.training or self.is_paused or self.refused is not None:
+            return
+        keys = [row_keys(kwargs, side) for side in self.sides]
+        known = [own for own in keys if own is not None]
+        if len(known) < len(keys):
+            return
+        self._pass = known
+        is_there = all(
+            key in store for own, store in zip(known, self.stores, strict=True) for key in own.keys
+        )
+        if not (is_there and self.replay.forms):
+            self.replay.record()
+            return
+        states = self._states(known)
+        if self._random.random() < VERIFIED:
+            self._expected = states
+            self.replay.record(states)  # learnt from are the same as ever: rounding differs
+        else:
+            self.replay.replay(states)
+
+    def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Keep what was computed."""
+        recorded, self.replay.recorded = self.replay.recorded, None
+        rows, expected, self._pass, self._expected = self._pass, self._expected, None, None
+        was_replayed = recorded is None and self.replay.replayed is not None
+        self.replay.stop()
+        if rows is None or output is None:
+            return
+        if was_replayed:
+            self.num_replayed += len(rows[0].keys)
+        elif recorded is not None:
+            self.num_computed += len(rows[0].keys)
+            self.refused = self._why_not(recorded)
+            if self.refused is not None:
+                return
+            if expected is not None:
+                self._verify(expected, recorded, rows)
+            else:
+                self._keep(recorded, rows)
+
+    def _why_not(self, recorded: Mapping[str, Tensor]) -> str | None:
+        """Tell why what was recorded cannot be replayed, if it cannot."""
+        try:
+            self.replay.check()
+        except SiteError as error:
+            return str(error)
+        for store in self.stores:
+            for name in store.names:
+                if name in recorded and recorded[name].dtype != store.dtype:
+                    return f"block {name!r} gives {recorded[name].dtype} where the base has others"
+        return None
+
+    def _states(self, rows: Sequence[RowKeys]) -> dict[str, Tensor]:
+        """Put the rows' states together as the blocks gave them, zero where there is padding."""
+        device = next(self.model.parameters()).device
+        states: dict[str, Tensor] = {}
+        for own, store in zip(rows, self.stores, strict=True):
+            found = [store.get(key) for key in own.keys]
+            for index, name in enumerate(store.names):
+                parts = [states_of[index] for states_of in found]
+                if own.lengths is None:
+                    states[name] = torch.stack(parts).to(device)
+                    continue
+                whole = parts[0].new_zeros(len(parts), own.padded, *parts[0].shape[1:])
+                for row, part in enumerate(parts):
+                    whole[row, : len(part)] = part
+                states[name] = whole.to(device)
+        return states
+
+    def _keep(self, recorded: Mapping[str, Tensor], rows: Sequence[RowKeys]) -> None:
+        for own, store in zip(rows, self.stores, strict=True):
+            states = [recorded[name] for name in store.names if name in recorded]
+            if len(states) < len(store.names) or any(len(s) != len(own.keys) for s in states):
+                continue  # a pass that did not reach them, or split its rows
+            lengths = own.lengths
+            if lengths is not None and any(s.shape[1] != own.padded for s in states):
+                continue
+            for row, key in enumerate(own.keys):
+                end = None if lengths is None else lengths[row]
+                store.put(key, [s[row] if end is None else s[row, :end] for s in states])
+
+    def _verify(
+        self,
+        expected: Mapping[str, Tensor],
+        recorded: Mapping[str, Tensor],
+        rows: Sequence[RowKeys],
+    ) -> None:
+        """Compare what was kept with what was computed now, to rounding.
+
+        Raises:
+            TrainingError: If they differ; the cache is removed.
+        """
+        for own, store in zip(rows, self.stores, strict=True):
+            tolerance = 1e-3 if store.dtype in (torch.float32, torch.float64) else 0.05
+            for name in store.names:
+                kept, now = expected[name].float(), recorded[name].float()
+                if own.lengths is not None:
+                    ends = torch.tensor(own.lengths, device=now.device)[:, None]
+                    inside = torch.arange(own.padded, device=now.device)[None] < ends
+                    kept, now = kept[inside], now[inside]
+                if bool((kept - now).abs().amax() > tolerance * now.abs().amax()):
+                    store.discard()
+                    raise TrainingError(
+                        f"replay: the states of {name!r} in {store.folder} are not what the base "
+                        "computes now. The cache was removed; run the same command again, or "
+                        "with --no-replay."
+                    )
+
+
+def open_replay(
+    model: nn.Module, entry: Entry, sites: SiteMap, root: Path, *, limit: int, seed: int
+) -> TrunkReplay:
+    """Open the caches of the blocks below an adapter.
+
+    Args:
+        model: The base.
+        entry: The adapter.
+        sites: The base's sites.
+        root: Folder of the caches.
+        limit: Bytes they may take.
+        seed: Of the run.
+
+    Raises:
+        SiteError: If the adapter leaves no block as it is.
+    """
+    found = trunks_below(entry, sites)
+    if not found:
+        raise SiteError("the adapter acts from the first block on, so there is nothing to replay")
+    first, config = next(model.parameters()), getattr(model, "config", None)
+    is_pair = bool(getattr(config, "is_encoder_decoder", False))
+    about = [
+        _FORMAT, weights_digest(model), str(first.dtype), str(first.device.type),
+        str(getattr(config, "_attn_implementation", None)), torch.__version__,
+        version("transformers"), type(model).__name__,
+    ]  # fmt: skip
+    stores: list[ActivationStore] = []
+    sides: list[Side] = []
+    for trunk in found:
+        is_first = trunk.submodel == sites.submodels()[0]
+        sides.append(("encoder" if is_first else "decoder") if is_pair else "all")
+        key = hashlib.sha256("\n".join([*about, *trunk.blocks, "", *trunk.kept]).encode())
+        folder = root / key.hexdigest()[:32]
+        stores.append(ActivationStore(folder, trunk.kept, first.dtype, limit=limit))
+    return TrunkReplay(model, Replay(model, found), stores, sides, seed=seed)

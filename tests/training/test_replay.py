@@ -1,0 +1,205 @@
+"""Replay in training: the same numbers, fewer computations, and refusals with their reasons."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import inlay
+from inlay.errors import ConfigError, TrainingError
+from inlay.sites.probe import probe
+from inlay.store.activations import cache_root
+from inlay.training import replay as replay_module
+from inlay.training.replay import open_replay, row_keys, trunks_below
+from tests import tiny
+from tests.contracts import tiny as models
+from tests.contracts.families import FAMILIES
+
+LIMIT = 2**30
+
+
+def ids(*rows, length=8):
+    padded = [[*row, *[0] * (length - len(row))] for row in rows]
+    mask = [[1] * len(row) + [0] * (length - len(row)) for row in rows]
+    return {"input_ids": torch.tensor(padded), "attention_mask": torch.tensor(mask)}
+
+
+def opened(model, name="a", root=None):
+    return open_replay(
+        model, model.adapters.entry(name), model.adapters.sites, root or cache_root(),
+        limit=LIMIT, seed=1,
+    )  # fmt: skip
+
+
+def adapted(family="bert", **placed):
+    model = FAMILIES[family].build()
+    inlay.attach(model)
+    entry = model.adapters.add("a", inlay.Bottleneck(inner_width=4), **placed)
+    models.stir(entry, seed=3)
+    model.adapters.use("a")
+    return model
+
+
+def test_a_row_is_the_same_whatever_it_is_padded_to():
+    short, long = row_keys(ids([5, 6], [7]), "all"), row_keys(ids([7], [5, 6], length=3), "all")
+    assert short.keys == long.keys[::-1]
+    assert (short.lengths, short.padded, long.padded) == ([2, 1], 8, 3)
+    other = row_keys(ids([5, 9]), "all")
+    assert other.keys[0] not in short.keys
+    left = {"input_ids": torch.tensor([[0, 5, 6]]), "attention_mask": torch.tensor([[0, 1, 1]])}
+    assert row_keys(left, "all").keys[0] not in short.keys, "positions may be counted from the left"
+
+
+def test_what_else_a_pass_is_given_counts():
+    plain, typed = (
+        ids([5, 6]),
+        {**ids([5, 6]), "token_type_ids": torch.ones(1, 8, dtype=torch.long)},
+    )
+    assert row_keys(plain, "all").keys != row_keys(typed, "all").keys
+    assert row_keys(plain, "all").keys != row_keys({**plain, "use_cache": False}, "all").keys
+    assert row_keys({**plain, "past_key_values": object()}, "all") is None
+    assert row_keys({"use_cache": False}, "all") is None
+    assert row_keys({**plain, "other": torch.ones(3, 2)}, "all") is None
+    pixels = row_keys({"pixel_values": torch.randn(2, 3, 8, 8)}, "all")
+    assert (len(pixels.keys), pixels.lengths) == (2, None)
+
+
+def test_an_encoder_does_not_depend_on_the_decoder():
+    pair = {**ids([5, 6]), "labels": torch.tensor([[3, 4, -100]])}
+    other = {**ids([5, 6]), "labels": torch.tensor([[9, 4, -100]])}
+    assert row_keys(pair, "encoder").keys == row_keys(other, "encoder").keys
+    assert row_keys(pair, "decoder").keys != row_keys(other, "decoder").keys
+    decoder = row_keys(pair, "decoder")
+    assert (decoder.lengths, decoder.padded) == ([2], 3)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "llama", "gpt2", "modernbert"])
+def test_other_batches_give_what_computing_gives(family):
+    model = adapted(family, layers="1")
+    rows = [[5, 6, 7, 8, 9], [11, 12], [13, 14, 15], [16, 17, 18, 19]]
+    replay = opened(model)
+    batches = [ids(*rows), ids(rows[2], rows[0], length=5), ids(rows[1], rows[3], length=4)]
+    with torch.no_grad():
+        expected = [model(**batch).last_hidden_state for batch in batches]
+        with replay.active():
+            found = [model(**batch).last_hidden_state for batch in batches]
+    assert (replay.num_computed, replay.num_replayed) == (4, 4)
+    for batch, one, two in zip(batches, expected, found, strict=True):
+        inside = batch["attention_mask"].bool()
+        torch.testing.assert_close(one[inside], two[inside], atol=1e-6, rtol=1e-5)
+    assert not any("forward" in vars(module) for module in model.modules())
+    assert opened(model).num_reused == 4
+
+
+def test_gradients_are_the_same():
+    model = adapted(layers="upper")
+    model.adapters.train("a")
+    batch = ids([5, 6, 7], [8, 9])
+    replay = opened(model)
+    gradients = []
+    with replay.active():
+        for _ in range(2):
+            model.adapters.zero_grad()
+            states = model(**batch).last_hidden_state
+            states[batch["attention_mask"].bool()].square().sum().backward()
+            gradients.append([p.grad.clone() for p in model.adapters.entry("a").parameters()])
+    assert replay.num_replayed == 2
+    for one, two in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-4)
+
+
+def test_a_ladder_is_fed_from_the_cache_alone():
+    model = FAMILIES["bert"].build()
+    inlay.attach(model)
+    models.stir(model.adapters.add("a", "side"), seed=2)
+    model.adapters.use("a")
+    ran = []
+    for site in probe(FAMILIES["bert"].build()):
+        if site.kind == "attention":
+            hook = lambda *_: ran.append(1)  # noqa: E731
+            model.get_submodule(site.module).register_forward_hook(hook)
+    batch = ids([5, 6, 7], [8, 9])
+    with torch.no_grad():
+        expected = model(**batch).last_hidden_state
+        with opened(model).active():
+            model(**batch)
+            before = len(ran)
+            found = model(**batch).last_hidden_state
+    assert len(ran) == before
+    inside = batch["attention_mask"].bool()
+    assert torch.equal(expected[inside], found[inside])
+
+
+def test_training_mode_and_calls_with_a_cache_are_computed():
+    model = adapted(layers="1")
+    replay = opened(model)
+    with torch.no_grad(), replay.active():
+        model.train()
+        model(**ids([5, 6]))
+        model.eval()
+        model(torch.tensor([[5, 6]]))
+    assert replay.num_computed == replay.num_replayed == 0
+
+
+def test_a_wrong_state_is_found_and_the_cache_removed(monkeypatch):
+    monkeypatch.setattr(replay_module, "VERIFIED", 1.0)
+    model = adapted(layers="1")
+    replay = opened(model)
+    (store,) = replay.stores
+    with torch.no_grad(), replay.active():
+        model(**ids([5, 6]))
+        model(**ids([5, 6]))
+        store.get(row_keys(ids([5, 6]), "all").keys[0])[0].mul_(3)
+        with pytest.raises(TrainingError, match="are not what the base computes now"):
+            model(**ids([5, 6]))
+    assert not store.folder.exists()
+
+
+def test_other_weights_have_another_cache():
+    model = adapted(layers="1")
+    with torch.no_grad(), opened(model).active():
+        model(**ids([5, 6]))
+    assert opened(model).num_reused == 1
+    model.embeddings.word_embeddings.weight.data[5, 0] += 0.5
+    assert opened(model).num_reused == 0
+
+
+def test_what_an_adapter_leaves_as_it_is():
+    model = adapted(layers="upper")
+    assert len(trunks_below(model.adapters.entry("a"), model.adapters.sites)) == 1
+    model.adapters.add("all", "bottleneck")
+    assert trunks_below(model.adapters.entry("all"), model.adapters.sites) == []
+    model.adapters.add("full", "full")
+    assert trunks_below(model.adapters.entry("full"), model.adapters.sites) == []
+
+
+def run(root, out, **settings):
+    given = {"base": str(tiny.shared_base(root)), **tiny.SETTINGS, **settings}
+    return inlay.train(tiny.shared_data(root), out=str(out), **given)
+
+
+def test_a_run_with_replay_gives_the_same_adapter(root, tmp_path):
+    given = {"layers": "upper", "epochs": 3, "precision": "float32", "patience": 9}
+    runs = [
+        run(root, tmp_path / "without", replay=False, **given),
+        run(root, tmp_path / "first", replay=True, **given),
+        run(root, tmp_path / "warm", replay=True, **given),
+    ]
+    weights = [load_file(r.folder / "adapter" / "adapter.safetensors") for r in runs]
+    for other in weights[1:]:
+        for key, value in weights[0].items():
+            torch.testing.assert_close(value, other[key], atol=2e-5, rtol=1e-4)
+    scores = {r.metrics["test"]["accuracy"] for r in runs}
+    assert len(scores) == 1
+    assert list((cache_root() / "trunk").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"layers": "all"}, "acts from the first block on"),
+        ({"method": "full"}, "weights of the base are trained"),
+    ],
+)
+def test_replay_that_cannot_be_is_refused(root, tmp_path, settings, reason):
+    with pytest.raises(ConfigError, match=reason):
+        run(root, tmp_path / "run", replay=True, **settings)
