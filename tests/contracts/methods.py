@@ -32,6 +32,9 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
 PREFIX_METHODS: dict[str, tuple[AbstractMethod, str]] = {
     "prefix": (inlay.Prefix(length=3, inner_width=7), "attention"),
     "prefix-flat": (inlay.Prefix(length=5, inner_width=None), "attention"),
+    "prefix-positions": (
+        inlay.Prefix(length=4, inner_width=None, takes_positions=True), "attention",
+    ),
     "prompt": (inlay.Prompt(length=3, deviation=0.5), "embedding"),
     "prompt-lstm": (inlay.Prompt(length=2, encoder="lstm", inner_width=5), "embedding"),
 }  # fmt: skip

@@ -35,6 +35,12 @@ class Double:
     def counts_prefix(self, site):
         return False
 
+    def shift(self):
+        return 0
+
+    def returns_prompts(self, site):
+        return False
+
     def prefixes(self, site):
         return []
 

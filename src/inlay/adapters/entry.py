@@ -19,6 +19,7 @@ from inlay.methods.base import (
 from inlay.methods.combining import AbstractCombineMethod, AbstractCombiner
 from inlay.sites.attention import attention_place
 from inlay.sites.placement import Placement
+from inlay.sites.positions import Numbering
 from inlay.sites.prompts import prompt_place
 from inlay.sites.sitemap import Site, SiteMap
 
@@ -38,6 +39,7 @@ class Entry(nn.Module):
         head: The head that a task gave, or `None`.
         own_heads: Path of a head module of the model -> the adapter's copy of it.
         blend: What it was made of, if `inlay.blend` made it; kept in the card of the saved adapter.
+        numbering: How the base numbers words, for a method that moves them.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class Entry(nn.Module):
         own_heads: Mapping[str, nn.Module],
         combines: Fuse | Route | None = None,
         combiners: Mapping[str, AbstractCombiner] | None = None,
+        numbering: Numbering | None = None,
     ) -> None:
         super().__init__()
+        self.numbering = numbering
         self.name = name
         self.method = method
         self.placement = placement

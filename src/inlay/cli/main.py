@@ -14,6 +14,7 @@ from inlay import __version__
 from inlay.cli import arguments, console
 from inlay.cli.blend import blend
 from inlay.cli.compare import compare
+from inlay.cli.convert import convert
 from inlay.cli.doctor import doctor
 from inlay.cli.evaluate import evaluate
 from inlay.cli.inspect_data import inspect_data
@@ -61,6 +62,7 @@ app.command("compare")(compare)
 app.command("blend")(blend)
 app.command("list")(list_runs)
 app.command("show")(show)
+app.command("convert")(convert)
 app.command("sites")(sites)
 app.command("status")(status)
 app.command("plan")(plan)

@@ -168,6 +168,9 @@ class AbstractAttentionLayer(AbstractLayer):
 class AbstractPromptLayer(AbstractLayer):
     """A layer that puts vectors in front of the word vectors."""
 
+    returned: bool = False
+    """Whether what the model returns has the vectors' positions too."""
+
     @abstractmethod
     def forward(self) -> Tensor:
         """Return the vectors, `(length, width)`."""

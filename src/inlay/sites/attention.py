@@ -49,6 +49,9 @@ class PrefixSource(Protocol):
     def counts_prefix(self, site: str) -> bool:
         """Tell whether they count as positions where a base weighs by distance."""
 
+    def shift(self) -> int:
+        """Return by how many positions the words of this pass stand further back."""
+
     def prefixes(self, site: str) -> list[tuple[Tensor, Tensor]]:
         """Return keys and values, `(length, width)` each, in the order in which they are put."""
 
@@ -235,8 +238,10 @@ def _attend(
     if mask is not None:
         mask = _widened(mask, length, key.shape[2], tapped.site)
     position_bias = settings.get("position_bias")
-    if position_bias is not None and tapped.bias and tapped.source.counts_prefix(tapped.site):
-        settings["position_bias"] = _counted_bias(tapped.bias, position_bias, length)
+    shift = tapped.source.shift()
+    is_counted = shift or tapped.source.counts_prefix(tapped.site)
+    if position_bias is not None and tapped.bias and is_counted:
+        settings["position_bias"] = _counted_bias(tapped.bias, position_bias, length, shift)
     elif position_bias is not None:
         settings["position_bias"] = F.pad(position_bias, (length, 0))
     output, weights = function(
@@ -246,10 +251,17 @@ def _attend(
     return output, None if weights is None else weights[..., length:]
 
 
-def _counted_bias(module: Any, position_bias: Tensor, length: int) -> Tensor:
-    """Return the bias of keys that stand `length` places further back than they do."""
+def _counted_bias(module: Any, position_bias: Tensor, length: int, shift: int) -> Tensor:
+    """Return the bias of keys that stand `length` places further back than they do.
+
+    Args:
+        module: What computes the bias.
+        position_bias: Without the prefix.
+        length: Of the prefix.
+        shift: How many places further back the queries stand.
+    """
     queries, keys = position_bias.shape[-2:]
-    whole: Tensor = module.compute_bias(keys, length + keys, device=position_bias.device)
+    whole: Tensor = module.compute_bias(keys + shift, length + keys, device=position_bias.device)
     return whole[:, :, -queries:].to(position_bias.dtype)
 
 

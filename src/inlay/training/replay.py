@@ -30,7 +30,7 @@ _HASHED_WHOLE = 2**20
 
 def trunks_below(entry: Entry, sites: SiteMap) -> list[Trunk]:
     """Return the blocks below an adapter that it leaves as they are."""
-    if entry.weights:
+    if entry.weights or entry.numbering is not None:  # other positions change every block
         return []
     reading = {site for site, layer in entry.layers.items() if layer.only_reads}
     return trunks(sites, [site for site in entry.layers if site not in reading], reading)
