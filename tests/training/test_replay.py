@@ -25,8 +25,8 @@ def ids(*rows, length=8):
 
 def opened(model, name="a", root=None):
     return open_replay(
-        model, model.adapters.entry(name), model.adapters.sites, root or cache_root(),
-        limit=LIMIT, seed=1,
+        model, trunks_below(model.adapters.entry(name), model.adapters.sites),
+        model.adapters.sites, root or cache_root(), limit=LIMIT, seed=1,
     )  # fmt: skip
 
 

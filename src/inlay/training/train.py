@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
@@ -20,7 +19,7 @@ from inlay.training.claim import Claim
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
 from inlay.training.finish import base_size, finish
 from inlay.training.interrupt import stop_on_signals
-from inlay.training.loop import Progress, fit, steps_of
+from inlay.training.loop import Fitting, Progress, steps_of
 from inlay.training.prepare import Prepared, estimate_seconds, prepare
 from inlay.training.reading import prepared_config, read_data
 from inlay.training.reporter import Plan, Reporter, SilentReporter
@@ -217,12 +216,11 @@ def _fit(prepared: Prepared, snapshot: Snapshot | None, notes: list[str]) -> Pro
         reporter.on_note(note)
     if snapshot is not None:
         reporter.on_note(f"going on at step {snapshot.state['progress']['step']}")
-    progress, best = fit(prepared.training, snapshot)
-    own = prepared.training.entry.tensors()
-    with torch.no_grad():
-        for key, value in best.items():
-            own[key].copy_(value)
-    return progress
+    fitting = Fitting(prepared.training, snapshot)
+    for _ in fitting.epochs():
+        pass
+    fitting.restore_best()
+    return fitting.progress
 
 
 def _plan(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
