@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from inlay.adapters.attach import attach as attach
     from inlay.adapters.attach import detach as detach
     from inlay.adapters.bank import Adapters as Adapters
+    from inlay.adapters.blend import Blend as Blend
+    from inlay.adapters.blend import blend as blend
     from inlay.adapters.fold import fold as fold
     from inlay.adapters.repeating import repeat as repeat
     from inlay.compose.average import Average as Average
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from inlay.compose.rows import Rows as Rows
     from inlay.compose.stack import Stack as Stack
     from inlay.compose.text import parse_composition as parse_composition
+    from inlay.evaluation.blending import blend_saved as blend_saved
     from inlay.evaluation.compare import compare as compare
     from inlay.evaluation.predictor import Predictor as Predictor
     from inlay.evaluation.predictor import load_predictor as load_predictor
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Adapters": "inlay.adapters.bank",
     "Average": "inlay.compose.average",
+    "Blend": "inlay.adapters.blend",
     "Bottleneck": "inlay.methods.bottleneck",
     "ConvAdapter": "inlay.methods.conv",
     "EmbeddingAdapter": "inlay.methods.ends",
@@ -81,6 +85,8 @@ _HOMES = {
     "Stack": "inlay.compose.stack",
     "Top": "inlay.methods.comparators",
     "attach": "inlay.adapters.attach",
+    "blend": "inlay.adapters.blend",
+    "blend_saved": "inlay.evaluation.blending",
     "compare": "inlay.evaluation.compare",
     "detach": "inlay.adapters.attach",
     "evaluate": "inlay.evaluation.report",

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers as hf
 
 import inlay
 from inlay.errors import AdapterError, FormatError
@@ -28,11 +29,11 @@ def model():
 def test_the_name_and_the_card(model, tmp_path):
     made(tmp_path, reduction_factor=6)
     loaded = read_adapterhub(model, tmp_path, name="my own. name")
-    assert loaded.name == "my own. name"
+    assert loaded.composition == "my own. name"
     assert model.adapters.names == ("my own. name",)
     assert loaded.card["source"]["format"] == "adapterhub"
     assert loaded.card["source"]["config"]["reduction_factor"] == 6
-    inlay.save(model, loaded.name, tmp_path / "ours", card=loaded.card)
+    inlay.save(model, loaded.composition, tmp_path / "ours", card=loaded.card)
     other = tiny.encoder()
     inlay.load(other, tmp_path / "ours", name="again")
     inputs = tiny.batch()
@@ -95,6 +96,63 @@ def test_a_smaller_base(model, tmp_path):
     made(tmp_path, blocks=2)
     with pytest.raises(FormatError, match="no tensors for '2.ffn'"):
         load_adapterhub(model, tmp_path)
+
+
+def several(folder, **options):
+    """Write a prefix and a bottleneck as one adapter."""
+    start = "prefix_tuning.prefix_tunings.a.self_prefix.control_trans"
+    tensors = {start: torch.randn(2 * 3 * 2 * 24)}
+    for block in range(3):
+        tensors |= hub.bottleneck(f"encoder.layer.{block}.output", seed=block)
+    prefix = {"architecture": "prefix_tuning", "flat": True, "prefix_length": 2}
+    config = {"architecture": "union", "configs": [prefix, hub.DEFAULTS | options]}
+    return hub.write(folder, config, tensors)
+
+
+def test_an_adapter_of_several_methods(model, tmp_path):
+    several(tmp_path)
+    loaded = read_adapterhub(model, tmp_path, name="my own")
+    assert loaded.composition == inlay.Stack("my own/prefix", "my own/bottleneck")
+    assert model.adapters.names == ("my own/prefix", "my own/bottleneck")
+    outputs = []
+    for composition in (None, *loaded.composition.children, loaded.composition):
+        with model.adapters.using(composition):
+            outputs.append(tiny.hidden(model, tiny.batch()))
+    for index, one in enumerate(outputs):
+        assert all(not torch.equal(one, other) for other in outputs[:index])
+    for name in model.adapters.names[::-1]:
+        model.adapters.remove(name)
+    with pytest.raises(FormatError, match="of several methods; load it by `read_adapterhub"):
+        load_adapterhub(model, tmp_path)
+    assert model.adapters.names == ()
+
+
+def test_several_methods_come_all_or_none(model, tmp_path):
+    several(tmp_path)
+    model.adapters.add("a/bottleneck", "bottleneck")
+    with pytest.raises(AdapterError, match="there is an adapter 'a/bottleneck' already"):
+        read_adapterhub(model, tmp_path)
+    assert model.adapters.names == ("a/bottleneck",)
+
+
+def test_one_method_wired_in_two_ways(tmp_path):
+    """At one place the peer takes the stream for the sublayer's output."""
+    config = hf.AlbertConfig(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40,
+        vocab_size=97, embedding_size=12,
+    )  # fmt: skip
+    model = tiny.perturbed(hf.AlbertModel(config))
+    inlay.attach(model)
+    owner = "encoder.albert_layer_groups.0.albert_layers.0"
+    tensors = hub.bottleneck(f"{owner}.output_adapters")
+    tensors |= hub.bottleneck(f"{owner}.attention.attention_adapters")
+    options = {"mh_adapter": True, "original_ln_before": False}
+    hub.write(tmp_path, hub.DEFAULTS | options, tensors)
+    loaded = read_adapterhub(model, tmp_path)
+    entries = [model.adapters.entry(name) for name in loaded.composition.children]
+    reads = {next(iter(entry.layers)): entry.method.input for entry in entries}
+    assert reads == {"0.attention": "r", "0.ffn": "x"}
+    assert [entry.name for entry in entries] == ["a/bottleneck", "a/bottleneck 2"]
 
 
 def test_an_unknown_method(model, tmp_path):

@@ -73,7 +73,7 @@ def test_a_map_of_three_in_one(tmp_path):
     inlay.attach(model)
     loaded = read_adapterhub(model, folder)
     assert "one LoRA of rank 6 instead of 2 of rank 3" in loaded.card["notes"][0]
-    with model.adapters.using(loaded.name):
+    with model.adapters.using(loaded.composition):
         torch.testing.assert_close(
             tiny.hidden(model, inputs), tiny.hidden(plain, inputs), atol=1e-5, rtol=1e-5
         )
@@ -86,7 +86,7 @@ def test_alpha_had_no_effect_in_old_versions(tmp_path):
     inlay.attach(model)
     loaded = read_adapterhub(model, folder)
     assert "alpha=5 had no effect" in loaded.card["notes"][0]
-    with model.adapters.using(loaded.name):
+    with model.adapters.using(loaded.composition):
         torch.testing.assert_close(tiny.hidden(model, inputs), expected, atol=1e-5, rtol=1e-5)
 
 

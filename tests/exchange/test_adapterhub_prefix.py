@@ -94,8 +94,8 @@ def test_a_pair_has_three_groups(tmp_path):
     hub.write(tmp_path, CONFIG, tensors)
     loaded = read_adapterhub(model, tmp_path)
     assert "counts as positions" in loaded.card["notes"][0]
-    layers = model.adapters.entry(loaded.name).layers
-    assert model.adapters.entry(loaded.name).method.counted
+    layers = model.adapters.entry(loaded.composition).layers
+    assert model.adapters.entry(loaded.composition).method.counted
     t = {k.removeprefix(START): v for k, v in tensors.items() if k.startswith(START)}
     inner = torch.tanh(t[".wte.weight"] @ t[".control_trans.0.weight"].T
                        + t[".control_trans.0.bias"])  # fmt: skip

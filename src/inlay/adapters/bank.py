@@ -1,6 +1,6 @@
 """`Adapters`: the thin object at `model.adapters` that holds, activates and trains adapters."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, cast, final
 
@@ -15,6 +15,7 @@ from inlay.adapters.entry import Entry
 from inlay.adapters.heads import RowAnswer, task_answers
 from inlay.adapters.making import Maker
 from inlay.adapters.merge import Merged
+from inlay.adapters.merge_check import Outputs
 from inlay.adapters.running import Active, Running, Weights, activated
 from inlay.adapters.summary import summary_of
 from inlay.adapters.swap import WeightSwap
@@ -26,7 +27,7 @@ from inlay.compose.route import Route
 from inlay.compose.simplify import simplify
 from inlay.compose.stack import Stack
 from inlay.errors import AdapterError, CompositionError, did_you_mean
-from inlay.methods.base import AbstractMethod, AbstractSiteMethod
+from inlay.methods.base import AbstractMethod
 from inlay.methods.combining import AbstractCombineMethod
 from inlay.sites.heads import own_heads
 from inlay.sites.hooks import SiteHooks
@@ -289,25 +290,23 @@ class Adapters(nn.Module):
         """The adapters that learn."""
         return self._training_names
 
-    def merge(self, name: str) -> None:
+    def merge(self, name: str, *, check: Mapping[str, Any] | None = None) -> None:
         """Add an adapter's update into the base's weights, so that it costs nothing to run.
 
-        The original weights are kept aside; `unmerge` puts those very tensors back.
+        The original weights are kept aside; `unmerge` puts those very tensors back. With the
+        arguments of a forward pass as `check`, a merge that changes its outputs is undone.
 
         Raises:
-            AdapterError: If another adapter is merged or active, or the method cannot merge.
+            AdapterError: If another adapter is merged or active, the method cannot merge, or
+                outputs before and after differ by more than rounding.
         """
         entry = self.entry(name)
-        if not (isinstance(entry.method, AbstractSiteMethod) and entry.method.can_merge):
-            raise AdapterError(
-                f"{name!r} is of method {entry.method.name!r}, which cannot be merged into the "
-                "base's weights; only updates of linear maps (lora) can."
-            )
-        if self.active is not None and self.active != name:
-            raise AdapterError(f"{self.active!r} is active; call use({name!r}) or use(None) first.")
+        self._merged.check(entry, self.active)
         self.use(name)
+        outputs = Outputs(self.model, check, self.using)
         self._merged.merge(entry, self.sites)
         self._wiring.change(entry, -1, heads=False)
+        outputs.compare(name, self.unmerge)
 
     def unmerge(self) -> None:
         """Put the original weights back; does nothing if no adapter is merged."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import cast, final
+from typing import Any, cast, final
 
 import torch
 from torch import nn
@@ -39,6 +39,7 @@ class Entry(nn.Module):
         head: The head that a task gave, or `None`.
         own_heads: Path of a head module of the model -> the adapter's copy of it.
         numbering: How the base numbers words, for a method that moves them.
+        blend: What it was made of, if `inlay.blend` made it; kept in the card of the saved adapter.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Entry(nn.Module):
         self.name = name
         self.method = method
         self.placement = placement
+        self.blend: dict[str, Any] | None = None
         # Names may hold dots, which a module's name may not: keep the names beside the modules.
         self._sites = tuple(layers)
         self._index = {site: index for index, site in enumerate(self._sites)}

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from inlay.adapters.entry import Entry
+from inlay.compose.nodes import Composition
 from inlay.errors import AdapterError
+from inlay.methods.base import AbstractSiteMethod
 from inlay.methods.lora import LoRALayer
 from inlay.sites.sitemap import SiteMap
 
@@ -26,14 +28,27 @@ class Merged:
         self._kept: list[tuple[nn.Parameter, torch.Tensor]] = []
         self.name: str | None = None
 
-    def merge(self, entry: Entry, sites: SiteMap) -> None:
-        """Add the entry's updates to the base's weights, computed in at least float32.
+    def check(self, entry: Entry, active: Composition) -> None:
+        """Refuse an adapter that has no place in the weights, or not now.
 
         Raises:
-            AdapterError: If an adapter is merged already.
+            AdapterError: If the method cannot merge, something else is active, or an adapter is
+                merged already.
         """
+        if not (isinstance(entry.method, AbstractSiteMethod) and entry.method.can_merge):
+            raise AdapterError(
+                f"{entry.name!r} is of method {entry.method.name!r}, which cannot be merged into "
+                "the base's weights; only updates of linear maps (lora) can."
+            )
+        if active is not None and active != entry.name:
+            raise AdapterError(
+                f"{active!r} is active; call use({entry.name!r}) or use(None) first."
+            )
         if self.name is not None:
             raise AdapterError(f"{self.name!r} is merged already; call unmerge() first.")
+
+    def merge(self, entry: Entry, sites: SiteMap) -> None:
+        """Add the entry's updates to the base's weights, computed in at least float32."""
         modules = dict(self._model[0].named_modules())
         for name, layer in entry.layers.items():
             module = modules[sites[name].module]

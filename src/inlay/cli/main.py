@@ -12,6 +12,7 @@ import typer
 
 from inlay import __version__
 from inlay.cli import arguments, console
+from inlay.cli.blend import blend
 from inlay.cli.compare import compare
 from inlay.cli.convert import convert
 from inlay.cli.doctor import doctor
@@ -58,6 +59,7 @@ app.command("predict")(predict)
 app.command("evaluate")(evaluate)
 app.command("errors")(errors)
 app.command("compare")(compare)
+app.command("blend")(blend)
 app.command("list")(list_runs)
 app.command("show")(show)
 app.command("convert")(convert)

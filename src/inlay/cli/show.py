@@ -81,6 +81,7 @@ def _adapter(manifest: "Manifest") -> dict[str, Any]:
         "library_version": manifest.library_version,
         "labels": manifest.card.get("task", {}).get("labels", []),
         "metrics": manifest.card.get("metrics", {}),
+        "blend": manifest.card.get("blend"),
     }
 
 
@@ -136,6 +137,9 @@ def _adapter_lines(adapter: dict[str, Any]) -> list[str]:
     lines.append(
         f"base     {base['id']}   {base['model_class']}, weights {base['fingerprint'][:12]}"
     )
+    if (made := adapter["blend"]) is not None:
+        parts = " + ".join(f"{weight:g} x {name}" for name, weight in made["weights"].items())
+        lines += _wrapped("blend", f"{made['method']}: {parts}")
     labels = adapter["labels"]
     if labels:
         few = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")

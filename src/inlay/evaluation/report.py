@@ -58,6 +58,8 @@ def evaluate(
     """
     predictor = load_predictor(run)
     card = predictor.manifest.card
+    if data is None and "data" not in card:
+        raise DataError(f"{run} keeps no data of its own; name some to measure it on.")
     if data is None:
         source = str(card["data"]["source"])
         splits = read_dataset(source, **{**card["data"]["options"], **columns}).splits

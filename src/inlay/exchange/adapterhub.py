@@ -10,10 +10,15 @@ from torch import nn
 
 from inlay.adapters.attach import adapters_of
 from inlay.adapters.bank import Adapters
+from inlay.compose.nodes import Composition, names_in
+from inlay.compose.stack import Stack
 from inlay.errors import FormatError, InlayError, did_you_mean
 from inlay.exchange.adapterhub_bottleneck import bottleneck_parts
 from inlay.exchange.adapterhub_config import Config, configs_of
-from inlay.exchange.adapterhub_files import ADAPTER, Checkpoint, read_checkpoint
+from inlay.exchange.adapterhub_files import ADAPTER, HEAD, Checkpoint, has, read_checkpoint
+from inlay.exchange.adapterhub_fusion import load_adapterhub_fusion as load_adapterhub_fusion
+from inlay.exchange.adapterhub_heads import HeadRead, read_head
+from inlay.exchange.adapterhub_invertible import invertible_parts
 from inlay.exchange.adapterhub_lora import lora_parts
 from inlay.exchange.adapterhub_parts import Part, Source, source_of
 from inlay.exchange.adapterhub_prefix import prefix_parts
@@ -22,6 +27,7 @@ from inlay.exchange.adapterhub_reft import reft_parts
 READERS: dict[str, Callable[[Source, Config], list[Part]]] = {
     "bottleneck": bottleneck_parts,
     "lora": lora_parts,
+    "invertible": invertible_parts,
     "prefix_tuning": prefix_parts,
     "reft": reft_parts,
 }
@@ -33,44 +39,64 @@ READERS: dict[str, Callable[[Source, Config], list[Part]]] = {
 class Loaded:
     """What was read."""
 
-    name: str
-    """The adapter's name on this model."""
+    composition: Composition
+    """What to use: the adapter's name, or a `Stack` of its parts if it is of several methods."""
     card: dict[str, Any]
     """Where it is from and what to know of it; plain data for `inlay.save(..., card=card)`."""
 
 
-def load_adapterhub(model: nn.Module, folder: str | Path, name: str | None = None) -> str:
-    """Load an adapter that AdapterHub has saved; see `read_adapterhub`.
+def load_adapterhub(
+    model: nn.Module, folder: str | Path, name: str | None = None, *, without_head: bool = False
+) -> str:
+    """Load an adapter of one method that AdapterHub has saved; see `read_adapterhub`.
 
     Returns:
         The adapter's name on this model.
+
+    Raises:
+        FormatError: Also if the adapter is of several methods, which one name cannot stand for.
     """
-    return read_adapterhub(model, folder, name).name
+    loaded = read_adapterhub(model, folder, name, without_head=without_head)
+    if isinstance(loaded.composition, str):
+        return loaded.composition
+    for own in reversed(names_in(loaded.composition)):
+        adapters_of(model).remove(own)
+    raise FormatError(
+        f"{folder}: the adapter is of several methods; load it by `read_adapterhub(...)`, and use "
+        f"the composition that this gives, {loaded.composition!r}."
+    )
 
 
-def read_adapterhub(model: nn.Module, folder: str | Path, name: str | None = None) -> Loaded:
+def read_adapterhub(
+    model: nn.Module, folder: str | Path, name: str | None = None, *, without_head: bool = False
+) -> Loaded:
     """Load an adapter that AdapterHub has saved, strictly; it is not made active.
 
     Every option must be known, every tensor have a place, and no place be without its tensors.
-    Where AdapterHub departs from a paper, what it does is kept and noted in the card. If anything
-    is wrong the model is left as it was.
+    Where AdapterHub departs from a paper, what it does is kept and noted in the card. A head in
+    the same folder comes along. An adapter of several methods becomes several, with `/` and the
+    method behind its name, and a `Stack` of them. If anything is wrong the model is left as it was.
 
     Args:
         model: A model with `attach`ed adapters, of the base that the adapter was trained on. The
             checkpoint holds nothing by which that could be checked but sizes.
         folder: What `save_adapter` wrote.
         name: A name other than the saved one.
+        without_head: Leave a saved head aside.
 
     Raises:
         FormatError: If the files are damaged, or do not fit the model or one another.
         AdapterError: If the name is taken, or `attach` was not called.
     """
-    adapters = adapters_of(model)
-    checkpoint = read_checkpoint(Path(folder), ADAPTER)
+    adapters, folder = adapters_of(model), Path(folder)
+    checkpoint = read_checkpoint(folder, ADAPTER)
     parts = _parts(checkpoint, model, adapters)
+    head = HeadRead()
+    if not without_head and has(folder, HEAD):
+        head = read_head(read_checkpoint(folder, HEAD), checkpoint, model, adapters)
     name = checkpoint.name if name is None else name
-    _add(checkpoint, adapters, name, parts)
-    return Loaded(name=name, card=_card(checkpoint, parts))
+    composition = _add(checkpoint, adapters, name, parts, head)
+    return Loaded(composition=composition, card=_card(checkpoint, parts, head))
 
 
 def _parts(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> list[Part]:
@@ -90,25 +116,54 @@ def _parts(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> list
     return parts
 
 
-def _add(checkpoint: Checkpoint, adapters: Adapters, name: str, parts: list[Part]) -> None:
-    if len(parts) != 1:
-        words = ", ".join(f"{part.method.name} at {part.sites[0]!r}" for part in parts)
-        raise FormatError(
-            f"{checkpoint.folder}: "
-            + (f"a union of methods ({words}) is not supported." if parts else "it has no effect.")
-        )
-    part = parts[0]
+def _add(
+    checkpoint: Checkpoint, adapters: Adapters, name: str, parts: list[Part], head: HeadRead
+) -> Composition:
+    """Put the parts on the model, all or none; a head belongs to the last of them."""
+    if not parts:
+        raise FormatError(f"{checkpoint.folder}: it has no effect in AdapterHub.")
+    names = [name] if len(parts) == 1 else _part_names(name, parts)
+    added: list[str] = []
     try:
-        entry = adapters.add(name, part.method, at=part.sites, copy_heads=False)
+        for number, (own, part) in enumerate(zip(names, parts, strict=True)):
+            is_last = number == len(parts) - 1
+            _add_part(checkpoint, adapters, own, part, head if is_last else HeadRead())
+            added.append(own)
+    except Exception:
+        for own in reversed(added):
+            adapters.remove(own)
+        raise
+    return names[0] if len(names) == 1 else Stack(*names)
+
+
+def _part_names(name: str, parts: list[Part]) -> list[str]:
+    """Name the parts of an adapter by their methods, numbered where a method is there again."""
+    names: list[str] = []
+    for part in parts:
+        own = f"{name}/{part.method.name}"
+        count = sum(other.split(" ")[0] == own for other in names)
+        names.append(f"{own} {count + 1}" if count else own)
+    return names
+
+
+def _add_part(
+    checkpoint: Checkpoint, adapters: Adapters, name: str, part: Part, head: HeadRead
+) -> None:
+    tensors = part.tensors | head.tensors
+    own_heads = any(key.startswith("own_head/") for key in tensors)
+    try:
+        entry = adapters.add(
+            name, part.method, at=part.sites, head=head.module, copy_heads=own_heads
+        )
     except InlayError as error:
         raise type(error)(f"{checkpoint.folder}: {error}") from error
     try:
         own = entry.tensors()
-        if own.keys() != part.tensors.keys():
-            key = sorted(own.keys() ^ part.tensors.keys())[0]
-            raise FormatError(f"{checkpoint.folder}: tensor {key!r} of the method was not read.")
+        for key in sorted(own.keys() ^ tensors.keys()):
+            what = "is missing" if key in own else "has no place on this model"
+            raise FormatError(f"{checkpoint.folder}: what is to become {key!r} {what}.")
         with torch.no_grad():
-            for key, tensor in part.tensors.items():
+            for key, tensor in tensors.items():
                 if own[key].shape != tensor.shape:
                     raise FormatError(
                         f"{checkpoint.folder}: what is to become {key!r} is "
@@ -120,12 +175,14 @@ def _add(checkpoint: Checkpoint, adapters: Adapters, name: str, parts: list[Part
         raise
 
 
-def _card(checkpoint: Checkpoint, parts: list[Part]) -> dict[str, Any]:
+def _card(checkpoint: Checkpoint, parts: list[Part], head: HeadRead) -> dict[str, Any]:
+    labels = {} if head.labels is None else {"labels": head.labels}
     return {
         "source": {
             "format": "adapterhub",
             **{k: v for k, v in checkpoint.facts.items() if isinstance(v, str)},
             "config": checkpoint.facts["config"],
         },
-        "notes": [note for part in parts for note in part.notes],
+        "notes": [*(note for part in parts for note in part.notes), *head.notes],
+        **labels,
     }

@@ -99,7 +99,9 @@ def _facts(folder: Path, kind: FileNames) -> dict[str, Any]:
         raise FormatError(f"{path} is no JSON: {error}.") from error
     if not isinstance(facts, dict) or "config" not in facts:
         raise FormatError(f"{path}: 'config' is missing; it is no file of AdapterHub.")
-    if not isinstance(facts.get("name"), str) or not facts["name"]:
+    # The head of a task class has neither config nor name.
+    is_named = isinstance(facts.get("name"), str) and facts["name"]
+    if not is_named and facts["config"] is not None:
         raise FormatError(f"{path}: 'name' is missing, which the tensors' names depend on.")
     return facts
 

@@ -60,22 +60,19 @@ def load(
         )
     if form == "peft":
         return load_peft(model, folder, name=name, without_head=without_head)
-    if without_head:
-        raise AdapterError(
-            f"{folder}: without_head=True has no effect on an adapter of AdapterHub, which keeps "
-            "heads in a folder of their own; leave it out."
-        )
-    return _load_adapterhub(model, folder, name)
+    return _load_adapterhub(model, folder, name, without_head=without_head)
 
 
-def _load_adapterhub(model: nn.Module, folder: Path, name: str | None) -> str:
+def _load_adapterhub(
+    model: nn.Module, folder: Path, name: str | None, *, without_head: bool
+) -> str:
     from inlay.exchange.adapterhub import load_adapterhub
 
     fresh = not hasattr(model, "adapters")
     if fresh:
         attach(model)
     try:
-        return load_adapterhub(model, folder, name=name)
+        return load_adapterhub(model, folder, name, without_head=without_head)
     except Exception:
         if fresh:
             detach(model)

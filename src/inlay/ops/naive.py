@@ -76,3 +76,20 @@ def grouped_linear(
             rows.append(result if bias is None else result + bias[slot])
         start += count
     return torch.stack(rows)
+
+
+def ties(tensors: list[Tensor], weights: tuple[float, ...], density: float) -> Tensor:
+    """Merge as TIES is written, one entry after the other; arguments as in `ops.blending`."""
+    columns = []
+    for tensor in tensors:
+        values = tensor.flatten().tolist()
+        kept = sorted(values, key=abs, reverse=True)[: max(1, round(density * len(values)))]
+        columns.append([value if abs(value) >= abs(kept[-1]) else 0.0 for value in values])
+    merged = []
+    for entries in zip(*columns, strict=True):
+        weighted = [w * entry for w, entry in zip(weights, entries, strict=True)]
+        mass = sum(weighted)
+        agreeing = [(v, abs(w)) for v, w in zip(weighted, weights, strict=True) if v * mass > 0]
+        share = sum(weight for _, weight in agreeing)
+        merged.append(sum(value for value, _ in agreeing) / share if share else 0.0)
+    return torch.tensor(merged, dtype=tensors[0].dtype).view(tensors[0].shape)

@@ -316,7 +316,7 @@ def _in_order(sites: list[Site], ends: list[Site]) -> list[Site]:
     ordered = []
     for submodel in dict.fromkeys(site.submodel for site in sites):
         own = [end for end in ends if end.submodel == submodel]
-        ordered += [end for end in own if end.kind == "embedding"]
+        ordered += [end for end in own if end.kind in ("embedding", "start")]
         ordered += [site for site in sites if site.submodel == submodel]
         ordered += [end for end in own if end.kind == "output"]
     return ordered

@@ -173,6 +173,7 @@ def _add(
             None if placement is None else (placement.at, placement.layers, placement.submodel)
         )
         _copy_into(folder, entry.tensors(), tensors)
+        entry.blend = manifest.card.get("blend")
     except Exception:
         adapters.remove(name)
         raise

@@ -82,7 +82,7 @@ def save(
         own_heads=list(entry.own_heads),
         tensors={key: list(value.shape) for key, value in tensors.items()},
         combines=_combines(adapters, entry),
-        card=dict(card or {}),
+        card=({} if entry.blend is None else {"blend": entry.blend}) | dict(card or {}),
     )
     with folder_atomically(folder) as temporary:
         (temporary / WEIGHTS_FILE).write_bytes(to_safetensors(tensors))

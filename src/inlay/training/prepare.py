@@ -65,7 +65,11 @@ class Prepared:
 
     def replaying(self) -> AbstractContextManager[None]:
         """Replay the trunk for the length of a `with` block, if that was prepared."""
-        return nullcontext() if self.replay is None else self.replay.active()
+        if self.replay is None:
+            return nullcontext()
+        # So that a run that is killed goes on from the very states it has learnt from.
+        self.training.on_checkpoint = self.replay.publish
+        return self.replay.active()
 
 
 def prepare(
@@ -123,9 +127,6 @@ def prepare(
     )  # fmt: skip
     notes = _truncation_notes(dataset, encoded, task, tokenizer, max_length)
     replay, note = _replay(config, adapters, entry, task, updates_base=updates_base)
-    if replay is not None:
-        # So that a run that is killed goes on from the very states it has learnt from.
-        training.on_checkpoint = replay.publish
     return Prepared(
         training=training, adapters=adapters, name=dataset.name, base=base, task=task,
         numerics=numerics, max_length=max_length, encoded=encoded, notes=notes,
