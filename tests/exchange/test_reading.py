@@ -67,3 +67,5 @@ def test_an_adapter_of_adapterhub(tmp_path):
     with pytest.raises(FormatError, match="tensor 'x' is no adapter's"):
         inlay.load(model, tmp_path)
     assert not hasattr(model, "adapters")
+    with pytest.raises(FormatError, match="tensor 'x' is no adapter's"):
+        inlay.load(model, tmp_path, without_head=True)

@@ -38,8 +38,8 @@ class Entry(nn.Module):
         weights: Path of a base parameter -> the trained copy; empty but for comparators.
         head: The head that a task gave, or `None`.
         own_heads: Path of a head module of the model -> the adapter's copy of it.
-        numbering: How the base numbers words, for a method that moves them.
         blend: What it was made of, if `inlay.blend` made it; kept in the card of the saved adapter.
+        numbering: How the base numbers words, for a method that moves them.
     """
 
     def __init__(

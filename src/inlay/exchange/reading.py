@@ -72,7 +72,7 @@ def _load_adapterhub(
     if fresh:
         attach(model)
     try:
-        return load_adapterhub(model, folder, name, without_head=without_head)
+        return load_adapterhub(model, folder, name=name, without_head=without_head)
     except Exception:
         if fresh:
             detach(model)
