@@ -9,9 +9,8 @@ from tests.contracts.families import FAMILIES
 
 def ends(name):
     sites = inlay.probe(FAMILIES[name].build())
-    return {
-        s.name: (s.module, s.point, s.width) for s in sites if s.kind in ("embedding", "output")
-    }
+    kinds = ("embedding", "start", "output")
+    return {s.name: (s.module, s.point, s.width) for s in sites if s.kind in kinds}
 
 
 def test_word_vectors_and_not_those_of_positions():

@@ -84,8 +84,7 @@ def convert(
             "place. Leave it out: without_head=True in Python, --without-head on the command line."
         )
     model = load_base_for(wanted, base)
-    aside = without_head and wanted.form != "adapterhub"
-    name = load(model, source, without_head=aside)
+    name = load(model, source, without_head=without_head)
     entry = adapters_of(model).entry(name)
     if to == "peft":
         save_peft(model, name, out, for_vllm=for_vllm)
