@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from inlay.sites.sitemap import Site as Site
     from inlay.sites.sitemap import SiteMap as SiteMap
     from inlay.store.save import save as save
+    from inlay.training.many import train_many as train_many
+    from inlay.training.sweep import sweep as sweep
     from inlay.training.train import Run as Run
     from inlay.training.train import resume as resume
     from inlay.training.train import train as train
@@ -101,7 +103,9 @@ _HOMES = {
     "resume": "inlay.training.train",
     "save": "inlay.store.save",
     "save_peft": "inlay.exchange.peft_writing",
+    "sweep": "inlay.training.sweep",
     "train": "inlay.training.train",
+    "train_many": "inlay.training.many",
 }
 
 __all__ = sorted(_HOMES)

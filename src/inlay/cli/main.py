@@ -26,6 +26,7 @@ from inlay.cli.project import plan, promote, run, status
 from inlay.cli.resume import resume
 from inlay.cli.show import show
 from inlay.cli.site_table import sites
+from inlay.cli.sweep import sweep
 from inlay.cli.train import train
 from inlay.errors import InlayError, did_you_mean
 
@@ -53,6 +54,7 @@ def _root(
 
 app.command("inspect")(inspect_data)
 app.command("train")(train)
+app.command("sweep")(sweep)
 app.command("pretrain")(pretrain)
 app.command("resume")(resume)
 app.command("predict")(predict)
