@@ -7,6 +7,7 @@ from typing import Any, cast, final
 import torch
 from torch import nn
 
+from inlay.adapters.base_weights import map_weight
 from inlay.compose.fuse import Fuse
 from inlay.compose.route import Route
 from inlay.errors import ConfigError, SiteError
@@ -225,6 +226,7 @@ def _place_for(
         gives_words=site.name == word_site,
         key_width=attention.key_width if attention else None,
         value_width=attention.value_width if attention else None,
+        weight=map_weight(site, model) if method.needs_weight else None,
     )
 
 

@@ -93,7 +93,8 @@ class Maker:
     ) -> Entry:
         """Build an adapter that acts at sites."""
         chosen = placement.select(self.sites)
-        layers = build_layers(method, chosen, self.sites, self.model)
+        with self.originals():
+            layers = build_layers(method, chosen, self.sites, self.model)
         self._match_base(layers, chosen)
         return Entry(
             name=name, method=method, placement=placement, layers=layers, weights={}, head=head,

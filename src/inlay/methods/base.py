@@ -22,7 +22,7 @@ input of a linear map."""
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """What a method may know of the site it is built for: sizes, never the model."""
+    """What a method may know of the site it is built for: never the model."""
 
     width: int
     """Channels of the site's output."""
@@ -44,6 +44,9 @@ class Place:
     """At an attention: channels of its values, over all heads; for methods `in_attention`."""
     gives_words: bool = False
     """Whether a table of output words reads what leaves this site."""
+    weight: Callable[[], Tensor] | None = None
+    """At a linear map with a weight: gives it, `(width, in_width)`, frozen and as it is in the
+    base at the time; for methods that `needs_weight`."""
 
 
 class AbstractMethod(ABC):
@@ -75,6 +78,9 @@ class AbstractSiteMethod(AbstractMethod):
     composes: ClassVar[bool] = True
     """Whether it can run for some rows of a batch only, and be mixed with others: in all other
     compositions than a `Stack`."""
+
+    needs_weight: ClassVar[bool] = False
+    """Whether its layers compute with the weight of the linear map that they are at."""
 
     can_merge: ClassVar[bool] = False
     """Whether its effect is a change of the base's weight."""
