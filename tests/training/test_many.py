@@ -132,7 +132,7 @@ class _Stopping(SilentReporter):
 
 def test_an_interruption_loses_nothing(asked, tmp_path):
     changes = [{"seed": 1, "layers": "upper"}, {"seed": 2, "layers": "upper"}]
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match="continue with: inlay resume"):
         train_many(asked(*changes), reporter=_Stopping(9))
     again = train_many(asked(*changes))
     assert [one.state for one in again] == ["finished", "finished"]

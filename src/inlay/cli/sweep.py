@@ -1,6 +1,7 @@
 """`inlay sweep`: search settings on one base, by validation."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,13 +62,7 @@ def sweep(
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     add_settings(given, settings or ())
-    searched: dict[str, str] = {}
-    for part in parameters or ():
-        key, has_values, values = part.partition("=")
-        key = key.strip().replace("-", "_")
-        if not has_values or not key or key in searched:
-            raise ConfigError(f"-p {part!r}: write KEY=VALUES once for each key.")
-        searched[key] = values.strip()
+    searched = searched_in(parameters or ())
     console.be_calm()
     from inlay.cli.progress import reporting
     from inlay.training.sweep import record
@@ -84,6 +79,22 @@ def sweep(
         console.tell()
         console.put(text_of(found))
     return 0
+
+
+def searched_in(parts: Sequence[str]) -> dict[str, str]:
+    """Read what is to be searched: setting -> its values as text.
+
+    Raises:
+        ConfigError: If a part has no `=`, or a setting is named twice.
+    """
+    searched: dict[str, str] = {}
+    for part in parts:
+        key, has_values, values = part.partition("=")
+        key = key.strip().replace("-", "_")
+        if not has_values or not key or key in searched:
+            raise ConfigError(f"-p {part!r}: write KEY=VALUES once for each key.")
+        searched[key] = values.strip()
+    return searched
 
 
 def text_of(found: "Sweep") -> str:

@@ -20,7 +20,8 @@ from inlay.exchange.peft_names import (
     not_used,
     targets_for,
 )
-from inlay.methods.lora import LoRA, LoRALayer
+from inlay.methods.lora import LoRA
+from inlay.methods.lora_layer import LoRALayer
 
 Number = TypeVar("Number", int, float)
 

@@ -19,7 +19,8 @@ from inlay.methods.base import (
     AbstractMethod,
     AbstractPromptLayer,
 )
-from inlay.methods.lora import LoRA, LoRALayer
+from inlay.methods.lora import LoRA
+from inlay.methods.lora_layer import LoRALayer
 from inlay.ops.low_rank import low_rank_weight
 
 _FACTORS = (".lora_A.weight", ".lora_B.weight")

@@ -84,10 +84,10 @@ def opened(
         BaseError: If the base cannot be used.
         RunError: If the folder holds something else, or another process has it.
     """
-    preset = parse_method(resolved.config.method)
+    parse_method(resolved.config.method)  # a mistake there is told before data are read
     dataset = shelf.dataset(resolved.config)
     resolved = prepared_config(resolved, dataset)
-    config = resolved.config
+    config, preset = resolved.config, parse_method(resolved.config.method)
     accelerator = Accelerator()
     is_main = accelerator.is_main_process
     if not is_main:

@@ -91,8 +91,7 @@ def prepare(
         dataset: The rows.
         run: The run's folder, for messages.
         checkpoints: Where they go.
-        reporter: Is told what happens.
-        stop: Says when to stop.
+        reporter, stop: Is told what happens; says when to stop.
         shelf: What other trainings in this process have loaded and computed.
 
     Raises:
@@ -106,13 +105,7 @@ def prepare(
         config.precision, trains_base=updates_base, device=accelerator.device
     )
     base = resolve_base(config.base)
-    kind = base_kind(base)
-    task = task_for(config.task, dataset, base_kind=kind)
-    if task.needs == "encoder" and kind == "encoder-decoder":
-        raise BaseError(
-            f"{base.id!r} is {kind}, which task {task.name!r} cannot use: it reads one sequence of "
-            "hidden states. Name an encoder or a decoder with --base."
-        )
+    task = _task(config, dataset, base)
     shelf = shelf or Shelf()
     adapters, tokenizer = shelf.base(base, numerics, task.needs, accelerator.device)
     model: Any = adapters.model
@@ -141,6 +134,18 @@ def prepare(
         numerics=numerics, max_length=max_length, encoded=encoded, notes=notes,
         replay=replay, replay_note=note,
     )  # fmt: skip
+
+
+def _task(config: TrainConfig, dataset: Dataset, base: Base) -> AbstractTask:
+    """Build the task for a data set and a base; refuses a base of the wrong form."""
+    kind = base_kind(base)
+    task = task_for(config.task, dataset, base_kind=kind)
+    if task.needs == "encoder" and kind == "encoder-decoder":
+        raise BaseError(
+            f"{base.id!r} is {kind}, which task {task.name!r} cannot use: it reads one sequence of "
+            "hidden states. Name an encoder or a decoder with --base."
+        )
+    return task
 
 
 def _free_name(adapters: Adapters, name: str) -> str:

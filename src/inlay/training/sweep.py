@@ -179,15 +179,15 @@ def sweep(
     first = int(settings.pop("seed", 1))
     if trials is not None and trials < len(grid):
         grid = random.Random(first).sample(grid, trials)
-    about = json.dumps([str(data), grid, seeds, first, settings], sort_keys=True, default=str)
-    name = f"sweep-{Path(data).stem}-{hashlib.sha256(about.encode()).hexdigest()[:8]}"
-    folder = Path("runs") / name if out is None else Path(out)
-    asked = []
-    for number, point in enumerate(grid):
-        for seed in range(first, first + seeds):
-            given = with_values(settings, point)
-            run = folder / f"{number:03d}-seed{seed}"
-            asked.append({**given, "data": str(data), "seed": seed, "out": str(run)})
+    folder = Path(out) if out is not None else _folder(data, [grid, seeds, first, settings])
+    asked = [
+        {
+            **with_values(settings, point), "data": str(data), "seed": seed,
+            "out": str(folder / f"{number:03d}-seed{seed}"),
+        }
+        for number, point in enumerate(grid)
+        for seed in range(first, first + seeds)
+    ]  # fmt: skip
     trained = train_many(
         asked, reporter=reporter, halving=halving,
         choose=lambda at_end: _best_of(at_end, seeds),
@@ -201,6 +201,13 @@ def sweep(
     found = Sweep(points=tuple(points), metric=metric, folder=folder)
     write_atomically(folder / SWEEP_FILE, json.dumps(record(found), indent=2) + "\n")
     return found
+
+
+def _folder(data: str | Path, about: Any) -> Path:
+    """Name a folder by what is done, so that the same call finds it again."""
+    text = json.dumps([str(data), about], sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Path("runs") / f"sweep-{Path(data).stem}-{digest[:8]}"
 
 
 def _best_of(at_end: Sequence[Trained], seeds: int) -> list[int]:
