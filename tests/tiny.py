@@ -179,7 +179,7 @@ def prepared(root: Path, folder: Path, listener: Listener | None = None, **setti
     from inlay.training.defaults import with_defaults
     from inlay.training.interrupt import StopRequest
     from inlay.training.prepare import prepare
-    from inlay.training.train import read_data
+    from inlay.training.reading import read_data
 
     data = folder / "few.csv"
     if not data.exists():

@@ -82,6 +82,7 @@ def test_what_needs_the_weight_says_so():
         ({"alphas": [3]}, "alphas is a mapping from kinds or names"),
         ({"ranks": {"q": 0}}, r"ranks\['q'\] must be at least 1"),
         ({"ranks": {"q": 2.5}}, "'q' has 2.5; a rank is a whole number"),
+        ({"alphas": {"q": "much"}}, "the alpha of 'q' is 'much'; it is a number"),
         ({"init": "pissa", "alpha": 0.0}, "alpha=0.0.*takes a scale above 0"),
         ({"init": "pissa", "alphas": {"q": -1.0}}, r"alphas\['q'\]=-1.0.*a scale above 0"),
     ],

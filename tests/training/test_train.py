@@ -103,7 +103,7 @@ def test_the_run_answers(finished, root):
     assert not any(record.is_correct for record in wrong)
 
 
-METHODS = ["lora", "full", "top:1", "head"]
+METHODS = ["lora", 'lora[ranks={"q": 3, "1.ffn.up": 5}, magnitude=true]', "full", "top:1", "head"]
 
 
 @pytest.mark.parametrize("method", METHODS)

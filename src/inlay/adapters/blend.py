@@ -1,9 +1,9 @@
 """`inlay.blend`: a new adapter on a model, made of the weights of others.
 
-LoRA is blended by what it does, the update `D` of each linear map (`scale * B A`), in float64;
-the result is brought to `rank` by a singular value decomposition, and what that leaves out is
-told: nothing of a weighted sum at the default, the sum of the ranks. Adapters of other methods are
-blended weight by weight.
+LoRA is blended by what it does, the change `D` of a linear map's weight (`scale * B A`), in
+float64; the result is brought to `rank` by a singular value decomposition, and what that leaves out
+is told: nothing of a weighted sum at the default, the sum of the ranks (twice that of a PiSSA).
+A sum with DoRAs in it is a DoRA. Adapters of other methods are blended weight by weight.
 
 - `linear`: `sum w_i D_i`. Other methods: the weighted mean of the parameters, whose weights
   must add up to 1; it is not the mean of the updates.

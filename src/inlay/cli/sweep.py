@@ -52,10 +52,7 @@ def sweep(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Train with combinations of settings, all on one base, and finish the best by validation.
-
-    The same command again goes on with a sweep that was interrupted.
-    """
+    """Train with combinations of settings, all on one base, and finish the best by validation."""
     given: dict[str, Any] = {
         "base": base, "task": task, "method": method, "at": at, "layers": layers,
         "epochs": epochs, "few_shot": few_shot, "seed": seed,
@@ -73,11 +70,7 @@ def sweep(
             data, searched, seeds=seeds, trials=trials, halving=halving, reporter=reporter,
             out=out, **given,
         )  # fmt: skip
-    if as_json:
-        console.put(json.dumps(record(found), indent=2))
-    else:
-        console.tell()
-        console.put(text_of(found))
+    console.put(json.dumps(record(found), indent=2) if as_json else text_of(found))
     return 0
 
 

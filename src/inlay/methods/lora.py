@@ -94,6 +94,10 @@ class LoRA(AbstractSiteMethod):
                 raise ConfigError(f"LoRA(ranks): {key!r} has {rank!r}; a rank is a whole number.")
             check_at_least("LoRA", f"ranks[{key!r}]", rank, 1)
         for key, alpha in {"": self.alpha, **(self.alphas or {})}.items():
+            if not isinstance(alpha, int | float):
+                raise ConfigError(
+                    f"LoRA: the alpha of {key or 'all maps'!r} is {alpha!r}; it is a number."
+                )
             if self.init == "pissa" and alpha <= 0:
                 where = f"alphas[{key!r}]" if key else "alpha"
                 raise ConfigError(

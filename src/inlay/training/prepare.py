@@ -91,7 +91,8 @@ def prepare(
         dataset: The rows.
         run: The run's folder, for messages.
         checkpoints: Where they go.
-        reporter, stop: Is told what happens; says when to stop.
+        reporter: Is told what happens.
+        stop: Says when to stop.
         shelf: What other trainings in this process have loaded and computed.
 
     Raises:
@@ -108,24 +109,21 @@ def prepare(
     task = _task(config, dataset, base)
     shelf = shelf or Shelf()
     adapters, tokenizer = shelf.base(base, numerics, task.needs, accelerator.device)
-    model: Any = adapters.model
     torch.manual_seed(config.seed)
     head = task.build_head(output_width(adapters.sites))
-    if head is not None:
-        head.to(accelerator.device)
     name = _free_name(adapters, dataset.name)
-    entry = _add(adapters, config, preset, name, head)
-    max_length = _max_length(config, tokenizer, model)
+    entry = _add(adapters, config, preset, name, head).to(accelerator.device)
+    max_length = _max_length(config, tokenizer, adapters.model)
     encoded = shelf.encoded(dataset, task, tokenizer, max_length)
     counts = mixture(task, encoded["train"])[1]
     optimizer, schedule = _optimizer(config, entry, counts)
     training = Training(
-        config=config, task=task, model=model, entry=entry, head=head, tokenizer=tokenizer,
-        train=encoded["train"], validation=encoded["validation"],
+        config=config, task=task, model=adapters.model, entry=entry, head=head, tokenizer=tokenizer,
+        train=encoded["train"], validation=encoded["validation"], run=run,
         row_name=_row_namer(dataset.splits["train"], encoded["train"]),
         optimizer=optimizer, schedule=schedule, accelerator=accelerator,
         trains_base=updates_base, autocast=numerics.autocast, checkpoints=checkpoints,
-        reporter=reporter, stop=stop, run=run,
+        reporter=reporter, stop=stop,
     )  # fmt: skip
     notes = _truncation_notes(dataset, encoded, task, tokenizer, max_length)
     replay, note = _replay(config, adapters, entry, task, shelf, updates_base=updates_base)

@@ -171,14 +171,8 @@ def sweep(
         raise ConfigError("sweep: name what to search, like learning_rate=log:1e-4..3e-3.")
     if seeds < 1 or (trials is not None and trials < 1):
         raise ConfigError(f"sweep: seeds={seeds}, trials={trials}; both are at least 1.")
-    lists = {
-        ALIASES.get(key, key): values_of(key, v) if isinstance(v, str) else list(v)
-        for key, v in parameters.items()
-    }
-    grid = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
     first = int(settings.pop("seed", 1))
-    if trials is not None and trials < len(grid):
-        grid = random.Random(first).sample(grid, trials)
+    grid = grid_of(parameters, trials, seed=first)
     folder = Path(out) if out is not None else _folder(data, [grid, seeds, first, settings])
     asked = [
         {
@@ -201,6 +195,20 @@ def sweep(
     found = Sweep(points=tuple(points), metric=metric, folder=folder)
     write_atomically(folder / SWEEP_FILE, json.dumps(record(found), indent=2) + "\n")
     return found
+
+
+def grid_of(
+    parameters: Mapping[str, str | Sequence[Any]], trials: int | None, *, seed: int
+) -> list[dict[str, Any]]:
+    """Return the combinations to try, all or some that are drawn."""
+    lists = {
+        ALIASES.get(key, key): values_of(key, v) if isinstance(v, str) else list(v)
+        for key, v in parameters.items()
+    }
+    grid = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+    if trials is not None and trials < len(grid):
+        return random.Random(seed).sample(grid, trials)
+    return grid
 
 
 def _folder(data: str | Path, about: Any) -> Path:
