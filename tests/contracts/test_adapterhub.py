@@ -30,7 +30,6 @@ CASES = [
 NOT_READ = {
     "compacter": "option phm_layer=True is not supported",
     "compacter_pp": "option phm_layer=True is not supported",
-    "ia3": "option composition_mode='scale' cannot be used",
     "unipelt": "option use_gating=True is not supported",
 }
 """Checkpoint, of all families or of one -> how it is refused, where Inlay lacks the method."""
@@ -84,7 +83,7 @@ def test_outputs_are_the_peers(name, case):
         with model.adapters.using(composition):
             found = outputs(model, inputs)
         torch.testing.assert_close(found, expected[case], atol=1e-4, rtol=0)
-        assert (found[: len(expected["base"])] - expected["base"]).abs().max() > 0.05
+        assert (found[: len(expected["base"])] - expected["base"]).abs().max() > 0.02
     finally:
         for adapter in model.adapters.names[::-1]:
             model.adapters.remove(adapter)
