@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from inlay.methods.invertible import Invertible as Invertible
     from inlay.methods.lora import LoRA as LoRA
     from inlay.methods.loreft import LoReFT as LoReFT
+    from inlay.methods.parts_of_base import BitFit as BitFit
+    from inlay.methods.parts_of_base import Norms as Norms
     from inlay.methods.prefix import Prefix as Prefix
     from inlay.methods.prompt import Prompt as Prompt
     from inlay.methods.side import Side as Side
@@ -62,6 +64,7 @@ _HOMES = {
     "Adapters": "inlay.adapters.bank",
     "Average": "inlay.compose.average",
     "Blend": "inlay.adapters.blend",
+    "BitFit": "inlay.methods.parts_of_base",
     "Bottleneck": "inlay.methods.bottleneck",
     "ConvAdapter": "inlay.methods.conv",
     "EmbeddingAdapter": "inlay.methods.ends",
@@ -74,6 +77,7 @@ _HOMES = {
     "Invertible": "inlay.methods.invertible",
     "LoRA": "inlay.methods.lora",
     "LoReFT": "inlay.methods.loreft",
+    "Norms": "inlay.methods.parts_of_base",
     "OutputAdapter": "inlay.methods.ends",
     "Parallel": "inlay.compose.parallel",
     "Predictor": "inlay.evaluation.predictor",

@@ -56,6 +56,8 @@ PREFIX_METHODS: dict[str, tuple[AbstractMethod, str]] = {
 
 WEIGHT_METHODS: dict[str, AbstractMethod] = {
     "full": inlay.Full(),
+    "bitfit": inlay.BitFit(),
+    "norms": inlay.Norms(),
     "top": inlay.Top(blocks=1),
     "head": inlay.Head(),
 }

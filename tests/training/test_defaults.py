@@ -26,6 +26,8 @@ CASES = {
     "invertible": (1e-3, "embedding, output", "all", False),
     "prompt": (1e-2, "embedding", "all", False),
     "side": (2e-3, "embedding, block, output", "all", False),
+    "bitfit": (2e-3, None, None, True),
+    "norms": (2e-3, None, None, True),
     "full": (2e-4, None, None, True),
     "top:1": (2e-4, None, None, True),
     "head": (1e-2, None, None, False),

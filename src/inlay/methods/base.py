@@ -119,6 +119,18 @@ class AbstractWeightMethod(AbstractMethod):
         `None` means every weight of the model, embeddings included; `num_blocks` means none.
         """
 
+    takes_what: ClassVar[str] = "weights"
+    """What `takes` selects, for messages."""
+
+    def takes(self, owner: nn.Module, name: str) -> bool:
+        """Tell whether a parameter in reach is trained; all are, if a method does not say.
+
+        Args:
+            owner: The module whose own parameter it is.
+            name: Its name there.
+        """
+        return True
+
 
 @final
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from inlay.methods.ia3 import IA3
 from inlay.methods.invertible import Invertible
 from inlay.methods.lora import LoRA
 from inlay.methods.loreft import LoReFT
+from inlay.methods.parts_of_base import BitFit, Norms
 from inlay.methods.prefix import Prefix
 from inlay.methods.presets import PRESETS, Preset
 from inlay.methods.prompt import Prompt
@@ -37,6 +38,8 @@ METHODS: dict[str, type[AbstractMethod]] = {
         Prefix,
         Prompt,
         Side,
+        BitFit,
+        Norms,
         Full,
         Top,
         Head,

@@ -21,6 +21,8 @@ LEARNING_RATES = {
     "prompt": 1e-2,
     "side": 2e-3,
     "invertible": 1e-3,
+    "bitfit": 2e-3,
+    "norms": 2e-3,
     "full": 2e-4,
     "top": 2e-4,
     "head": 1e-2,
