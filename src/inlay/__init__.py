@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from inlay.methods.ends import OutputAdapter as OutputAdapter
     from inlay.methods.fusion import Fusion as Fusion
     from inlay.methods.gate import Gate as Gate
+    from inlay.methods.ia3 import IA3 as IA3
     from inlay.methods.invertible import Invertible as Invertible
     from inlay.methods.lora import LoRA as LoRA
     from inlay.methods.loreft import LoReFT as LoReFT
@@ -71,6 +72,7 @@ _HOMES = {
     "Fusion": "inlay.methods.fusion",
     "Gate": "inlay.methods.gate",
     "Head": "inlay.methods.comparators",
+    "IA3": "inlay.methods.ia3",
     "Invertible": "inlay.methods.invertible",
     "LoRA": "inlay.methods.lora",
     "LoReFT": "inlay.methods.loreft",

@@ -37,6 +37,8 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
     "lora-pissa-magnitude": (
         inlay.LoRA(rank=3, alpha=7.0, init="pissa", magnitude=True), "o, up"
     ),
+    "ia3": (inlay.IA3(), "k, v, down"),
+    "ia3-inner": (inlay.IA3(inputs="o"), "o, up"),
     "invertible": (inlay.Invertible(reduction=3, activation="tanh"), "embedding"),
     "invertible-glow": (inlay.Invertible(form="glow", activation="gelu"), "embedding"),
     "side": (inlay.Side(reduction=5, expansion=3), "embedding, block, output"),

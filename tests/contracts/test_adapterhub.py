@@ -37,7 +37,6 @@ NOT_READ = {
     "compacter_pp": "'shared_parameters.a.phm_rule' is missing",
     "bert_with_head/compacter": None,
     "bert_with_head/compacter_pp": None,
-    "ia3": "option composition_mode='scale' cannot be used",
     "unipelt": "option use_gating=True is not supported",
 }
 """Checkpoint, of all families or of one -> how it is refused; `None` if it is read."""
@@ -88,7 +87,7 @@ def test_outputs_are_the_peers(name, case):
         with model.adapters.using(composition):
             found = outputs(model, inputs)
         torch.testing.assert_close(found, expected[case], atol=1e-4, rtol=0)
-        assert (found[: len(expected["base"])] - expected["base"]).abs().max() > 0.05
+        assert (found[: len(expected["base"])] - expected["base"]).abs().max() > 0.02
     finally:
         for adapter in model.adapters.names[::-1]:
             model.adapters.remove(adapter)

@@ -18,6 +18,7 @@ CASES = {
     "houlsby": (2e-3, "attention, ffn", "upper", False),
     "pfeiffer": (2e-3, "ffn", "upper", False),
     "lora[rank=4]": (2e-3, "linear", "upper", False),
+    "ia3": (1e-2, "k, v, down", "upper", False),
     "embedding": (1e-3, "embedding", "all", False),
     "output": (2e-3, "output", "all", False),
     "loreft": (4e-3, "block", "upper", False),

@@ -13,6 +13,11 @@ from inlay.ops.grouped import Slots
 
 M = TypeVar("M", bound="AbstractMethod")
 
+LINEAR_KINDS = frozenset(
+    {"q", "k", "v", "qkv", "kv", "o", "up", "gate", "gate_up", "down", "other"}
+)
+"""Kinds of linear maps."""
+
 Input = Literal["x", "r", "x+r", "norm(x+r)", "norm(x+r), r", "in"]
 """What a method reads at a site: the sublayer's output `x`, the residual stream `r`, the base's
 own sum of the two, that sum after the base's norm, the last beside `r` along the channels, or the
@@ -205,6 +210,18 @@ class AbstractAdapterLayer(AbstractLayer):
                 without a mask. Where a key-value cache holds earlier positions, layers that
                 `counts_positions` get `(batch, earlier + positions)`.
         """
+
+
+class AbstractMergeableLayer(AbstractAdapterLayer):
+    """A layer at a linear map whose effect is a change of the map's weight and bias."""
+
+    @abstractmethod
+    def weight_update(self) -> Tensor:
+        """Return what a merge adds to the map's weight, `(out_width, in_width)`."""
+
+    def bias_factors(self) -> Tensor | None:
+        """Return what a merge multiplies the map's bias by, `(out_width,)`; `None` for nothing."""
+        return None
 
 
 def add(outputs: Tensor, update: Tensor) -> Tensor:

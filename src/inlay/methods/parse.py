@@ -15,6 +15,7 @@ from inlay.methods.conv import ConvAdapter
 from inlay.methods.ends import EmbeddingAdapter, OutputAdapter
 from inlay.methods.fusion import Fusion
 from inlay.methods.gate import Gate
+from inlay.methods.ia3 import IA3
 from inlay.methods.invertible import Invertible
 from inlay.methods.lora import LoRA
 from inlay.methods.loreft import LoReFT
@@ -32,6 +33,7 @@ METHODS: dict[str, type[AbstractMethod]] = {
         EmbeddingAdapter,
         OutputAdapter,
         LoRA,
+        IA3,
         LoReFT,
         Invertible,
         Prefix,

@@ -16,6 +16,7 @@ LEARNING_RATES = {
     "embedding": 1e-3,
     "output": 2e-3,
     "lora": 2e-3,
+    "ia3": 1e-2,
     "loreft": 4e-3,
     "prefix": 1e-3,
     "prompt": 1e-2,
