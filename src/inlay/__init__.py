@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from inlay.exchange.peft_writing import save_peft as save_peft
     from inlay.exchange.reading import load as load
     from inlay.methods.bottleneck import Bottleneck as Bottleneck
+    from inlay.methods.compacter import Compacter as Compacter
     from inlay.methods.comparators import Full as Full
     from inlay.methods.comparators import Head as Head
     from inlay.methods.comparators import Top as Top
@@ -66,6 +67,7 @@ _HOMES = {
     "Blend": "inlay.adapters.blend",
     "BitFit": "inlay.methods.parts_of_base",
     "Bottleneck": "inlay.methods.bottleneck",
+    "Compacter": "inlay.methods.compacter",
     "ConvAdapter": "inlay.methods.conv",
     "EmbeddingAdapter": "inlay.methods.ends",
     "Full": "inlay.methods.comparators",

@@ -17,6 +17,10 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
         ),
         "attention",
     ),
+    "compacter": (inlay.Compacter(inner_width=6, n=3, rank=2, activation="tanh"), "attention, ffn"),
+    "compacter-own": (
+        inlay.Compacter(reduction=5, n=2, shared_rule=False, input="norm(x+r)"), "ffn"
+    ),
     "conv": (inlay.ConvAdapter(reduction=6, kernel=3), "attention, ffn"),
     "embedding": (inlay.EmbeddingAdapter(rank=3), "embedding"),
     "output": (inlay.OutputAdapter(layers=2, inner_width=9), "output"),

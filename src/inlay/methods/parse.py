@@ -9,6 +9,7 @@ from inlay.errors import ConfigError, did_you_mean
 from inlay.methods.base import AbstractMethod, from_settings
 from inlay.methods.bottleneck import Bottleneck
 from inlay.methods.combining import AbstractCombineMethod
+from inlay.methods.compacter import Compacter
 from inlay.methods.comparators import Full, Head, Top
 from inlay.methods.conv import ConvAdapter
 from inlay.methods.ends import EmbeddingAdapter, OutputAdapter
@@ -28,6 +29,7 @@ METHODS: dict[str, type[AbstractMethod]] = {
     method.name: method
     for method in (
         Bottleneck,
+        Compacter,
         ConvAdapter,
         EmbeddingAdapter,
         OutputAdapter,

@@ -11,6 +11,7 @@ from inlay.training.config import ResolvedConfig
 
 LEARNING_RATES = {
     "bottleneck": 2e-3,
+    "compacter": 3e-3,
     "conv": 2e-3,
     "embedding": 1e-3,
     "output": 2e-3,
@@ -29,8 +30,8 @@ LEARNING_RATES = {
 }
 """Method -> peak learning rate for AdamW with a linear decay.
 
-Those of `loreft`, `prefix`, `prompt`, `invertible` and `side` are of the papers' order of size and
-have not been chosen on validation data yet.
+Those of `compacter`, `loreft`, `prefix`, `prompt`, `invertible` and `side` are of the papers' order
+of size and have not been chosen on validation data yet.
 """
 
 TASK_DEFAULTS: dict[str, dict[str, dict[str, object]]] = {
