@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from inlay.evaluation.predictor import load_predictor as load_predictor
     from inlay.evaluation.predictor import load_predictors as load_predictors
     from inlay.evaluation.report import evaluate as evaluate
+    from inlay.exchange.peft_writing import save_peft as save_peft
+    from inlay.exchange.reading import load as load
     from inlay.methods.bottleneck import Bottleneck as Bottleneck
     from inlay.methods.comparators import Full as Full
     from inlay.methods.comparators import Head as Head
@@ -48,8 +50,9 @@ if TYPE_CHECKING:
     from inlay.sites.probe import probe as probe
     from inlay.sites.sitemap import Site as Site
     from inlay.sites.sitemap import SiteMap as SiteMap
-    from inlay.store.load import load as load
     from inlay.store.save import save as save
+    from inlay.training.many import train_many as train_many
+    from inlay.training.sweep import sweep as sweep
     from inlay.training.train import Run as Run
     from inlay.training.train import resume as resume
     from inlay.training.train import train as train
@@ -90,7 +93,7 @@ _HOMES = {
     "detach": "inlay.adapters.attach",
     "evaluate": "inlay.evaluation.report",
     "fold": "inlay.adapters.fold",
-    "load": "inlay.store.load",
+    "load": "inlay.exchange.reading",
     "load_predictor": "inlay.evaluation.predictor",
     "load_predictors": "inlay.evaluation.predictor",
     "parse_composition": "inlay.compose.text",
@@ -99,7 +102,10 @@ _HOMES = {
     "repeat": "inlay.adapters.repeating",
     "resume": "inlay.training.train",
     "save": "inlay.store.save",
+    "save_peft": "inlay.exchange.peft_writing",
+    "sweep": "inlay.training.sweep",
     "train": "inlay.training.train",
+    "train_many": "inlay.training.many",
 }
 
 __all__ = sorted(_HOMES)

@@ -119,3 +119,66 @@ def test_a_norm_that_comes_last_cannot_be_summed():
     entries = [adapters.add(name, inlay.Bottleneck(norm_after=True)) for name in WEIGHTS]
     with pytest.raises(AdapterError, match="a sum of normed updates is no normed update"):
         join_bottlenecks(entries, recipe("cat"), adapters.sites)
+
+
+def variants(*methods):
+    """Return adapters of these settings, named as in `WEIGHTS`."""
+    adapters = inlay.attach(tiny.encoder().double())
+    for seed, (name, method) in enumerate(zip(WEIGHTS, methods, strict=True)):
+        tiny.stir(adapters.add(name, method, at="q, up"), seed)
+    return adapters, [adapters.entry(name) for name in WEIGHTS]
+
+
+MIXED = (
+    inlay.LoRA(rank=3, alpha=7.0, magnitude=True),
+    inlay.LoRA(rank=2, alpha=3.0, init="pissa", magnitude=True),
+    inlay.LoRA(rank=4, ranks={"up": 1}, scale="alpha/sqrt(rank)"),
+)
+
+
+@pytest.mark.parametrize("way", ["linear", "cat", "task-arithmetic"])
+def test_a_weighted_sum_with_magnitudes_is_one(way):
+    """Whatever the parts are: DoRA, PiSSA with magnitudes, plain LoRA of other ranks by site."""
+    adapters, entries = variants(*MIXED)
+    blended = blend_lora(entries, recipe(way))
+    assert blended.method.magnitude
+    assert blended.error < 1e-7
+    new = adapters.add("new", blended.method, at="q, up")
+    for key, value in new.tensors().items():
+        value.copy_(blended.tensors[key])
+    for site, layer in new.layers.items():
+        assert len(layer.a) == (3 + 4 + 4 if site.endswith("q") else 3 + 4 + 1)
+        parts = [entry.layers[site].weight_update() for entry in entries]
+        wanted = sum(w * part for w, part in zip(WEIGHTS.values(), parts, strict=True))
+        torch.testing.assert_close(layer.weight_update(), wanted, atol=1e-10, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"way": "linear", "rank": 2}, {"way": "ties", "density": 0.4}]
+)
+def test_what_a_rank_leaves_out_of_magnitudes_is_told(settings):
+    adapters, entries = variants(*MIXED)
+    blended = blend_lora(entries, recipe(**settings))
+    assert blended.method.magnitude == (settings["way"] == "linear"), "thinned rows are no rows"
+    new = adapters.add("new", blended.method, at="q, up")
+    for key, value in new.tensors().items():
+        value.copy_(blended.tensors[key])
+    for site, layer in new.layers.items():
+        parts = [entry.layers[site].weight_update().detach() for entry in entries]
+        wanted = sum(w * part for w, part in zip(WEIGHTS.values(), parts, strict=True))
+        if settings["way"] == "ties":
+            wanted = ties(parts, tuple(WEIGHTS.values()), 0.4)
+        off = (layer.weight_update() - wanted).norm() / wanted.norm()
+        assert blended.errors[site] == pytest.approx(float(off), rel=1e-4)
+        assert off > 0.01
+
+
+def test_a_row_that_magnitudes_cancel():
+    _, entries = variants(*[inlay.LoRA(rank=1, magnitude=True)] * 3)
+    for entry in entries:
+        layer = entry.layers["1.ffn.up"]
+        layer.b.data.zero_()
+        layer.magnitude.data.copy_(-2 * layer.base_weight().norm(dim=1))  # a stretch of -2
+    halves = Recipe(way="linear", parts={"a": 0.25, "b": 0.125, "c": 0.125})
+    with pytest.raises(AdapterError, match="cancel an output channel of the base at '1.ffn.up'"):
+        blend_lora(entries, halves)

@@ -7,14 +7,23 @@ import inlay
 from inlay.errors import AdapterError, CompositionError
 from tests.contracts import tiny
 
+VARIANTS = {
+    "plain": inlay.LoRA(rank=3, alpha=7),
+    "ranks": inlay.LoRA(rank=3, ranks={"o": 5}, alphas={"up": 2.0}, scale="alpha/sqrt(rank)"),
+    "pissa": inlay.LoRA(rank=3, alpha=7, init="pissa"),
+    "magnitude": inlay.LoRA(rank=3, alpha=7, magnitude=True),
+    "both": inlay.LoRA(rank=3, alpha=7, init="pissa", magnitude=True),
+}
 
+
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(("kind", "at"), [("llama", "linear"), ("gpt2", "qkv, o, up, down")])
-def test_merge_and_exact_unmerge(kind, at):
+def test_merge_and_exact_unmerge(kind, at, variant):
     model = tiny.decoder(kind)
     weights = {key: value.clone() for key, value in model.state_dict().items()}
     tensors = {name: p.data_ptr() for name, p in model.named_parameters()}
     inlay.attach(model)
-    tiny.stir(model.adapters.add("a", inlay.LoRA(rank=3, alpha=7), at=at))
+    tiny.stir(model.adapters.add("a", VARIANTS[variant], at=at))
     model.adapters.use("a")
     inputs = {"input_ids": torch.tensor([[5, 9, 14, 22]])}
     before = tiny.hidden(model, inputs)
@@ -66,3 +75,36 @@ def test_removing_a_merged_adapter_restores():
     assert not torch.equal(tiny.hidden(model, tiny.batch()), before)
     model.adapters.remove("a")
     assert torch.equal(tiny.hidden(model, tiny.batch()), before)
+
+
+def test_what_is_made_while_merged_knows_the_base_s_own_weights():
+    model, apart = tiny.encoder(), tiny.encoder()
+    for one in (model, apart):
+        inlay.attach(one)
+    tiny.stir(model.adapters.add("a", "lora"))
+    model.adapters.merge("a")
+    settings = inlay.LoRA(rank=2, init="pissa", magnitude=True)
+    made = model.adapters.add("b", settings, at="q").tensors()
+    for key, tensor in apart.adapters.add("b", settings, at="q").tensors().items():
+        assert torch.equal(made[key], tensor)
+    model.adapters.unmerge()
+
+
+def test_the_merged_weight_is_the_papers():
+    """DoRA's lengths are those of the rows of the new weight, at both kinds of linear map."""
+    for kind, at in (("llama", "q"), ("gpt2", "qkv")):
+        model = tiny.decoder(kind).double()
+        adapters = inlay.attach(model)
+        entry = adapters.add("a", inlay.LoRA(rank=3, alpha=7, magnitude=True), at=at)
+        tiny.stir(entry)
+        modules = {site: model.get_submodule(adapters.sites[site].module) for site in entry.layers}
+        turn = (lambda w: w.T.clone()) if kind == "gpt2" else (lambda w: w.clone())
+        old = {site: turn(module.weight.detach()) for site, module in modules.items()}
+        adapters.merge("a")
+        for site, module in modules.items():
+            layer, new = entry.layers[site], turn(module.weight.detach())
+            direction = old[site] + 7 / 3 * (layer.b @ layer.a).detach()
+            lengths = old[site].norm(dim=1) + layer.magnitude.detach()
+            torch.testing.assert_close(new.norm(dim=1), lengths.abs(), atol=1e-12, rtol=1e-10)
+            cosines = torch.nn.functional.cosine_similarity(new, direction)
+            torch.testing.assert_close(cosines, lengths.sign(), atol=1e-12, rtol=0)

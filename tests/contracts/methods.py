@@ -21,6 +21,18 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
     "embedding": (inlay.EmbeddingAdapter(rank=3), "embedding"),
     "output": (inlay.OutputAdapter(layers=2, inner_width=9), "output"),
     "lora": (inlay.LoRA(rank=3, alpha=7.0), "linear"),
+    "lora-ranks": (
+        inlay.LoRA(
+            rank=5, scale="alpha/sqrt(rank)", ranks={"o": 2, "1.ffn.up": 3}, alphas={"down": 5.0},
+            init="orthogonal",
+        ),
+        "o, up, down",
+    ),
+    "lora-magnitude": (inlay.LoRA(rank=3, alpha=7.0, magnitude=True), "linear"),
+    "lora-pissa": (inlay.LoRA(rank=3, alpha=7.0, init="pissa"), "linear"),
+    "lora-pissa-magnitude": (
+        inlay.LoRA(rank=3, alpha=7.0, init="pissa", magnitude=True), "o, up"
+    ),
     "invertible": (inlay.Invertible(reduction=3, activation="tanh"), "embedding"),
     "invertible-glow": (inlay.Invertible(form="glow", activation="gelu"), "embedding"),
     "side": (inlay.Side(reduction=5, expansion=3), "embedding, block, output"),
@@ -32,6 +44,9 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
 PREFIX_METHODS: dict[str, tuple[AbstractMethod, str]] = {
     "prefix": (inlay.Prefix(length=3, inner_width=7), "attention"),
     "prefix-flat": (inlay.Prefix(length=5, inner_width=None), "attention"),
+    "prefix-positions": (
+        inlay.Prefix(length=4, inner_width=None, takes_positions=True), "attention",
+    ),
     "prompt": (inlay.Prompt(length=3, deviation=0.5), "embedding"),
     "prompt-lstm": (inlay.Prompt(length=2, encoder="lstm", inner_width=5), "embedding"),
 }  # fmt: skip

@@ -16,6 +16,10 @@ LORAS = {
     "lora": inlay.LoRA(rank=3, alpha=7.0),
     "lora-wide": inlay.LoRA(rank=9, alpha=2.5, dropout=0.1),
     "lora-thin": inlay.LoRA(rank=1, alpha=16.0),
+    "lora-sites": inlay.LoRA(rank=4, ranks={"q": 2, "1.ffn.up": 3}, scale="alpha/sqrt(rank)"),
+    "lora-pissa": inlay.LoRA(rank=2, alpha=7.0, init="pissa"),
+    "lora-magnitude": inlay.LoRA(rank=2, alpha=7.0, magnitude=True),
+    "lora-both": inlay.LoRA(rank=2, alpha=7.0, init="pissa", magnitude=True),
 }
 
 

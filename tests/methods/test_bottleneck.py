@@ -122,3 +122,50 @@ def test_dropout_only_in_training():
 def test_wrong_values(settings, message):
     with pytest.raises(ConfigError, match=message):
         Bottleneck(**settings)
+
+
+def test_what_the_update_is_added_to():
+    h, x = inputs()
+    update = built(inner_width=5)(h, x) - x
+    torch.testing.assert_close(built(inner_width=5, residual="input")(h, x), h + update)
+    kept = built(inner_width=5, residual="x+r")
+    assert kept.reads == "norm(x+r), r"
+    stream = h.flip(0)
+    torch.testing.assert_close(kept(torch.cat([h, stream], -1), x), x + stream + update)
+    for layer in (kept, built(inner_width=5, residual="input")):
+        assert layer.low_rank() is None
+        assert layer.grouped() is None
+
+
+def test_a_norm_over_the_sum():
+    h, x = inputs()
+    layer = built(inner_width=5, norm_after="sum", scaling=3.0)
+    update = built(inner_width=5, scaling=3.0)(h, x) - x
+    after = layer.norm_after
+    expected = F.layer_norm(x + update, (WIDTH,), after.weight, after.bias)
+    torch.testing.assert_close(layer(h, x), expected)
+    fresh = Bottleneck(inner_width=5, norm_after="sum").build(Place(width=WIDTH)).double()
+    torch.testing.assert_close(fresh(h, x), F.layer_norm(x, (WIDTH,)))
+
+
+def test_reductions_by_submodel():
+    method = Bottleneck(reduction={"decoder.1": 3, "1": 7, "default": 21})
+    sizes = [
+        method.inner_width_at(Place(width=WIDTH, block=block, submodel=submodel))
+        for submodel, block in (("decoder", 1), ("encoder", 1), ("decoder", 0))
+    ]
+    assert sizes == [7, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"input": "x", "residual": "input"}, "residual='input'\\) is residual='x'"),
+        ({"input": "r", "residual": "x+r"}, "goes with input='norm\\(x\\+r\\)' only"),
+        ({"residual": "y"}, "residual is one of 'x', 'input', 'x\\+r'"),
+        ({"norm_after": "both"}, "norm_after is one of True, False, 'sum'"),
+    ],
+)
+def test_residuals_that_make_no_sense(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Bottleneck(**settings)

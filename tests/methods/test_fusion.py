@@ -29,6 +29,13 @@ def test_equals_the_papers_equation():
     assert combined.loss is None
 
 
+def test_the_query_may_be_what_adapters_read():
+    assert layer().reads == "x"
+    assert layer(query="norm(x+r)").reads == "norm(x+r)"
+    with pytest.raises(ConfigError, match="query is one of 'x', 'r'"):
+        Fusion(query="y")
+
+
 def test_starts_as_the_identity_and_counts_as_said():
     fresh = Fusion().build(Place(width=6), 2)
     assert torch.allclose(fresh.value.weight, torch.eye(6), atol=1e-5)

@@ -184,3 +184,20 @@ def test_places_that_cannot_be():
 def test_wrong_values(settings, message):
     with pytest.raises(ConfigError, match=message):
         Invertible(**settings)
+
+
+def test_at_the_start_of_the_stream():
+    model, inputs = tiny.encoder(), tiny.batch()
+    inlay.attach(model)
+    entry = model.adapters.add("a", "invertible", at="start")
+    tiny.stir(entry)
+    seen = {}
+    model.encoder.layer[0].register_forward_hook(lambda m, args, out: seen.update(new=args[0]))
+    model.embeddings.register_forward_hook(lambda m, args, out: seen.update(old=out))
+    with model.adapters.using("a"):
+        tiny.hidden(model, inputs)
+    coupling = entry.layer_at("start").coupling
+    torch.testing.assert_close(seen["new"], coupling(seen["old"]))
+    assert not torch.equal(seen["new"], seen["old"])
+    with pytest.raises(ConfigError, match="at 'start': there is one at the word vectors or"):
+        model.adapters.add("b", "invertible", at="embedding, start")

@@ -7,16 +7,17 @@ from torch import nn
 
 import inlay
 from inlay.errors import SiteError
-from inlay.sites.attention import AttentionPlace, attention_place
+from inlay.sites.attention import AttentionPlace, attention_place, relative_bias
 from inlay.sites.sitemap import Site, SiteMap
 from tests.contracts import tiny
 from tests.contracts.families import FAMILIES
 
 
-def prefixed(model, at="attention", length=3, **settings):
+def prefixed(model, at="attention", length=3, *, counted=False, **settings):
     """Put a prefix with large weights on a model in float64 and make it active."""
     adapters = inlay.attach(model.double())
-    entry = adapters.add("a", inlay.Prefix(length=length, inner_width=None), at=at, **settings)
+    method = inlay.Prefix(length=length, inner_width=None, counted=counted)
+    entry = adapters.add("a", method, at=at, **settings)
     generator = torch.Generator().manual_seed(8)
     for parameter in entry.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
@@ -117,12 +118,12 @@ def test_equals_a_cache_that_was_filled_with_the_prefix(kind, padded):
     torch.testing.assert_close(ours[real], theirs[real])
 
 
-@pytest.mark.parametrize("name", ["t5", "bart"])
-def test_a_pair_generates_the_same_with_and_without_a_cache(name):
+@pytest.mark.parametrize(("name", "counted"), [("t5", False), ("t5", True), ("bart", False)])
+def test_a_pair_generates_the_same_with_and_without_a_cache(name, counted):
     torch.manual_seed(1)
     model = tiny.perturbed(hf.AutoModelForSeq2SeqLM.from_config(FAMILIES[name].config))
     model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id = 2
-    prefixed(model, at="attention, cross_attention")
+    prefixed(model, at="attention, cross_attention", counted=counted)
     ids = torch.tensor([[5, 9, 14, 1, 1], [3, 8, 21, 40, 7]])
     how = {"input_ids": ids, "attention_mask": (ids != 1).long(), "max_new_tokens": 5,
            "do_sample": False, "output_logits": True, "return_dict_in_generate": True}  # fmt: skip
@@ -133,6 +134,34 @@ def test_a_pair_generates_the_same_with_and_without_a_cache(name):
         torch.testing.assert_close(one, two)
     model.adapters.use(None)
     assert not torch.equal(model.generate(**how).logits[0], cached.logits[0])
+
+
+def test_a_counted_prefix_moves_the_texts_keys_back():
+    """With zeros for keys and values, only the distances and the prefix's share are left."""
+    torch.manual_seed(1)
+    model = tiny.perturbed(hf.AutoModel.from_config(FAMILIES["t5"].config)).encoder.eval()
+    entry = prefixed(model, length=2, layers=[0], counted=True)
+    for parameter in entry.parameters():
+        parameter.data.zero_()
+    module = model.block[0].layer[0].SelfAttention
+    assert relative_bias(model, "block.1.layer.0.SelfAttention") is module
+    ids = torch.tensor([[5, 9, 14, 7]])
+    found = kept(model, model.adapters.sites, "0.attention", lambda: model(input_ids=ids))
+    size = module.key_value_proj_dim
+    q, k, v = (found[role].view(4, -1, size).transpose(0, 1) for role in "qkv")
+    distances = torch.arange(6)[None] - torch.arange(4)[:, None]
+    buckets = module._relative_position_bucket(
+        distances, bidirectional=True, num_buckets=module.relative_attention_num_buckets,
+        max_distance=module.relative_attention_max_distance,
+    )  # fmt: skip
+    scores = torch.cat([torch.zeros(len(q), 4, 2).double(), q @ k.mT], dim=-1)
+    scores = scores + module.relative_attention_bias.weight[buckets].permute(2, 0, 1)
+    expected = scores.softmax(-1)[..., 2:] @ v
+    torch.testing.assert_close(found["o"][0], expected.transpose(0, 1).flatten(1))
+
+
+def test_no_other_base_weighs_by_distance():
+    assert relative_bias(tiny.encoder(), "encoder.layer.1.attention.self") is None
 
 
 def test_a_static_cache_gives_the_same():

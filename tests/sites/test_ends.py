@@ -9,12 +9,14 @@ from tests.contracts.families import FAMILIES
 
 def ends(name):
     sites = inlay.probe(FAMILIES[name].build())
-    return {s.name: (s.module, s.point, s.width) for s in sites if s.block is None}
+    kinds = ("embedding", "start", "output")
+    return {s.name: (s.module, s.point, s.width) for s in sites if s.kind in kinds}
 
 
 def test_word_vectors_and_not_those_of_positions():
     assert ends("bert") == {
         "embedding": ("embeddings.word_embeddings", "out", 32),
+        "start": ("encoder.layer.0", "in", 32),
         "output": ("encoder.layer.1", "out", 32),
     }
     assert ends("gpt2")["embedding"] == ("wte", "out", 32)
@@ -24,6 +26,12 @@ def test_word_vectors_and_not_those_of_positions():
 def test_the_norm_behind_the_last_block():
     assert ends("llama")["output"] == ("norm", "out", 32)
     assert ends("t5")["decoder.output"] == ("decoder.final_layer_norm", "out", 32)
+
+
+def test_the_start_is_behind_the_word_vectors_and_only_where_it_is_run_once():
+    assert ends("t5")["encoder.start"] == ("encoder.block.0", "in", 32)
+    assert "start" in ends("electra")
+    assert set(ends("albert")) == {"embedding", "output"}
 
 
 def test_without_words_the_first_blocks_input():
@@ -36,6 +44,7 @@ def test_each_submodel_has_its_own():
         "encoder.embedding": ("encoder.layers.0", "in", 32),
         "encoder.output": ("encoder.layer_norm", "out", 32),
         "decoder.embedding": ("decoder.embed_tokens", "out", 32),
+        "decoder.start": ("decoder.layers.0", "in", 32),
         "decoder.output": ("decoder.layer_norm", "out", 32),
     }
 

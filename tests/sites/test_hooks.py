@@ -32,6 +32,15 @@ class Double:
     def has_prefix(self, site):
         return False
 
+    def counts_prefix(self, site):
+        return False
+
+    def shift(self):
+        return 0
+
+    def returns_prompts(self, site):
+        return False
+
     def prefixes(self, site):
         return []
 

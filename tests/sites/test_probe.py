@@ -54,6 +54,7 @@ def test_a_plain_module():
     sites = inlay.probe(model, {"ids": torch.tensor([[1, 2, 3, 4, 5], [9, 8, 7, 6, 5]])})
     assert [(s.name, s.module, s.scale, s.norm) for s in sites if s.block in (None, 1)] == [
         ("embedding", "table", 1.0, "none"),
+        ("start", "layers.0", 1.0, "none"),
         ("1.attention", "layers.1.mix", 1.0, "pre"),
         ("1.attention.q", "layers.1.mix.first", 1.0, "none"),
         ("1.attention.k", "layers.1.mix.second", 1.0, "none"),

@@ -189,3 +189,19 @@ def test_arguments_that_would_not_fit_are_refused():
         model(input_ids=inputs["input_ids"], attention_mask=mask)
     with pytest.raises(AdapterError, match="not known what head_positions would be"):
         model(**inputs, head_positions=torch.zeros(3, 7))
+
+
+def test_a_prompt_that_is_returned_is_a_longer_sequence():
+    model, inputs = tiny.encoder(), tiny.batch()
+    entry = inlay.attach(model).add("a", inlay.Prompt(length=2, deviation=0.5, returned=True))
+    (layer,) = entry.layers.values()
+    words = model.embeddings.word_embeddings(inputs["input_ids"])
+    longer = torch.cat([layer().detach().expand(3, -1, -1), words], dim=1)
+    mask = torch.cat([torch.ones(3, 2, dtype=torch.long), inputs["attention_mask"]], dim=1)
+    with torch.no_grad():
+        wanted = model(inputs_embeds=longer, attention_mask=mask)
+        model.adapters.use("a")
+        found = model(**inputs)
+    assert found.last_hidden_state.shape == (3, 9, 24)
+    torch.testing.assert_close(found.last_hidden_state, wanted.last_hidden_state)
+    torch.testing.assert_close(found.pooler_output, wanted.pooler_output)

@@ -28,12 +28,20 @@ def test_some_rows(kind):
     x, stream, linear = torch.randn(shape), torch.randn(shape), torch.randn(3, 5, 7)
     reader = Reader(site, x, form, stream=stream, norm=norm, linear_input=linear)
     part = reader.rows(INDEX)
-    for name in ("x", "r", "x+r", "norm(x+r)", "in"):
+    for name in ("x", "r", "x+r", "norm(x+r)", "norm(x+r), r", "in"):
         torch.testing.assert_close(part(name), reader(name).index_select(0, INDEX))
     changed = torch.randn_like(part("x"))
     whole = reader("x").clone()
     whole[INDEX] = changed
     torch.testing.assert_close(part("x+r", changed), reader("x+r", whole).index_select(0, INDEX))
+
+
+def test_two_side_by_side():
+    site, form, shape = forms()["last"]
+    reader = Reader(site, torch.randn(shape), form, stream=torch.randn(shape), norm=nn.Tanh())
+    both = torch.cat([reader("norm(x+r)"), reader("r")], dim=-1)
+    assert torch.equal(reader("norm(x+r), r"), both)
+    assert both.shape == (3, 5, 8)
 
 
 def test_there_and_back():

@@ -50,6 +50,7 @@ def test_what_is_not_given_comes_from_the_method(method):
         ("zero-shot", "bottleneck", 5e-4, "default of bottleneck for similarity"),
         ("similarity", "lora", 2e-3, "default of lora"),
         ("text-classification", "bottleneck", 2e-3, "default of bottleneck"),
+        ("ner", "bottleneck", 1.5e-3, "default of bottleneck for tagging"),
     ],
 )
 def test_a_task_may_need_another_learning_rate(task, method, rate, origin):
@@ -113,3 +114,15 @@ def test_few_rows_get_more_epochs_unless_epochs_are_given(given, rows, epochs, p
     assert found.origins["epochs"] == (
         "flag" if "epochs" in given else f"default for {rows} rows" if changed else "default"
     )
+
+
+def test_tagging_has_adapters_in_all_blocks_unless_told_otherwise():
+    found, preset = with_defaults(resolve_config({"data": "a.csv"}), task="tagging")
+    assert (found.config.method, found.config.layers) == ("bottleneck[reduction=5]", "all")
+    assert preset.method.reduction == 5
+    assert found.origins["method"] == "default of bottleneck for tagging"
+    given = {"data": "a.csv", "method": "bottleneck[reduction=9]", "layers": "upper"}
+    told, preset = with_defaults(resolve_config(given), task="tagging")
+    assert (told.config.method, told.config.layers) == ("bottleneck[reduction=9]", "upper")
+    assert preset.method.reduction == 9
+    assert told.origins["layers"] == "flag"

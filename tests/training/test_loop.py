@@ -8,9 +8,17 @@ import torch
 from inlay.errors import ResourceError, TrainingError
 from inlay.training import loop
 from inlay.training.interrupt import Interrupted
-from inlay.training.loop import Progress, count_steps, fit, forward_backward
+from inlay.training.loop import Fitting, Progress, count_steps, forward_backward
 from inlay.training.prepare import estimate_seconds
 from tests import tiny
+
+
+def fit(training, snapshot):
+    """Train to the end; return how it went and the best tensors."""
+    fitting = Fitting(training, snapshot)
+    for _ in fitting.epochs():
+        pass
+    return fitting.progress, fitting.best
 
 
 class Wrapped:

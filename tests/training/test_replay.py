@@ -25,8 +25,8 @@ def ids(*rows, length=8):
 
 def opened(model, name="a", root=None):
     return open_replay(
-        model, model.adapters.entry(name), model.adapters.sites, root or cache_root(),
-        limit=LIMIT, seed=1,
+        model, trunks_below(model.adapters.entry(name), model.adapters.sites),
+        model.adapters.sites, root or cache_root(), limit=LIMIT, seed=1,
     )  # fmt: skip
 
 
@@ -170,6 +170,11 @@ def test_what_an_adapter_leaves_as_it_is():
     assert trunks_below(model.adapters.entry("all"), model.adapters.sites) == []
     model.adapters.add("full", "full")
     assert trunks_below(model.adapters.entry("full"), model.adapters.sites) == []
+    moving = inlay.Prefix(length=2, inner_width=None, takes_positions=True)
+    model.adapters.add("moving", moving, layers="upper")
+    assert trunks_below(model.adapters.entry("moving"), model.adapters.sites) == []
+    model.adapters.add("pooled", "lora", at="pooler.dense")
+    assert trunks_below(model.adapters.entry("pooled"), model.adapters.sites) == []
 
 
 def run(root, out, **settings):

@@ -1,6 +1,6 @@
 """`inlay.blend`: a new adapter on a model, made of the weights of others.
 
-LoRA is blended by what it does, the update `D = scale * B A` of each linear map, in float64;
+LoRA is blended by what it does, the update `D` of each linear map (`scale * B A`), in float64;
 the result is brought to `rank` by a singular value decomposition, and what that leaves out is
 told: nothing of a weighted sum at the default, the sum of the ranks. Adapters of other methods are
 blended weight by weight.
@@ -37,6 +37,7 @@ from inlay.errors import AdapterError, ConfigError
 from inlay.methods.base import AbstractMethod, AbstractWeightMethod
 from inlay.methods.bottleneck import Bottleneck
 from inlay.methods.lora import LoRA
+from inlay.methods.lora_layer import LoRALayer
 
 _WIDTHS = frozenset({"rank", "alpha", "inner_width", "reduction", "scaling"})
 _TRAINING = frozenset({"dropout", "init"})
@@ -173,8 +174,9 @@ def _check(entries: Sequence[Entry], recipe: Recipe) -> None:
 
 
 def _check_settings(first: Entry, entry: Entry, recipe: Recipe) -> None:
-    wide = isinstance(first.method, LoRA) or recipe.way == "cat"
-    free = _TRAINING | (_WIDTHS if wide else _WIDTHS - {"scaling"})
+    if isinstance(first.method, LoRA):
+        return  # whatever the settings, what it does is the change of a weight
+    free = _TRAINING | (_WIDTHS if recipe.way == "cat" else _WIDTHS - {"scaling"})
     ours, theirs = first.method.settings(), entry.method.settings()
     for key, value in ours.items():
         if key not in free and theirs[key] != value:
@@ -197,15 +199,22 @@ def _blended(
     if origin is not None and (is_lora or recipe.way in ("linear", "svd", "cat")):
         what = "lora starts at the base" if is_lora else f"{recipe.way!r} needs none"
         raise ConfigError(f"blend(origin={origin.name!r}): {what}; leave origin out.")
-    if recipe.identity is not None and recipe.rank in (None, getattr(method, "rank", None)):
+    if recipe.identity is not None and recipe.rank in (None, _rank(entries[0])):
         return Blended(method, _acting(entries[0]), {}, 0.0)
     if is_lora:
-        return blend_lora(entries, recipe)
+        with adapters.original_weights():
+            return blend_lora(entries, recipe)
     if recipe.way == "cat" and isinstance(method, Bottleneck):
         return join_bottlenecks(entries, recipe, adapters.sites)
     if recipe.way == "cat":
         raise _no_factors(method, recipe.way)
     return _blend_parameters(adapters, entries, recipe, origin)
+
+
+def _rank(entry: Entry) -> int | None:
+    """Return the largest rank of a LoRA's layers."""
+    layers = entry.layers.values()
+    return max((len(x.a) for x in layers if isinstance(x, LoRALayer)), default=None)
 
 
 def _no_factors(method: AbstractMethod, way: str) -> AdapterError:

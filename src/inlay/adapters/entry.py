@@ -7,9 +7,10 @@ from typing import Any, cast, final
 import torch
 from torch import nn
 
+from inlay.adapters.base_weights import map_weight
 from inlay.compose.fuse import Fuse
 from inlay.compose.route import Route
-from inlay.errors import SiteError
+from inlay.errors import ConfigError, SiteError
 from inlay.methods.base import (
     AbstractLayer,
     AbstractMethod,
@@ -19,6 +20,7 @@ from inlay.methods.base import (
 from inlay.methods.combining import AbstractCombineMethod, AbstractCombiner
 from inlay.sites.attention import attention_place
 from inlay.sites.placement import Placement
+from inlay.sites.positions import Numbering
 from inlay.sites.prompts import prompt_place
 from inlay.sites.sitemap import Site, SiteMap
 
@@ -38,6 +40,7 @@ class Entry(nn.Module):
         head: The head that a task gave, or `None`.
         own_heads: Path of a head module of the model -> the adapter's copy of it.
         blend: What it was made of, if `inlay.blend` made it; kept in the card of the saved adapter.
+        numbering: How the base numbers words, for a method that moves them.
     """
 
     def __init__(
@@ -52,8 +55,10 @@ class Entry(nn.Module):
         own_heads: Mapping[str, nn.Module],
         combines: Fuse | Route | None = None,
         combiners: Mapping[str, AbstractCombiner] | None = None,
+        numbering: Numbering | None = None,
     ) -> None:
         super().__init__()
+        self.numbering = numbering
         self.name = name
         self.method = method
         self.placement = placement
@@ -145,7 +150,7 @@ class Entry(nn.Module):
         return named
 
 
-def reads_stream(layer: AbstractLayer) -> bool:
+def reads_stream(layer: AbstractLayer | AbstractCombiner) -> bool:
     """Tell whether a layer needs the residual stream, not only what its module takes or gives."""
     return layer.reads not in ("x", "in")
 
@@ -191,7 +196,14 @@ def build_combiners(
     Raises:
         ConfigError: If the method cannot act at one of the sites.
     """
-    return {site.name: method.build(_place(site), number) for site in sites}
+    made = {site.name: method.build(_place(site), number) for site in sites}
+    for site in sites:
+        if reads_stream(made[site.name]) and site.stream_module is None:
+            raise ConfigError(
+                f"{type(method).__name__} reads {made[site.name].reads!r}, which {site.name!r} "
+                "does not offer."
+            )
+    return made
 
 
 def _place(site: Site) -> Place:
@@ -214,6 +226,7 @@ def _place_for(
         gives_words=site.name == word_site,
         key_width=attention.key_width if attention else None,
         value_width=attention.value_width if attention else None,
+        weight=map_weight(site, model) if method.needs_weight else None,
     )
 
 

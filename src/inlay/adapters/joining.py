@@ -13,7 +13,8 @@ from inlay.adapters.recipe import Recipe
 from inlay.errors import AdapterError
 from inlay.methods.base import AbstractMethod
 from inlay.methods.bottleneck import Bottleneck, BottleneckLayer
-from inlay.methods.lora import LoRA, LoRALayer
+from inlay.methods.lora import LoRA
+from inlay.methods.lora_layer import LoRALayer
 from inlay.ops.blending import LowRankFit, nearest_low_rank, nearest_low_rank_of_product
 from inlay.sites.sitemap import SiteMap
 
@@ -30,44 +31,106 @@ class Blended(NamedTuple):
     """The same over all sites."""
 
 
-def blend_lora(entries: Sequence[Entry], recipe: Recipe) -> Blended:
-    """Blend the updates `scale * B A` of linear maps; `A` and `B` by themselves mean nothing.
+class _Update(NamedTuple):
+    """What a LoRA adds to a weight `W`: `up @ down`, and with magnitudes `stretch * W`."""
 
-    The result is brought to the rank asked for, by default the sum of the ranks, which loses
-    nothing of a weighted sum; `cat` sets the factors side by side, without a decomposition.
+    up: Tensor
+    """`(out_width, inner)`, scale and weight of the adapter included."""
+    down: Tensor
+    """`(inner, in_width)`"""
+    stretch: Tensor
+    """`(out_width, 1)`, zero without magnitudes."""
+
+    def formed(self, rows: Tensor) -> Tensor:
+        return self.stretch * rows + self.up @ self.down
+
+
+def blend_lora(entries: Sequence[Entry], recipe: Recipe) -> Blended:
+    """Blend what LoRAs add to weights; `A` and `B` by themselves mean nothing.
+
+    The result is brought to the rank asked for, by default the sum of the ranks (twice the rank
+    of an adapter that started as PiSSA), which loses nothing of a weighted sum; `cat` sets the
+    factors side by side, without a decomposition. A weighted sum of DoRAs is a DoRA; ties and dare
+    give a plain LoRA. The base must have its own weights meanwhile.
+
+    Raises:
+        AdapterError: If magnitudes cancel an output channel of the base.
     """
-    methods = [cast(LoRA, entry.method) for entry in entries]
-    rank = recipe.rank or sum(method.rank for method in methods)
-    fits = {}
+    stretched = recipe.density is None and any(cast(LoRA, e.method).magnitude for e in entries)
+    tensors: dict[str, Tensor] = {}
+    fits, ranks = {}, {}
     for site in entries[0].layers:
-        factors = [_factors(cast(LoRALayer, entry.layers[site])) for entry in entries]
-        fits[site] = _blended_update(factors, recipe, site, rank)
-    tensors = {f"site/{site}/b": fit.up for site, fit in fits.items()}
-    tensors |= {f"site/{site}/a": fit.down for site, fit in fits.items()}
-    # The scale, alpha / rank, is 1: it is in the factors already.
+        layers = [cast(LoRALayer, entry.layers[site]) for entry in entries]
+        known = [found for layer in layers if (found := layer.base_weight()) is not None]
+        weight = (known or [layers[0].a.new_zeros(())])[0].double()
+        ranks[site] = recipe.rank or sum(layer.factors()[0].shape[0] for layer in layers)
+        fit, stretch = _blended_update(layers, recipe, site, ranks[site], weight)
+        fits[site] = fit
+        own = _with_lengths(fit, stretch, weight, site) if stretched else {"b": fit.up}
+        tensors |= {f"site/{site}/{key}": value for key, value in own.items()}
+        tensors[f"site/{site}/a"] = fit.down
     return Blended(
-        replace(methods[0], rank=rank, alpha=float(rank)),
+        _method(cast(LoRA, entries[0].method), ranks, magnitude=stretched),
         tensors,
         {site: _relative(fit.lost, fit.total) for site, fit in fits.items()},
         _relative(sum(f.lost for f in fits.values()), sum(f.total for f in fits.values())),
     )
 
 
-def _factors(layer: LoRALayer) -> tuple[Tensor, Tensor]:
-    return layer.b.detach().double() * layer.scale, layer.a.detach().double()
+def _method(first: LoRA, ranks: Mapping[str, int], *, magnitude: bool) -> LoRA:
+    """Return the settings with these ranks, whose scale is 1: it is in the factors already."""
+    most, alike = max(ranks.values()), len(set(ranks.values())) == 1
+    return replace(
+        first, rank=most, alpha=float(most), scale="alpha/rank", magnitude=magnitude,
+        ranks=None if alike else dict(ranks),
+        alphas=None if alike else {site: float(rank) for site, rank in ranks.items()},
+        init="kaiming" if first.init == "pissa" else first.init,
+    )  # fmt: skip
+
+
+def _update(layer: LoRALayer) -> _Update:
+    down, up = (factor.detach().double() for factor in layer.factors())
+    found = layer.stretch()
+    stretch = torch.zeros_like(up[:, :1]) if found is None else found.detach().double()[:, None]
+    return _Update(up * layer.scale * (1 + stretch), down, stretch)
 
 
 def _blended_update(
-    factors: Sequence[tuple[Tensor, Tensor]], recipe: Recipe, site: str, rank: int
-) -> LowRankFit:
+    layers: Sequence[LoRALayer], recipe: Recipe, site: str, rank: int, rows: Tensor
+) -> tuple[LowRankFit, Tensor]:
+    """Return the factors and the stretch of the new update."""
+    updates = [_update(layer) for layer in layers]
+    none = torch.zeros_like(updates[0].stretch)
     if recipe.density is not None:
-        return nearest_low_rank(recipe.mix([up @ down for up, down in factors], site), rank)
+        mixed = recipe.mix([update.formed(rows) for update in updates], site)
+        return nearest_low_rank(mixed, rank), none
     weights = [weight * recipe.scaling for weight in recipe.used.values()]
-    ups = [up * weight for (up, _), weight in zip(factors, weights, strict=True)]
-    up, down = torch.cat(ups, dim=1), torch.cat([down for _, down in factors])
+    up = torch.cat([u.up * weight for u, weight in zip(updates, weights, strict=True)], dim=1)
+    down = torch.cat([update.down for update in updates])
+    stretch = none
+    for update, weight in zip(updates, weights, strict=True):
+        stretch = stretch + weight * update.stretch
     if recipe.way == "cat":
-        return LowRankFit(up, down, 0.0, 1.0)
-    return nearest_low_rank_of_product(up, down, rank)
+        return LowRankFit(up, down, 0.0, 1.0), stretch
+    fit = nearest_low_rank_of_product(up, down, rank)
+    if rows.ndim:  # the rank leaves nothing out of what the lengths do
+        total = float(_Update(up, down, stretch).formed(rows).square().sum())
+        fit = fit._replace(total=total)
+    return fit, stretch
+
+
+def _with_lengths(fit: LowRankFit, stretch: Tensor, rows: Tensor, site: str) -> dict[str, Tensor]:
+    """Return `B` and the magnitudes with which `W + stretch * W + up @ down` is a DoRA."""
+    gain = 1 + stretch
+    if float(gain.abs().min()) < 1e-6:
+        raise AdapterError(
+            f"blend: with these weights the adapters' magnitudes cancel an output channel of the "
+            f"base at {site!r}, which no magnitude can give. Change the weights a little."
+        )
+    b = fit.up / gain
+    lengths = gain * (rows + b @ fit.down).norm(dim=1, keepdim=True)
+    magnitude = lengths - rows.norm(dim=1, keepdim=True)
+    return {"b": b, "magnitude": magnitude.squeeze(1)}
 
 
 def _relative(lost: float, total: float) -> float:

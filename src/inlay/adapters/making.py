@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import final
+from typing import Any, cast, final
 
 import torch
 from torch import nn
@@ -18,7 +18,10 @@ from inlay.methods.combining import AbstractCombineMethod
 from inlay.methods.fusion import Fusion
 from inlay.methods.gate import Gate
 from inlay.methods.parse import parse_method
+from inlay.methods.prefix import Prefix
+from inlay.sites.attention import attention_place
 from inlay.sites.placement import Layers, Placement, make_placement
+from inlay.sites.positions import Numbering, find_numbering, weighs_by_distance
 from inlay.sites.sitemap import Site, SiteMap
 
 
@@ -90,12 +93,24 @@ class Maker:
     ) -> Entry:
         """Build an adapter that acts at sites."""
         chosen = placement.select(self.sites)
-        layers = build_layers(method, chosen, self.sites, self.model)
+        with self.originals():
+            layers = build_layers(method, chosen, self.sites, self.model)
         self._match_base(layers, chosen)
         return Entry(
             name=name, method=method, placement=placement, layers=layers, weights={}, head=head,
             own_heads=self._copied_heads() if copy_heads else {},
+            numbering=self._numbering(method, chosen),
         )  # fmt: skip
+
+    def _numbering(self, method: AbstractSiteMethod, chosen: Sequence[Site]) -> Numbering | None:
+        """Find how words are numbered, if the method moves them and they have numbers."""
+        if not (isinstance(method, Prefix) and method.takes_positions):
+            return None
+        places = [attention_place(site, self.sites, self.model).module for site in chosen]
+        if weighs_by_distance(places, self.model):
+            return None
+        with cast(Any, self.adapters).using(None), self.originals():
+            return find_numbering(self.sites, self.model)
 
     def _comparator(
         self, name: str, method: AbstractWeightMethod, head: nn.Module | None, *, copy_heads: bool

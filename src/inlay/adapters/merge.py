@@ -11,7 +11,7 @@ from inlay.adapters.entry import Entry
 from inlay.compose.nodes import Composition
 from inlay.errors import AdapterError
 from inlay.methods.base import AbstractSiteMethod
-from inlay.methods.lora import LoRALayer
+from inlay.methods.lora_layer import LoRALayer
 from inlay.sites.sitemap import SiteMap
 
 

@@ -1,10 +1,13 @@
 """Count which places need hooks, so that one more adapter costs the same beside any number."""
 
 from collections import Counter
-from typing import final
+from typing import TypeVar, final
 
 from inlay.adapters.entry import Entry, needs_calls, reads_stream
 from inlay.methods.base import AbstractAdapterLayer, AbstractAttentionLayer, AbstractPromptLayer
+from inlay.sites.positions import Numbering
+
+Key = TypeVar("Key", str, Numbering)
 
 
 @final
@@ -17,6 +20,8 @@ class Places:
         self.heads: Counter[str] = Counter()
         self.attentions: Counter[str] = Counter()
         self.prompts: Counter[str] = Counter()
+        self.numberings: Counter[Numbering] = Counter()
+        """How words are numbered, of what moves them; one at most, as it is the base's way."""
         self.padding: Counter[str] = Counter()
         """Sites of what must know the padding."""
 
@@ -38,17 +43,23 @@ class Places:
             (self.prompts, AbstractPromptLayer),
         )
         parts = [(c, [site for site, x in layers if isinstance(x, kind)]) for c, kind in kinds]
-        parts.append((self.streams, [site for site, layer in layers if reads_stream(layer)]))
+        streams = [site for site, layer in layers if reads_stream(layer)]
+        streams += [site for site, layer in entry.combiners.items() if reads_stream(layer)]
+        parts.append((self.streams, streams))
         padding = [site for site, layer in layers if needs_calls(layer)]
         parts.append((self.padding, [*padding, *entry.combiners]))
         if heads:
             parts.append((self.heads, list(entry.own_heads)))
-        changed = False
-        for counter, places in parts:
-            for place in places:
-                was = counter[place]
-                counter[place] += by
-                if not counter[place]:
-                    del counter[place]
-                changed |= not was or was + by == 0
-        return changed
+        changed = [_counted(counter, place, by) for counter, places in parts for place in places]
+        if entry.numbering is not None:
+            changed.append(_counted(self.numberings, entry.numbering, by))
+        return any(changed)
+
+
+def _counted(counter: Counter[Key], place: Key, by: int) -> bool:
+    """Count a place in or out, and tell whether it came or went."""
+    was = counter[place]
+    counter[place] += by
+    if not counter[place]:
+        del counter[place]
+    return not was or was + by == 0

@@ -16,7 +16,7 @@ from inlay.compose.route import Route
 from inlay.compose.stack import Stack
 from inlay.errors import AdapterError
 from inlay.methods.base import AbstractAdapterLayer, add
-from inlay.methods.combining import Combined
+from inlay.methods.combining import AbstractCombiner, Combined
 from inlay.methods.fusion import FusionLayer
 from inlay.ops.fusion import LowRankUpdates
 from inlay.sites.padding import Call
@@ -94,7 +94,7 @@ class SitePass:
             return None
         return layer
 
-    def inputs(self, layer: AbstractAdapterLayer, x: Tensor) -> Tensor:
+    def inputs(self, layer: AbstractAdapterLayer | AbstractCombiner, x: Tensor) -> Tensor:
         """Return what a layer reads, `x` being what the adapters before it have made."""
         if layer.reads == "x":
             return x
@@ -131,9 +131,9 @@ class SitePass:
             if combined is not None:
                 self.around.note(node.key, self.site, combined.weights, combined.loss)
                 return add(x, combined.update)
-        before = x.to(exact)
+        before, query = x.to(exact), self.inputs(layer, x).to(exact)
         updates = [self.run(child, x).to(exact) - before for child in node.children]
-        combined = layer(before, torch.stack(updates), self.mask_of(x))
+        combined = layer(query, torch.stack(updates), self.mask_of(x))
         self.around.note(node.key, self.site, combined.weights, combined.loss)
         return add(x, combined.update)
 
@@ -152,7 +152,7 @@ class SitePass:
             torch.cat(hidden, dim=-1), torch.cat(ups, dim=-1), torch.stack(biases),
             tuple(up.shape[1] for up in ups),
         )  # fmt: skip
-        return layer.forward_low_rank(x, updates)
+        return layer.forward_low_rank(self.inputs(layer, x), updates)
 
     def mask_for(self, layer: AbstractAdapterLayer, x: Tensor) -> Tensor | None:
         """Return the padding mask for a layer that must know it."""

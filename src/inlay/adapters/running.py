@@ -26,6 +26,7 @@ from inlay.methods.base import (
     AbstractLayer,
     AbstractPromptLayer,
 )
+from inlay.methods.prefix import Prefix
 from inlay.sites.padding import Call
 from inlay.sites.reading import Read
 
@@ -145,9 +146,23 @@ class Running:
         """Return the keys and values of the active adapters, in the order of the composition."""
         return [x() for x in self._layers(site) if isinstance(x, AbstractAttentionLayer)]
 
+    def counts_prefix(self, site: str) -> bool:
+        """Tell whether the active adapters' keys count as positions at a site."""
+        return any(x.counted for x in self._layers(site) if isinstance(x, AbstractAttentionLayer))
+
     def prompts(self, site: str) -> list[Tensor]:
         """Return the vectors of the active adapters, in the order of the composition."""
         return [x() for x in self._layers(site) if isinstance(x, AbstractPromptLayer)]
+
+    def returns_prompts(self, site: str) -> bool:
+        """Tell whether what the model returns shall have the vectors' positions too."""
+        prompts = [x for x in self._layers(site) if isinstance(x, AbstractPromptLayer)]
+        return any(prompt.returned for prompt in prompts)
+
+    def shift(self) -> int:
+        """Return by how many positions the words of this pass stand further back."""
+        methods = [self.entry(name).method for name in self.active.names]
+        return sum(x.length for x in methods if isinstance(x, Prefix) and x.takes_positions)
 
     def act(self, site: str, x: Tensor, read: Read) -> Tensor:
         """Return what the active composition makes of `x` at a site."""

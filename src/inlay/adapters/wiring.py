@@ -47,5 +47,6 @@ class Wiring:
                 name: attention_place(sites[name], sites, model).module
                 for name in places.attentions
             },
+            numbering=next(iter(places.numberings), None),
             prompts=[prompt_place(sites[name], sites, model) for name in places.prompts],
         )

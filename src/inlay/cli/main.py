@@ -14,6 +14,7 @@ from inlay import __version__
 from inlay.cli import arguments, console
 from inlay.cli.blend import blend
 from inlay.cli.compare import compare
+from inlay.cli.convert import convert
 from inlay.cli.doctor import doctor
 from inlay.cli.evaluate import evaluate
 from inlay.cli.inspect_data import inspect_data
@@ -25,6 +26,7 @@ from inlay.cli.project import plan, promote, run, status
 from inlay.cli.resume import resume
 from inlay.cli.show import show
 from inlay.cli.site_table import sites
+from inlay.cli.sweep import sweep
 from inlay.cli.train import train
 from inlay.errors import InlayError, did_you_mean
 
@@ -52,6 +54,7 @@ def _root(
 
 app.command("inspect")(inspect_data)
 app.command("train")(train)
+app.command("sweep")(sweep)
 app.command("pretrain")(pretrain)
 app.command("resume")(resume)
 app.command("predict")(predict)
@@ -61,6 +64,7 @@ app.command("compare")(compare)
 app.command("blend")(blend)
 app.command("list")(list_runs)
 app.command("show")(show)
+app.command("convert")(convert)
 app.command("sites")(sites)
 app.command("status")(status)
 app.command("plan")(plan)

@@ -13,6 +13,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "leaky_relu": nn.LeakyReLU,
+    "relu6": nn.ReLU6,
+    "mish": nn.Mish,
     "identity": nn.Identity,
 }
 """Name -> a maker of the activation as a module. `gelu_new` is the tanh approximation."""

@@ -13,15 +13,16 @@ from inlay.ops.grouped import Slots
 
 M = TypeVar("M", bound="AbstractMethod")
 
-Input = Literal["x", "r", "x+r", "norm(x+r)", "in"]
+Input = Literal["x", "r", "x+r", "norm(x+r)", "norm(x+r), r", "in"]
 """What a method reads at a site: the sublayer's output `x`, the residual stream `r`, the base's
-own sum of the two, that sum after the base's norm, or the input of a linear map."""
+own sum of the two, that sum after the base's norm, the last beside `r` along the channels, or the
+input of a linear map."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """What a method may know of the site it is built for: sizes, never the model."""
+    """What a method may know of the site it is built for: never the model."""
 
     width: int
     """Channels of the site's output."""
@@ -43,6 +44,9 @@ class Place:
     """At an attention: channels of its values, over all heads; for methods `in_attention`."""
     gives_words: bool = False
     """Whether a table of output words reads what leaves this site."""
+    weight: Callable[[], Tensor] | None = None
+    """At a linear map with a weight: gives it, `(width, in_width)`, frozen and as it is in the
+    base at the time; for methods that `needs_weight`."""
 
 
 class AbstractMethod(ABC):
@@ -74,6 +78,9 @@ class AbstractSiteMethod(AbstractMethod):
     composes: ClassVar[bool] = True
     """Whether it can run for some rows of a batch only, and be mixed with others: in all other
     compositions than a `Stack`."""
+
+    needs_weight: ClassVar[bool] = False
+    """Whether its layers compute with the weight of the linear map that they are at."""
 
     can_merge: ClassVar[bool] = False
     """Whether its effect is a change of the base's weight."""
@@ -156,6 +163,9 @@ class AbstractLayer(nn.Module, ABC):
 class AbstractAttentionLayer(AbstractLayer):
     """A layer that gives an attention further keys and values."""
 
+    counted: bool = False
+    """Whether they count as positions before the text where a base weighs by distance."""
+
     @abstractmethod
     def forward(self) -> tuple[Tensor, Tensor]:
         """Return keys and values, `(length, key_width)` and `(length, value_width)`."""
@@ -163,6 +173,9 @@ class AbstractAttentionLayer(AbstractLayer):
 
 class AbstractPromptLayer(AbstractLayer):
     """A layer that puts vectors in front of the word vectors."""
+
+    returned: bool = False
+    """Whether what the model returns has the vectors' positions too."""
 
     @abstractmethod
     def forward(self) -> Tensor:

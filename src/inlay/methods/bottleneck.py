@@ -27,6 +27,7 @@ from inlay.ops.grouped import Slots, grouped_linear
 
 Init = Literal["zero", "houlsby", "bert"]
 Scaling = Literal["learned", "channel"]
+Residual = Literal["x", "input", "x+r"]
 
 
 @final
@@ -44,7 +45,8 @@ class Bottleneck(AbstractSiteMethod):
 
     Args:
         reduction: The inner width is `width / reduction`, at least 1. A mapping gives a value
-            for some blocks by number, as text, and for the rest under `"default"`.
+            for some blocks by number, as text (`"3"`, or `"decoder.3"` for one submodel), and for
+            the rest under `"default"`.
         inner_width: The inner width itself, in channels; instead of `reduction`.
         activation: One of `inlay.methods.activation.ACTIVATIONS`.
         input: What the adapter reads: `"x"`, `"r"`, `"x+r"`, or `"norm(x+r)"`. Where the base
@@ -53,7 +55,10 @@ class Bottleneck(AbstractSiteMethod):
             channel, from 1).
         dropout: Fraction of the adapter's output zeroed in training, in [0, 1).
         norm_before: Whether a layer norm of its own comes first.
-        norm_after: Whether a layer norm of its own comes last (it starts at zero).
+        norm_after: Whether a layer norm of its own comes last (it starts at zero); `"sum"` norms
+            what the update was added to as well (it starts at one), as AdapterHub can.
+        residual: What the update is added to: `"x"`, or as AdapterHub can, `"input"` for what the
+            adapter reads, or `"x+r"` with input `"norm(x+r)"`. The base adds the stream again.
         hidden_layers: Inner layers of width `d`, at least 1.
         init: `"zero"` starts the last map at zero, so that a new adapter changes nothing;
             `"houlsby"` draws all maps from a truncated normal with deviation 0.01 and `"bert"`
@@ -82,7 +87,8 @@ class Bottleneck(AbstractSiteMethod):
     scaling: float | Scaling = 1.0
     dropout: float = 0.0
     norm_before: bool = False
-    norm_after: bool = False
+    norm_after: bool | Literal["sum"] = False
+    residual: Residual = "x"
     hidden_layers: int = 1
     init: Init = "zero"
 
@@ -91,6 +97,15 @@ class Bottleneck(AbstractSiteMethod):
         check_choice("Bottleneck", "activation", self.activation, tuple(ACTIVATIONS))
         check_choice("Bottleneck", "input", self.input, ("x", "r", "x+r", "norm(x+r)"))
         check_choice("Bottleneck", "init", self.init, get_args(Init))
+        check_choice("Bottleneck", "norm_after", self.norm_after, (True, False, "sum"))
+        check_choice("Bottleneck", "residual", self.residual, get_args(Residual))
+        if (self.residual, self.input) == ("input", "x"):
+            raise ConfigError("Bottleneck(input='x', residual='input') is residual='x'; use that.")
+        if self.residual == "x+r" and self.input != "norm(x+r)":
+            raise ConfigError(
+                f"Bottleneck(input={self.input!r}, residual='x+r'): this residual goes with "
+                "input='norm(x+r)' only."
+            )
         check_fraction("Bottleneck", "dropout", self.dropout)
         check_at_least("Bottleneck", "hidden_layers", self.hidden_layers, 1)
         if isinstance(self.scaling, str):
@@ -119,7 +134,8 @@ class Bottleneck(AbstractSiteMethod):
             return self.inner_width
         reduction = self.reduction
         if isinstance(reduction, Mapping):
-            found = reduction.get(str(place.block), reduction.get("default"))
+            keys = (f"{place.submodel}.{place.block}", str(place.block), "default")
+            found = next((reduction[key] for key in keys if key in reduction), None)
             if found is None:
                 raise ConfigError(
                     f"Bottleneck(reduction={dict(reduction)!r}): no reduction for block "
@@ -139,7 +155,8 @@ class BottleneckLayer(AbstractAdapterLayer):
 
     def __init__(self, method: Bottleneck, *, width: int, inner_width: int) -> None:
         super().__init__()
-        self.reads = method.input
+        self.reads: Input = "norm(x+r), r" if method.residual == "x+r" else method.input
+        self.residual, self.norms_sum = method.residual, method.norm_after == "sum"
         self.norm_before = nn.LayerNorm(width) if method.norm_before else nn.Identity()
         widths = [width] + [inner_width] * method.hidden_layers
         inner: list[nn.Module] = []
@@ -165,21 +182,31 @@ class BottleneckLayer(AbstractAdapterLayer):
             nn.init.zeros_(linear.bias)
         if init == "zero":
             nn.init.zeros_(self.up.weight)
-            if isinstance(self.norm_after, nn.LayerNorm):
+            if isinstance(self.norm_after, nn.LayerNorm) and not self.norms_sum:
                 nn.init.zeros_(self.norm_after.weight)
                 # With the norm at zero, a zero map as well could never start to learn.
                 nn.init.kaiming_uniform_(self.up.weight, a=5**0.5)
 
     @override
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        hidden = self.norm_before(inputs.to(self.up.weight.dtype))
-        update = self.dropout(self.norm_after(self.up(self.down(hidden)))) * self.scale
-        return add(outputs, update)
+        inputs = inputs.to(self.up.weight.dtype)
+        start = outputs
+        if self.residual == "input":
+            start = inputs.to(outputs.dtype)
+        elif self.residual == "x+r":
+            inputs, stream = inputs.chunk(2, dim=-1)
+            start = add(outputs, stream)
+        update = self.up(self.down(self.norm_before(inputs)))
+        if self.norms_sum:
+            total = start.to(update.dtype) + self.dropout(update) * self.scale
+            normed: Tensor = self.norm_after(total)
+            return normed.to(outputs.dtype)
+        return add(start, self.dropout(self.norm_after(update)) * self.scale)
 
     @override
     def low_rank(self) -> LowRank | None:
         dropped = self.training and self.dropout.p > 0
-        if dropped or not isinstance(self.norm_after, nn.Identity):
+        if dropped or self.residual != "x" or not isinstance(self.norm_after, nn.Identity):
             return None
         scale = self.scale
         return LowRank(
@@ -190,7 +217,8 @@ class BottleneckLayer(AbstractAdapterLayer):
 
     @override
     def grouped(self) -> Grouped | None:
-        if any(isinstance(norm, nn.LayerNorm) for norm in (self.norm_before, self.norm_after)):
+        norms = (self.norm_before, self.norm_after)
+        if self.residual != "x" or any(isinstance(norm, nn.LayerNorm) for norm in norms):
             return None
         linears = [m for m in (*self.down, self.up) if isinstance(m, nn.Linear)]
         weights = [tensor for linear in linears for tensor in (linear.weight, linear.bias)]

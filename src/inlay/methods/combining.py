@@ -6,7 +6,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from inlay.methods.base import AbstractMethod, Place
+from inlay.methods.base import AbstractMethod, Input, Place
 
 
 @final
@@ -37,12 +37,16 @@ class AbstractCombineMethod(AbstractMethod):
 class AbstractCombiner(nn.Module, ABC):
     """The trainable part of a combination at one site."""
 
+    reads: Input = "x"
+    """What `x` of `forward` shall be."""
+
     @abstractmethod
     def forward(self, x: Tensor, updates: Tensor, mask: Tensor | None = None) -> Combined:
         """Combine the adapters' updates.
 
         Args:
-            x: The site's output before the adapters, `(..., positions, width)`.
+            x: What `reads` names, with the site's output before the adapters as its `x`,
+                `(..., positions, width)`.
             updates: What each adapter adds to it, `(number, ..., positions, width)`.
             mask: `(batch, positions)`, true where there is no padding, if it is known.
         """

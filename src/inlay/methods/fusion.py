@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from inlay.errors import ConfigError
-from inlay.methods.base import Place, check_at_least
+from inlay.methods.base import Input, Place, check_at_least, check_choice
 from inlay.methods.combining import AbstractCombineMethod, AbstractCombiner, Combined
 from inlay.ops.fusion import (
     FusionWeights,
@@ -32,6 +32,8 @@ class Fusion(AbstractCombineMethod):
     for one site: `3 * width**2 + width`.
 
     Args:
+        query: What the query is made of: `"x"`, `"r"`, `"x+r"` or `"norm(x+r)"`; the paper's is the
+            sublayer's output `x`, AdapterHub's what the last adapter reads.
         temperature: Divides the scores, above 0; 1 in the paper.
         regularisation: Weight of the loss term, at least 0.
 
@@ -41,11 +43,13 @@ class Fusion(AbstractCombineMethod):
 
     name: ClassVar[str] = "fusion"
 
+    query: Input = "x"
     temperature: float = 1.0
     regularisation: float = 0.01
 
     def __post_init__(self) -> None:
         """Check every value here, where it is used."""
+        check_choice("Fusion", "query", self.query, ("x", "r", "x+r", "norm(x+r)"))
         if self.temperature <= 0:
             raise ConfigError(f"Fusion(temperature={self.temperature!r}): must be above 0.")
         check_at_least("Fusion", "regularisation", self.regularisation, 0)
@@ -61,6 +65,7 @@ class FusionLayer(AbstractCombiner):
 
     def __init__(self, method: Fusion, *, width: int) -> None:
         super().__init__()
+        self.reads = method.query
         self.temperature, self.regularisation = method.temperature, method.regularisation
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width, bias=False)
@@ -82,7 +87,7 @@ class FusionLayer(AbstractCombiner):
         """Combine updates that are known in two factors, without computing them.
 
         Args:
-            x: The site's output before the adapters, `(..., width)`.
+            x: What `reads` names, `(..., width)`.
             updates: The factors, in the precision of the matrices.
         """
         x = x.to(self.query.weight.dtype)

@@ -40,6 +40,8 @@ class Invertible(AbstractSiteMethod):
     Parameters for width `w` with halves `w1` and `w2` and inner width `d`: `2 * d * w + 2 * d + w`
     for NICE, `3 * d * w + 2 * d + 2 * w` for GLOW, once for both ends.
 
+    AdapterHub puts it at the `start` of the stream, behind what a base adds to its word vectors.
+
     Args:
         form: `"nice"` or `"glow"`.
         reduction: The inner width is half the width divided by this, at least 1.
@@ -51,7 +53,7 @@ class Invertible(AbstractSiteMethod):
 
     name: ClassVar[str] = "invertible"
     default_at: ClassVar[str] = "embedding, output"
-    kinds: ClassVar[frozenset[str]] = frozenset({"embedding", "output"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"embedding", "start", "output"})
 
     form: Form = "nice"
     reduction: float = 2
@@ -79,7 +81,12 @@ class Invertible(AbstractSiteMethod):
         couplings: dict[str, Coupling] = {}
         layers: dict[str, AbstractLayer] = {}
         for name, place in places.items():
-            if place.kind == "embedding":
+            if place.kind != "output":
+                if place.submodel in couplings:
+                    raise ConfigError(
+                        f"Invertible at {name!r}: there is one at the word vectors or at the start "
+                        "of the stream, not both."
+                    )
                 layer = self.build(place)
                 layers[name], couplings[place.submodel] = layer, layer.coupling
         for name, place in places.items():

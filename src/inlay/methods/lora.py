@@ -1,26 +1,25 @@
-"""LoRA: a low-rank update of a frozen linear map (Hu 2021)."""
+"""LoRA: a low-rank update of a frozen linear map (Hu 2021), and its variants."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Literal, TypeVar, final, get_args
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import linear
 from typing_extensions import override
 
-from inlay.errors import ConfigError
+from inlay.errors import ConfigError, did_you_mean
 from inlay.methods.base import (
-    AbstractAdapterLayer,
+    AbstractLayer,
     AbstractSiteMethod,
-    Grouped,
-    LowRank,
     Place,
-    add,
     check_at_least,
+    check_choice,
     check_fraction,
 )
-from inlay.ops.grouped import Slots, grouped_linear
-from inlay.ops.low_rank import low_rank, low_rank_weight
+from inlay.methods.lora_layer import Init, LoRALayer
+
+Scale = Literal["alpha/rank", "alpha/sqrt(rank)"]
+
+V = TypeVar("V", int, float)
 
 
 @final
@@ -30,15 +29,34 @@ class LoRA(AbstractSiteMethod):
 
     `A` starts as a linear map would (Kaiming uniform) and `B` at zero, so a new adapter changes
     nothing. This is what `loralib` does; the paper draws `A` from a normal distribution.
-    Parameters for one map: `rank * (in_width + out_width)`.
+    Parameters for one map: `rank * (in_width + out_width)`, and `out_width` for magnitudes.
 
     Args:
         rank: Columns of `B`.
         alpha: Numerator of the scale, so that the rank can change without retuning.
         dropout: Fraction of the input's channels zeroed in training, in [0, 1).
+        scale: `"alpha/sqrt(rank)"` is rsLoRA (Kalajdzievski 2023, arXiv:2312.03732), which keeps
+            the size of updates alike at high ranks.
+        ranks: Other ranks for some maps, by kind or name of site: `{"q": 4, "0.ffn.up": 2}`; a
+            name goes before a kind.
+        alphas: Other numerators for some maps, in the same way.
+        init: `"orthogonal"` gives `A` orthonormal rows. `"pissa"` starts `scale * B A` at the
+            principal part of `W` and adds `scale * (B A - B0 A0)`, `B0` and `A0` being the start
+            (Meng et al. 2024, arXiv:2404.02948): the paper's training, over a base that is left
+            as it is. The start is saved with the adapter and not trained; adding an adapter takes
+            a singular value decomposition of every map.
+        magnitude: DoRA (Liu et al. 2024, arXiv:2402.09353, equation 5): the rows of
+            `W + scale * B A` get trained lengths, which start at those of `W`. As in the authors'
+            code there is one for each output channel; what is trained is its difference to the
+            length of the base's row. Every pass computes `W x` once more.
 
     Raises:
-        ConfigError: If `rank < 1`, or `dropout` lies outside [0, 1).
+        ConfigError: If a value is not allowed.
+
+    Example:
+        >>> layer = LoRA(rank=2, ranks={"v": 3}).build(Place(width=4, in_width=6, kind="v"))
+        >>> layer.a.shape
+        torch.Size([3, 6])
     """
 
     name: ClassVar[str] = "lora"
@@ -47,63 +65,90 @@ class LoRA(AbstractSiteMethod):
         {"q", "k", "v", "qkv", "kv", "o", "up", "gate", "gate_up", "down", "other"}
     )
     can_merge: ClassVar[bool] = True
+    needs_weight: ClassVar[bool] = True
 
     rank: int = 8
     alpha: float = 16.0
     dropout: float = 0.0
+    scale: Scale = "alpha/rank"
+    ranks: Mapping[str, int] | None = None
+    alphas: Mapping[str, float] | None = None
+    init: Init = "kaiming"
+    magnitude: bool = False
 
     def __post_init__(self) -> None:
         """Check every value here, where it is used."""
         check_at_least("LoRA", "rank", self.rank, 1)
         check_fraction("LoRA", "dropout", self.dropout)
+        check_choice("LoRA", "scale", self.scale, get_args(Scale))
+        check_choice("LoRA", "init", self.init, get_args(Init))
+        check_choice("LoRA", "magnitude", self.magnitude, (True, False))
+        for name, by_site in (("ranks", self.ranks), ("alphas", self.alphas)):
+            if by_site is not None and not isinstance(by_site, Mapping):
+                raise ConfigError(
+                    f"LoRA({name}={by_site!r}): {name} is a mapping from kinds or names of sites "
+                    f'to numbers; as text: lora[{name}={{"q": 4, "0.ffn.up": 2}}].'
+                )
+        for key, rank in (self.ranks or {}).items():
+            if not isinstance(rank, int):
+                raise ConfigError(f"LoRA(ranks): {key!r} has {rank!r}; a rank is a whole number.")
+            check_at_least("LoRA", f"ranks[{key!r}]", rank, 1)
+        for key, alpha in {"": self.alpha, **(self.alphas or {})}.items():
+            if self.init == "pissa" and alpha <= 0:
+                where = f"alphas[{key!r}]" if key else "alpha"
+                raise ConfigError(
+                    f"LoRA(init='pissa', {where}={alpha!r}): the update starts at a part of the "
+                    "weight, which takes a scale above 0."
+                )
 
     @override
-    def build(self, place: Place) -> "LoRALayer":
+    def build(self, place: Place) -> LoRALayer:
+        return self._built(place.kind, place)
+
+    @override
+    def build_all(self, places: Mapping[str, Place]) -> dict[str, AbstractLayer]:
+        """Build a layer for each place, with the rank and the alpha that were given for it.
+
+        Raises:
+            ConfigError: If one was given for a kind or a name that no place has.
+        """
+        kinds = dict.fromkeys(place.kind for place in places.values())
+        for name, by_site in (("ranks", self.ranks), ("alphas", self.alphas)):
+            for key in by_site or {}:
+                if key not in kinds and key not in places:
+                    raise ConfigError(
+                        f"LoRA({name}={dict(by_site or {})!r}): {key!r} is no site that this "
+                        f"adapter is put at, nor the kind of one. Kinds: {', '.join(kinds)}; "
+                        f"sites: {', '.join(places)}.{did_you_mean(key, [*kinds, *places])}"
+                    )
+        return {name: self._built(name, place) for name, place in places.items()}
+
+    def _built(self, name: str, place: Place) -> LoRALayer:
         if place.in_width is None:
             raise ConfigError(f"LoRA needs a linear map; a site of kind {place.kind!r} is none.")
-        return LoRALayer(self, in_width=place.in_width, out_width=place.width)
-
-
-@final
-class LoRALayer(AbstractAdapterLayer):
-    """The trainable factors of `LoRA` at one linear map."""
-
-    def __init__(self, method: LoRA, *, in_width: int, out_width: int) -> None:
-        super().__init__()
-        self.reads = "in"
-        self.scale = method.alpha / method.rank
-        self.dropout = nn.Dropout(method.dropout)
-        self.a = nn.Parameter(torch.empty(method.rank, in_width))
-        self.b = nn.Parameter(torch.zeros(out_width, method.rank))
-        nn.init.kaiming_uniform_(self.a, a=5**0.5)
-
-    @override
-    def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        update = low_rank(self.dropout(inputs), self.a, self.b, self.scale)
-        return add(outputs, update)
-
-    @override
-    def low_rank(self) -> LowRank:
-        return LowRank(
-            lambda inputs: linear(self.dropout(inputs).to(self.a.dtype), self.a),
-            self.b * self.scale,
-        )
-
-    @override
-    def grouped(self) -> Grouped:
-        key = (
-            LoRALayer, self.a.shape, self.b.shape, self.a.dtype, self.scale, self.dropout.p,
-            self.training,
+        rank = _chosen(self.ranks, name, place.kind, self.rank)
+        alpha = _chosen(self.alphas, name, place.kind, self.alpha)
+        asked = "magnitude=True" if self.magnitude else f"init={self.init!r}"
+        if (self.magnitude or self.init == "pissa") and place.weight is None:
+            raise ConfigError(
+                f"LoRA({asked}) at {name!r} computes with the map's own weight, a matrix of "
+                "floating-point numbers, and the module there has none (it may be quantised). "
+                "Leave the setting out."
+            )
+        least = min(place.in_width, place.width)
+        if self.init == "pissa" and rank > least:
+            raise ConfigError(
+                f"LoRA(init='pissa', rank={rank}): the weight at {name!r} has only {least} "
+                "singular values; give a smaller rank."
+            )
+        return LoRALayer(
+            in_width=place.in_width, out_width=place.width, rank=rank,
+            scale=alpha / (rank if self.scale == "alpha/rank" else rank**0.5),
+            dropout=self.dropout, init=self.init, magnitude=self.magnitude, weight=place.weight,
         )  # fmt: skip
-        return Grouped(key, (self.a, self.b), self._run_grouped)
 
-    def _run_grouped(
-        self, weights: tuple[Tensor, ...], slots: Slots, inputs: Tensor, outputs: Tensor
-    ) -> Tensor:
-        a, b = weights
-        hidden = grouped_linear(self.dropout(inputs).to(a.dtype), a, None, slots)
-        return add(outputs, grouped_linear(hidden, b, None, slots) * self.scale)
 
-    def weight_update(self) -> Tensor:
-        """Return what a merge adds to the map's weight, `(out_width, in_width)`."""
-        return low_rank_weight(self.a, self.b, self.scale)
+def _chosen(by_site: Mapping[str, V] | None, name: str, kind: str, default: V) -> V:
+    """Return the value for a site: by its name, else by its kind, else the default."""
+    given = by_site or {}
+    return given.get(name, given.get(kind, default))

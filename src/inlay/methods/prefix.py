@@ -32,8 +32,8 @@ class Prefix(AbstractSiteMethod):
 
     Li and Liang 2021 (arXiv:2101.00190), section 4.2 and 4.3. The prefix is put in front of the
     keys as the attention compares them (rotated, normed, with those of the cache), takes up no
-    position, and is seen from every position. A new prefix changes the base's outputs a little,
-    as it takes a share of the attention.
+    position unless asked to, and is seen from every position. A new prefix changes the base's
+    outputs a little, as it takes a share of the attention.
 
     Parameters, with `k` channels of keys and `v` of values at an attention: `length * (k + v)` for
     each without an inner width. With one, all attentions of a kind in a submodel of width `w`
@@ -47,6 +47,11 @@ class Prefix(AbstractSiteMethod):
             what it gives. `None` trains keys and values themselves.
         activation: One of `inlay.methods.activation.ACTIVATIONS`; with an inner width.
         dropout: Fraction of keys and values zeroed in training, in [0, 1).
+        takes_positions: Whether the words stand `length` positions further back, as they do
+            behind a prefix in a key-value cache; so it is in PEFT and in the paper's code.
+        counted: Whether, where a base weighs keys by their distance to the query, the text's keys
+            move back by the prefix and the queries do not, as in AdapterHub; no other base is
+            affected. The paper's prefix takes up no position.
 
     Raises:
         ConfigError: If a value is not allowed.
@@ -62,6 +67,8 @@ class Prefix(AbstractSiteMethod):
     inner_width: int | None = 512
     activation: str = "tanh"
     dropout: float = 0.0
+    takes_positions: bool = False
+    counted: bool = False
 
     def __post_init__(self) -> None:
         """Check every value here, where it is used."""
@@ -192,6 +199,7 @@ class PrefixLayer(AbstractAttentionLayer):
         super().__init__()
         self.rows = rows
         self.widths = widths
+        self.counted = method.counted
         self.dropout = nn.Dropout(method.dropout)
 
     @override

@@ -30,7 +30,7 @@ class Prompt(AbstractSiteMethod):
     With no encoder this is prompt tuning (Lester et al. 2021, arXiv:2104.08691), with an encoder
     P-tuning (Liu et al. 2021, arXiv:2103.10385): the vectors come from a network, so that they
     depend on one another; `fold` leaves only what it gives. What the model returns has the
-    caller's positions and no others. A new prompt changes the base's outputs.
+    caller's positions and no others unless `returned`. A new prompt changes the base's outputs.
 
     Parameters for word vectors of width `w` and inner width `d`: `length * w`; an MLP adds
     `2 * d * w + d * d + 2 * d + w`, and an LSTM of two layers in both directions, with an MLP on
@@ -41,6 +41,8 @@ class Prompt(AbstractSiteMethod):
         encoder: `"none"`, `"mlp"` or `"lstm"`.
         inner_width: Inner channels of the encoder; `None` for those of the word vectors.
         deviation: Standard deviation of the vectors at the start, of a normal distribution.
+        returned: Whether what the model returns has the vectors' positions too, as in PEFT. A
+            pooler then reads the first vector where it else reads the first word.
 
     Raises:
         ConfigError: If a value is not allowed.
@@ -56,6 +58,7 @@ class Prompt(AbstractSiteMethod):
     encoder: Encoder = "none"
     inner_width: int | None = None
     deviation: float = 0.02
+    returned: bool = False
 
     def __post_init__(self) -> None:
         """Check every value here, where it is used."""
@@ -74,7 +77,7 @@ class Prompt(AbstractSiteMethod):
     @override
     def build(self, place: Place) -> "PromptLayer":
         vectors = torch.randn(self.length, place.width) * self.deviation
-        return PromptLayer(vectors, self._network(place.width))
+        return PromptLayer(vectors, self._network(place.width), returned=self.returned)
 
     @override
     def folded(
@@ -84,7 +87,7 @@ class Prompt(AbstractSiteMethod):
             return None
         plain = dataclasses.replace(self, encoder="none", inner_width=None)
         return plain, {
-            name: PromptLayer(layer().detach().clone(), nn.Identity())
+            name: PromptLayer(layer().detach().clone(), nn.Identity(), returned=self.returned)
             for name, layer in layers.items()
         }
 
@@ -121,8 +124,9 @@ class Recurrent(nn.Module):
 class PromptLayer(AbstractPromptLayer):
     """The vectors of `Prompt`, and the network that they pass through."""
 
-    def __init__(self, vectors: Tensor, network: nn.Module) -> None:
+    def __init__(self, vectors: Tensor, network: nn.Module, *, returned: bool = False) -> None:
         super().__init__()
+        self.returned = returned
         self.vectors = nn.Parameter(vectors)
         self.network = network
 

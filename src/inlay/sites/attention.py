@@ -46,6 +46,12 @@ class PrefixSource(Protocol):
     def has_prefix(self, site: str) -> bool:
         """Tell whether there are any for this site in this forward pass."""
 
+    def counts_prefix(self, site: str) -> bool:
+        """Tell whether they count as positions where a base weighs by distance."""
+
+    def shift(self) -> int:
+        """Return by how many positions the words of this pass stand further back."""
+
     def prefixes(self, site: str) -> list[tuple[Tensor, Tensor]]:
         """Return keys and values, `(length, width)` each, in the order in which they are put."""
 
@@ -111,8 +117,11 @@ class _TappedConfig:
     Everything else is the config's own, also what changes in it later.
     """
 
-    def __init__(self, config: Any, site: str, source: PrefixSource) -> None:
+    def __init__(
+        self, config: Any, site: str, source: PrefixSource, bias: nn.Module | None = None
+    ) -> None:
         self.own_config, self.site, self.source = config, site, source
+        self.bias = bias
         self.thread = _ThreadState()
 
     def __getattr__(self, name: str) -> Any:
@@ -161,12 +170,37 @@ class _Check:
             )
 
 
-def tap(module: nn.Module, site: str, source: PrefixSource) -> list[RemovableHandle]:
-    """Make a module ask for keys and values at each call; `untap` is the way back."""
+def relative_bias(model: nn.Module, path: str) -> nn.Module | None:
+    """Find the module whose weights say how an attention weighs by distance, if there is one.
+
+    Such an attention hands on what the first one of its stack has computed; an attention to
+    another sequence, which weighs all distances alike, is of the same class but has another name.
+    """
+    name = path.rpartition(".")[2]
+    while path:
+        path = path.rpartition(".")[0]
+        for inner, module in model.get_submodule(path).named_modules():
+            is_same = inner.rpartition(".")[2] == name
+            if is_same and getattr(module, "has_relative_attention_bias", False):
+                return module if hasattr(module, "compute_bias") else None
+    return None
+
+
+def tap(
+    module: nn.Module, site: str, source: PrefixSource, bias: nn.Module | None = None
+) -> list[RemovableHandle]:
+    """Make a module ask for keys and values at each call; `untap` is the way back.
+
+    Args:
+        module: The module that attends.
+        site: The name of its site.
+        source: What has keys and values.
+        bias: What `relative_bias` found for it.
+    """
     table = _forward(module).__globals__[_FUNCTIONS]
     type(table).register(_NAME, _attend)
     # Past `__setattr__`, which would look for parameters in it.
-    module.__dict__["config"] = _TappedConfig(module.config, site, source)
+    module.__dict__["config"] = _TappedConfig(module.config, site, source, bias)
     return [module.register_forward_hook(_Check())]
 
 
@@ -203,13 +237,32 @@ def _attend(
         length += len(more_keys)
     if mask is not None:
         mask = _widened(mask, length, key.shape[2], tapped.site)
-    if settings.get("position_bias") is not None:
-        settings["position_bias"] = F.pad(settings["position_bias"], (length, 0))
+    position_bias = settings.get("position_bias")
+    shift = tapped.source.shift()
+    is_counted = shift or tapped.source.counts_prefix(tapped.site)
+    if position_bias is not None and tapped.bias and is_counted:
+        settings["position_bias"] = _counted_bias(tapped.bias, position_bias, length, shift)
+    elif position_bias is not None:
+        settings["position_bias"] = F.pad(position_bias, (length, 0))
     output, weights = function(
         module, query, torch.cat([*keys, key], dim=2), torch.cat([*values, value], dim=2),
         mask, **settings,
     )  # fmt: skip
     return output, None if weights is None else weights[..., length:]
+
+
+def _counted_bias(module: Any, position_bias: Tensor, length: int, shift: int) -> Tensor:
+    """Return the bias of keys that stand `length` places further back than they do.
+
+    Args:
+        module: What computes the bias.
+        position_bias: Without the prefix.
+        length: Of the prefix.
+        shift: How many places further back the queries stand.
+    """
+    queries, keys = position_bias.shape[-2:]
+    whole: Tensor = module.compute_bias(keys + shift, length + keys, device=position_bias.device)
+    return whole[:, :, -queries:].to(position_bias.dtype)
 
 
 def _implied_mask(

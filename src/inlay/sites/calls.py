@@ -37,8 +37,17 @@ class Actor(Protocol):
     def has_prefix(self, site: str) -> bool:
         """Tell whether there are keys and values for an attention; see `PrefixSource`."""
 
+    def counts_prefix(self, site: str) -> bool:
+        """Tell whether they count as positions where a base weighs by distance."""
+
     def prefixes(self, site: str) -> list[tuple[Tensor, Tensor]]:
         """Return keys and values for an attention; see `PrefixSource`."""
+
+    def shift(self) -> int:
+        """Return by how many positions words stand further back; see `ShiftSource`."""
+
+    def returns_prompts(self, site: str) -> bool:
+        """Tell whether vectors in front stay in what is returned; see `PromptSource`."""
 
     def prompts(self, site: str) -> list[Tensor]:
         """Return vectors for the front of the sequence; see `PromptSource`."""

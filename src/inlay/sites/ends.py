@@ -18,10 +18,11 @@ def end_sites(
     last: Mapping[str, Window],
     is_norm: Callable[[Event, Event], bool],
 ) -> list[Site]:
-    """Make the `embedding` and the `output` site of each submodel.
+    """Make the `embedding`, the `start` and the `output` site of each submodel.
 
     The embedding site is the table that was indexed with one of the model's own integer inputs;
-    without one (images, sound) it is the input of the first block. The output site is the norm
+    without one (images, sound) it is the input of the first block, which is else the `start`,
+    if that block runs once. The output site is the norm
     behind the last block, or that block.
 
     Args:
@@ -42,6 +43,8 @@ def end_sites(
         own = [x for x in lookups if since < x.order < window.order and x.module not in taken]
         sites.append(_embedding(submodel, window, own))
         taken.add(sites[-1].module)
+        if own and recording.calls.get(window.block, 1) == 1:
+            sites.append(_start(submodel, window))
         sites.append(_output(submodel, last[submodel], recording.root, is_norm))
     return sites
 
@@ -69,10 +72,18 @@ def _embedding(submodel: str, block: Window, lookups: list[Lookup]) -> Site:
         return Site(
             name=name, kind="embedding", module=found.module, width=found.width, submodel=submodel
         )
+    return _block_input(name, "embedding", submodel, block)
+
+
+def _start(submodel: str, block: Window) -> Site:
+    return _block_input(f"{submodel}.start" if submodel else "start", "start", submodel, block)
+
+
+def _block_input(name: str, kind: str, submodel: str, block: Window) -> Site:
     shape = block.events[0].tensor.shape
     channel_dim = 1 if len(shape) == 4 else -1
     return Site(
-        name=name, kind="embedding", module=block.block, point="in", width=shape[channel_dim],
+        name=name, kind=kind, module=block.block, point="in", width=shape[channel_dim],
         submodel=submodel, channel_dim=channel_dim,
     )  # fmt: skip
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from inlay.errors import SiteError
-from inlay.sites.attention import tap, untap
+from inlay.sites.attention import relative_bias, tap, untap
 from inlay.sites.calls import Actor, CallHook, EndHook, PassState
 from inlay.sites.padding import watch_calls
+from inlay.sites.positions import Numbering, shift_positions
 from inlay.sites.prompts import PromptHooks, PromptPlace
 from inlay.sites.reading import Form, Reader
 from inlay.sites.sitemap import Site
@@ -49,6 +50,7 @@ class SiteHooks:
         blocks: Iterable[str] = (),
         attentions: Mapping[str, str] | None = None,
         prompts: Iterable[PromptPlace] = (),
+        numbering: Numbering | None = None,
     ) -> None:
         """Put hooks at exactly these places, in place of those that were there.
 
@@ -62,6 +64,7 @@ class SiteHooks:
             attentions: Names of the sites at which adapters have keys and values -> paths of the
                 modules that attend there.
             prompts: Where adapters have vectors to put in front of the word vectors.
+            numbering: How the words are numbered that adapters move to other positions.
         """
         self.remove()
         prompting = [PromptHooks(place, self.actor) for place in prompts]
@@ -69,12 +72,15 @@ class SiteHooks:
             watch, end = CallHook(self.actor, self.local), EndHook(self.actor, self.local)
             self.handles.append(self.model.register_forward_pre_hook(watch, with_kwargs=True))
             self.handles.append(self.model.register_forward_hook(end, always_call=True))
+        if numbering is not None:
+            self.handles.append(shift_positions(self.model, numbering, self.actor))
         for prompt in prompting:
             self.handles += prompt.insert(self.model)
         self._hook_sites(sites, streams)
         for name, path in (attentions or {}).items():
             module = self.model.get_submodule(path)
-            self.handles += tap(module, name, self.actor)
+            bias = relative_bias(self.model, path)
+            self.handles += tap(module, name, self.actor, bias)
             self.tapped.append(module)
         for path in heads:
             hook_head = _HeadHook(self, path)

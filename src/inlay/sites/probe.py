@@ -15,6 +15,7 @@ from inlay.sites.example import example_inputs
 from inlay.sites.kinds import classify
 from inlay.sites.linear_maps import LinearMap, linear_maps
 from inlay.sites.listen import Event, Recording, Window, candidate_blocks, listen
+from inlay.sites.outer_maps import outer_maps
 from inlay.sites.sitemap import NormPlacement, Site, SiteMap
 
 
@@ -162,8 +163,10 @@ class _Finder:
             {name: block.window for name, block in last.items()},
             self.is_norm,
         )
+        starts = {name: window.order for name, window in first.items()}
+        outer = outer_maps(recording, self.model, self.modules, starts)
         unexplained = tuple(b.window.block for b in self.blocks if not b.explanation.is_complete)
-        return SiteMap(tuple(_in_order(sites, ends)), unexplained)
+        return SiteMap((*_in_order(sites, ends), *outer), unexplained)
 
     def block_sites(
         self, block: _Block, submodel: str, number: int, recording: Recording
@@ -313,7 +316,7 @@ def _in_order(sites: list[Site], ends: list[Site]) -> list[Site]:
     ordered = []
     for submodel in dict.fromkeys(site.submodel for site in sites):
         own = [end for end in ends if end.submodel == submodel]
-        ordered += [end for end in own if end.kind == "embedding"]
+        ordered += [end for end in own if end.kind in ("embedding", "start")]
         ordered += [site for site in sites if site.submodel == submodel]
         ordered += [end for end in own if end.kind == "output"]
     return ordered

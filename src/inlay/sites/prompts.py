@@ -42,6 +42,9 @@ class PromptSource(Protocol):
     def prompts(self, site: str) -> list[Tensor]:
         """Return vectors `(length, width)`, in the order in which they are put; maybe none."""
 
+    def returns_prompts(self, site: str) -> bool:
+        """Tell whether what the model returns shall have the vectors' positions too."""
+
 
 def prompt_place(site: Site, sites: SiteMap, model: nn.Module) -> PromptPlace:
     """Find the stack that a prompt can be given to.
@@ -168,7 +171,8 @@ class _Insert:
                 given["token_type_ids"] = _lengthened(given["token_type_ids"], length, 0)
             rows = [x.to(embeds.dtype).expand(batch, -1, -1) for x in vectors]
             given["inputs_embeds"], given["input_ids"] = torch.cat([*rows, embeds], dim=1), None
-            hooks.thread.inserted, hooks.thread.total = length, length + positions
+            if not hooks.source.returns_prompts(hooks.place.site):
+                hooks.thread.inserted, hooks.thread.total = length, length + positions
         return (), given
 
 

@@ -14,7 +14,7 @@ class Read(Protocol):
     """Gives what a method asks for at a site in one forward pass."""
 
     def __call__(self, name: str, changed: Tensor | None = None) -> Tensor:
-        """Return `x`, `r`, `x+r`, `norm(x+r)` or `in`; channels last.
+        """Return `x`, `r`, `x+r`, `norm(x+r)`, `norm(x+r), r` or `in`; channels last.
 
         Args:
             name: Which of them.
@@ -89,8 +89,10 @@ class Reader:
         if name == "r":
             return self.form.given(stream)
         total = stream + x * self.site.scale
-        if name == "norm(x+r)" and self.norm is not None:
+        if name.startswith("norm(x+r)") and self.norm is not None:
             total = self.norm.forward(total)  # `forward`: the norm's own hooks are not meant
+        if name == "norm(x+r), r":
+            return torch.cat([self.form.given(total), self.form.given(stream)], dim=-1)
         return self.form.given(total)
 
     def rows(self, index: Tensor) -> "Reader":

@@ -15,7 +15,7 @@ RESIDUAL_KINDS = ("attention", "cross_attention", "ffn", "conv", "mixer")
 LINEAR_KINDS = ("q", "k", "v", "qkv", "kv", "o", "up", "gate", "gate_up", "down", "other")
 """Linear maps inside a sublayer by role; `other` is one whose role could not be told."""
 
-KINDS = (*RESIDUAL_KINDS, "block", "embedding", "output", *LINEAR_KINDS)
+KINDS = (*RESIDUAL_KINDS, "block", "embedding", "start", "output", *LINEAR_KINDS)
 
 NormPlacement = Literal["pre", "post", "sandwich", "res-post", "none"]
 """Norm on the sublayer's input, on the sum, on input and output, on the output only, or nowhere."""
@@ -28,7 +28,7 @@ class Site:
 
     At a residual site the base computes `r + scale * x`, with `x` the module's output and `r` the
     residual stream. At a linear site `x` is the map's output. At the two ends `x` is the word
-    vectors or the last hidden state.
+    vectors, the stream as it enters the first block, or the last hidden state.
     """
 
     name: str

@@ -30,8 +30,16 @@ Those of `loreft`, `prefix`, `prompt`, `invertible` and `side` are of the papers
 have not been chosen on validation data yet.
 """
 
-TASK_LEARNING_RATES: dict[str, dict[str, float]] = {"similarity": {"bottleneck": 5e-4}}
-"""Task -> the same, for methods where the task needs another one (see `benchmarks.zero_shot`)."""
+TASK_DEFAULTS: dict[str, dict[str, dict[str, object]]] = {
+    "similarity": {"bottleneck": {"learning_rate": 5e-4}},
+    "tagging": {
+        "bottleneck": {
+            "method": "bottleneck[reduction=5]", "layers": "all", "learning_rate": 1.5e-3,
+        }
+    },
+}  # fmt: skip
+"""Task -> method -> what the task needs otherwise: for similarity see `benchmarks.zero_shot`; words
+are told apart by what the lower blocks see, so tagging gains from adapters there."""
 
 BLOCK_LAYERS = "upper"
 """Blocks that get adapters: the upper half trains twice as fast and is as accurate."""
@@ -42,26 +50,31 @@ _FEWEST_STEPS = 100
 _MOST_EPOCHS = 30
 
 
-def with_defaults(resolved: ResolvedConfig) -> tuple[ResolvedConfig, Preset]:
-    """Fill in what depends on the method, and say so in the origins.
+def with_defaults(
+    resolved: ResolvedConfig, *, task: str | None = None
+) -> tuple[ResolvedConfig, Preset]:
+    """Fill in what depends on the method and the task, and say so in the origins.
+
+    Args:
+        resolved: The settings.
+        task: What the data are for, where the settings do not say.
 
     Raises:
         ConfigError: If the method or the task is not known, or a placement was given to a
             comparator.
     """
     config, origins = resolved.config, dict(resolved.origins)
+    task = task if config.task is None else task_name(config.task)
     preset = parse_method(config.method)
-    task = None if config.task is None else task_name(config.task)
-    own_rates = TASK_LEARNING_RATES.get(task or "", {})
-    chosen: dict[str, object] = {}
-    if config.learning_rate is None:
-        chosen["learning_rate"] = (LEARNING_RATES | own_rates)[preset.method.name]
+    own = TASK_DEFAULTS.get(task or "", {}).get(preset.method.name, {})
+    if "method" in own and origins["method"] == "default":
+        preset = parse_method(str(own["method"]))
+    else:
+        own = {key: value for key, value in own.items() if key != "method"}
+    usual: dict[str, object] = {"learning_rate": LEARNING_RATES[preset.method.name]}
     if isinstance(preset.method, AbstractSiteMethod):
-        if config.at is None:
-            chosen["at"] = preset.at
-        if config.layers is None:
-            has_ends = bool(preset.method.kinds & {"embedding", "output"})
-            chosen["layers"] = "all" if has_ends else BLOCK_LAYERS
+        has_ends = preset.method.kinds & {"embedding", "output"}
+        usual |= {"at": preset.at, "layers": "all" if has_ends else BLOCK_LAYERS}
     else:
         for key in ("at", "layers"):
             if getattr(config, key) is not None:
@@ -69,10 +82,13 @@ def with_defaults(resolved: ResolvedConfig) -> tuple[ResolvedConfig, Preset]:
                     f"{key}={getattr(config, key)!r}: method {config.method!r} has no sites to "
                     f"place; leave out {key}, or take an adapter such as bottleneck or lora."
                 )
-    origin = f"default of {preset.method.name}"
-    origins |= dict.fromkeys(chosen, origin)
-    if "learning_rate" in chosen and preset.method.name in own_rates:
-        origins["learning_rate"] = f"{origin} for {task}"
+    chosen = {
+        key: value
+        for key, value in (usual | own).items()
+        if key == "method" or getattr(config, key) is None
+    }
+    for key in chosen:
+        origins[key] = f"default of {preset.method.name}" + (f" for {task}" if key in own else "")
     config = config.model_copy(update=chosen)
     return ResolvedConfig(config, origins, resolved.notes), preset
 

@@ -127,6 +127,7 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
         "train_seconds": round(progress.seconds, 2),
         "epochs_run": progress.epoch,
         "best_epoch": progress.best_epoch,
+        "best_score": progress.best_score,
         "best_step": progress.best_step,
         "versions": versions(),
     }

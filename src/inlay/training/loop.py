@@ -90,52 +90,66 @@ class Training:
     """Called before a checkpoint is written."""
 
 
-def fit(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dict[str, Tensor]]:
-    """Train until the epochs are over or validation has not gained for long enough.
+@final
+class Fitting:
+    """A training that can be run an epoch at a time.
 
     Args:
         training: Model, rows and settings.
         snapshot: Where to go on from, or `None` to begin.
-
-    Returns:
-        How it went, and the adapter's tensors at the best evaluation.
-
-    Raises:
-        Interrupted: If a signal asked to stop; a checkpoint was written.
-        TrainingError: If the loss, a gradient or a score on validation is not a number.
-        ResourceError: If memory does not suffice for a single row, or the disk is full.
     """
-    config = training.config
-    progress, best = _begin(training, snapshot)
-    lengths = [row.length for row in training.train]
-    num_steps = steps_of(training)
-    last_saved, save_seconds = time.monotonic(), 0.0
-    while not progress.is_over():
-        groups = _groups(training, lengths, progress.epoch)
-        _set_modes(training)
-        for group in groups[progress.group :]:
-            loss = _step(training, progress, group)
-            training.reporter.on_step(progress.step, num_steps, loss)
-            if _is_evaluation_due(config, progress, len(groups)):
-                epoch = progress.epoch + progress.group / len(groups)
-                best = _evaluate(training, progress, best, epoch=epoch)
+
+    def __init__(self, training: Training, snapshot: Snapshot | None) -> None:
+        self.training = training
+        self.progress, self.best = _begin(training, snapshot)
+
+    def epochs(self) -> Iterator[Progress]:
+        """Train until the epochs are over or validation has not gained for long enough.
+
+        Yields at the end of each epoch, after its evaluation and checkpoint.
+
+        Raises:
+            Interrupted: If a signal asked to stop; a checkpoint was written.
+            TrainingError: If the loss, a gradient or a score on validation is not a number.
+            ResourceError: If memory does not suffice for a single row, or the disk is full.
+        """
+        training, progress, config = self.training, self.progress, self.training.config
+        lengths = [row.length for row in training.train]
+        num_steps = steps_of(training)
+        last_saved, save_seconds = time.monotonic(), 0.0
+        while not progress.is_over():
+            groups = _groups(training, lengths, progress.epoch)
+            _set_modes(training)
+            for group in groups[progress.group :]:
+                loss = _step(training, progress, group)
+                training.reporter.on_step(progress.step, num_steps, loss)
+                if _is_evaluation_due(config, progress, len(groups)):
+                    epoch = progress.epoch + progress.group / len(groups)
+                    self.best = _evaluate(training, progress, self.best, epoch=epoch)
+                if training.stop.is_asked():
+                    _save(training, progress, self.best)
+                    raise _interrupted(training, progress.step)
+                wait = max(config.checkpoint_seconds, save_seconds / _CHECKPOINT_SHARE)
+                if time.monotonic() - last_saved >= wait:
+                    save_seconds = _save(training, progress, self.best)
+                    last_saved = time.monotonic()
+                if progress.is_over():
+                    break
+            else:
+                progress.epoch, progress.group = progress.epoch + 1, 0
+                self.best = _evaluate(training, progress, self.best, epoch=progress.epoch)
+            save_seconds = _save(training, progress, self.best)
+            last_saved = time.monotonic()
             if training.stop.is_asked():
-                _save(training, progress, best)
                 raise _interrupted(training, progress.step)
-            wait = max(config.checkpoint_seconds, save_seconds / _CHECKPOINT_SHARE)
-            if time.monotonic() - last_saved >= wait:
-                save_seconds = _save(training, progress, best)
-                last_saved = time.monotonic()
-            if progress.is_over():
-                break
-        else:
-            progress.epoch, progress.group = progress.epoch + 1, 0
-            best = _evaluate(training, progress, best, epoch=progress.epoch)
-        save_seconds = _save(training, progress, best)
-        last_saved = time.monotonic()
-        if training.stop.is_asked():
-            raise _interrupted(training, progress.step)
-    return progress, best
+            yield progress
+
+    def restore_best(self) -> None:
+        """Put the adapter's tensors at the best evaluation in place."""
+        own = self.training.entry.tensors()
+        with torch.no_grad():
+            for key, value in self.best.items():
+                own[key].copy_(value)
 
 
 def _groups(training: Training, lengths: Sequence[int], epoch: int) -> list[list[int]]:

@@ -1,5 +1,6 @@
 """Build what a training needs: rows as token ids, the base with its adapter, the optimiser."""
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,15 +14,13 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from inlay.adapters.attach import attach
 from inlay.adapters.bank import Adapters
 from inlay.adapters.entry import Entry
 from inlay.data.rows import Dataset, Example
 from inlay.errors import BaseError, ConfigError, SiteError
 from inlay.evaluation.predictor import output_width
 from inlay.methods.presets import Preset
-from inlay.store.activations import cache_root, room_for
-from inlay.store.bases import Base, base_kind, load_base, resolve_base
+from inlay.store.bases import Base, base_kind, resolve_base
 from inlay.tasks.base import AbstractTask, Encoded
 from inlay.tasks.registry import task_for
 from inlay.training.checkpoint import Checkpoints, random_state, restore_random_state
@@ -39,8 +38,9 @@ from inlay.training.loop import (
 )
 from inlay.training.optim import build_optimizer, build_schedule
 from inlay.training.precision import Numerics, choose_numerics
-from inlay.training.replay import TrunkReplay, open_replay
+from inlay.training.replay import TrunkReplay
 from inlay.training.reporter import Reporter
+from inlay.training.shelf import Shelf
 
 _LONGEST = 256
 """Tokens of a text that are read if nothing is said; attention costs grow with the square."""
@@ -81,8 +81,18 @@ def prepare(
     checkpoints: Checkpoints,
     reporter: Reporter,
     stop: StopRequest,
+    shelf: Shelf | None = None,
 ) -> Prepared:
     """Load the base, place the adapter and encode all rows, once.
+
+    Args:
+        config: The settings.
+        preset: The method that they name.
+        dataset: The rows.
+        run: The run's folder, for messages.
+        checkpoints: Where they go.
+        reporter, stop: Is told what happens; says when to stop.
+        shelf: What other trainings in this process have loaded and computed.
 
     Raises:
         BaseError: If the base cannot be loaded, or has no tokenizer.
@@ -95,26 +105,18 @@ def prepare(
         config.precision, trains_base=updates_base, device=accelerator.device
     )
     base = resolve_base(config.base)
-    kind = base_kind(base)
-    task = task_for(config.task, dataset, base_kind=kind)
-    if task.needs == "encoder" and kind == "encoder-decoder":
-        raise BaseError(
-            f"{base.id!r} is {kind}, which task {task.name!r} cannot use: it reads one sequence of "
-            "hidden states. Name an encoder or a decoder with --base."
-        )
-    model, tokenizer = _load(base, numerics, task.needs)
-    model.to(accelerator.device)
+    task = _task(config, dataset, base)
+    shelf = shelf or Shelf()
+    adapters, tokenizer = shelf.base(base, numerics, task.needs, accelerator.device)
+    model: Any = adapters.model
     torch.manual_seed(config.seed)
-    adapters = attach(model)
     head = task.build_head(output_width(adapters.sites))
     if head is not None:
         head.to(accelerator.device)
-    entry = _add(adapters, config, preset, dataset.name, head)
+    name = _free_name(adapters, dataset.name)
+    entry = _add(adapters, config, preset, name, head)
     max_length = _max_length(config, tokenizer, model)
-    encoded = {
-        split: task.encode(rows, tokenizer, max_length=max_length)
-        for split, rows in dataset.splits.items()
-    }
+    encoded = shelf.encoded(dataset, task, tokenizer, max_length)
     counts = mixture(task, encoded["train"])[1]
     optimizer, schedule = _optimizer(config, entry, counts)
     training = Training(
@@ -126,16 +128,43 @@ def prepare(
         reporter=reporter, stop=stop, run=run,
     )  # fmt: skip
     notes = _truncation_notes(dataset, encoded, task, tokenizer, max_length)
-    replay, note = _replay(config, adapters, entry, task, updates_base=updates_base)
+    replay, note = _replay(config, adapters, entry, task, shelf, updates_base=updates_base)
     return Prepared(
-        training=training, adapters=adapters, name=dataset.name, base=base, task=task,
+        training=training, adapters=adapters, name=name, base=base, task=task,
         numerics=numerics, max_length=max_length, encoded=encoded, notes=notes,
         replay=replay, replay_note=note,
     )  # fmt: skip
 
 
+def _task(config: TrainConfig, dataset: Dataset, base: Base) -> AbstractTask:
+    """Build the task for a data set and a base; refuses a base of the wrong form."""
+    kind = base_kind(base)
+    task = task_for(config.task, dataset, base_kind=kind)
+    if task.needs == "encoder" and kind == "encoder-decoder":
+        raise BaseError(
+            f"{base.id!r} is {kind}, which task {task.name!r} cannot use: it reads one sequence of "
+            "hidden states. Name an encoder or a decoder with --base."
+        )
+    return task
+
+
+def _free_name(adapters: Adapters, name: str) -> str:
+    """Return a name that no adapter has yet, as several trainings share a base."""
+    numbers = itertools.count(2)
+    found = name
+    while found in adapters.names:
+        found = f"{name}-{next(numbers)}"
+    return found
+
+
 def _replay(
-    config: TrainConfig, adapters: Adapters, entry: Entry, task: AbstractTask, *, updates_base: bool
+    config: TrainConfig,
+    adapters: Adapters,
+    entry: Entry,
+    task: AbstractTask,
+    shelf: Shelf,
+    *,
+    updates_base: bool,
 ) -> tuple[TrunkReplay | None, str]:
     """Prepare the replay of what stays as it is, and say what was decided.
 
@@ -149,12 +178,8 @@ def _replay(
     elif not task.repeats_rows:
         reason = f"task {task.name} alters its rows in every epoch"
     else:
-        root = cache_root() / "trunk"
-        limit = room_for(root, config.replay_gb * 2**30)
         try:
-            replay = open_replay(
-                adapters.model, entry, adapters.sites, root, limit=limit, seed=config.seed
-            )
+            replay = shelf.replay(adapters, entry, gigabytes=config.replay_gb, seed=config.seed)
         except SiteError as error:
             reason = str(error)
         else:
@@ -183,15 +208,6 @@ def _row_namer(rows: Sequence[Example], encoded: Sequence[Encoded]) -> Callable[
         return f"{row.file}:{row.line}"
 
     return name
-
-
-def _load(base: Base, numerics: Numerics, needs: str) -> tuple[Any, Any]:
-    model, tokenizer = load_base(
-        base, dtype=numerics.stored, needs=needs, attn_implementation=numerics.attention
-    )
-    if tokenizer is None:
-        raise BaseError(f"{base.id!r} has no tokenizer, so it cannot read text.")
-    return model, tokenizer
 
 
 def _add(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from inlay.data.forms.registry import default_task
 from inlay.data.rows import Dataset
 from inlay.data.sources import read_dataset
 from inlay.training.config import ResolvedConfig, TrainConfig
@@ -19,7 +20,7 @@ def prepared_config(resolved: ResolvedConfig, dataset: Dataset) -> ResolvedConfi
     Raises:
         ConfigError: If the method is not known, or a placement was given to a comparator.
     """
-    resolved, _ = with_defaults(resolved)
+    resolved, _ = with_defaults(resolved, task=default_task(dataset.form))
     return with_steps_for_few_rows(resolved, len(dataset.splits["train"]))
 
 

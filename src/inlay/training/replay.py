@@ -30,7 +30,7 @@ _HASHED_WHOLE = 2**20
 
 def trunks_below(entry: Entry, sites: SiteMap) -> list[Trunk]:
     """Return the blocks below an adapter that it leaves as they are."""
-    if entry.weights:
+    if entry.weights or entry.numbering is not None:  # other positions change every block
         return []
     reading = {site for site, layer in entry.layers.items() if layer.only_reads}
     return trunks(sites, [site for site in entry.layers if site not in reading], reading)
@@ -314,24 +314,24 @@ class TrunkReplay:
 
 
 def open_replay(
-    model: nn.Module, entry: Entry, sites: SiteMap, root: Path, *, limit: int, seed: int
+    model: nn.Module,
+    found: Sequence[Trunk],
+    sites: SiteMap,
+    root: Path,
+    *,
+    limit: int,
+    seed: int,
 ) -> TrunkReplay:
-    """Open the caches of the blocks below an adapter.
+    """Open the caches of trunks.
 
     Args:
         model: The base.
-        entry: The adapter.
+        found: Its blocks that stay as they are, at least one trunk.
         sites: The base's sites.
         root: Folder of the caches.
         limit: Bytes they may take.
         seed: Of the run.
-
-    Raises:
-        SiteError: If the adapter leaves no block as it is.
     """
-    found = trunks_below(entry, sites)
-    if not found:
-        raise SiteError("the adapter acts from the first block on, so there is nothing to replay")
     first, config = next(model.parameters()), getattr(model, "config", None)
     is_pair = bool(getattr(config, "is_encoder_decoder", False))
     about = [

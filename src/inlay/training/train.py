@@ -1,41 +1,22 @@
 """`train` and `resume`: from data to a trained, measured, reloadable adapter."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
-import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
-
 from inlay.data.forms.base import Given
 from inlay.data.rows import Dataset
-from inlay.errors import RunError
 from inlay.evaluation.predictor import Predictor, load_predictor
 from inlay.evaluation.records import Record, mistakes
-from inlay.methods.parse import parse_method
-from inlay.training.checkpoint import Checkpoints, Snapshot
-from inlay.training.claim import Claim
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
 from inlay.training.finish import base_size, finish
 from inlay.training.interrupt import stop_on_signals
-from inlay.training.loop import Progress, fit, steps_of
-from inlay.training.prepare import Prepared, estimate_seconds, prepare
-from inlay.training.reading import prepared_config, read_data
+from inlay.training.loop import Fitting, Progress, steps_of
+from inlay.training.opened import Opened, opened
+from inlay.training.prepare import Prepared, estimate_seconds
 from inlay.training.reporter import Plan, Reporter, SilentReporter
-from inlay.training.run_folder import (
-    CHECKPOINT_FOLDER,
-    DATA_FILE,
-    ENVIRONMENT_FILE,
-    METRICS_FILE,
-    RunFolder,
-    choose_folder,
-    claim_folder,
-    environment,
-    run_digest,
-)
-from inlay.training.run_log import RunLog, rewind_log
+from inlay.training.run_folder import METRICS_FILE, RunFolder
+from inlay.training.shelf import Shelf
 
 
 @final
@@ -128,104 +109,34 @@ def resume(run: str | Path, *, reporter: Reporter | None = None) -> Run:
 def _run(
     resolved: ResolvedConfig, reporter: Reporter, *, force: bool, folder: RunFolder | None
 ) -> Run:
-    preset = parse_method(resolved.config.method)
-    dataset = read_data(resolved.config)
-    resolved = prepared_config(resolved, dataset)
-    config = resolved.config
-    accelerator = Accelerator()
-    is_main = accelerator.is_main_process
-    if not is_main:
-        reporter = SilentReporter()
-    for note in resolved.notes:
-        reporter.on_note(note)
-    with _placed(accelerator, config, dataset, folder, force=force) as (folder, goes_on):
-        checkpoints = Checkpoints(folder.path / CHECKPOINT_FOLDER)
-        with stop_on_signals() as stop:
-            prepared = prepare(
-                config, preset, dataset, run=str(folder.path), checkpoints=checkpoints,
-                reporter=RunLog(reporter, folder) if is_main else reporter, stop=stop,
-            )  # fmt: skip
-            snapshot, notes = checkpoints.newest() if goes_on else (None, [])
-            if is_main:
-                _write_records(prepared, resolved, dataset, folder)
-                _rewind(folder, snapshot)
-            with prepared.replaying():
-                prepared.training.reporter.on_plan(_plan(prepared, dataset, folder))
-                progress = _fit(prepared, snapshot, notes)
-        if is_main:
-            with prepared.replaying():
-                finish(prepared, dataset, folder, progress)
-    accelerator.wait_for_everyone()
-    run = Run(folder.path)
-    reporter.on_end(run.metrics)
-    return run
+    with (
+        stop_on_signals() as stop,
+        opened(resolved, reporter, force=force, folder=folder, stop=stop, shelf=Shelf()) as run,
+    ):
+        with run.prepared.replaying():
+            run.prepared.training.reporter.on_plan(plan_of(run.prepared, run.dataset, run.folder))
+            progress = _fit(run)
+        if run.is_main:
+            with run.prepared.replaying():
+                finish(run.prepared, run.dataset, run.folder, progress)
+    finished = Run(run.folder.path)
+    if run.is_main:
+        reporter.on_end(finished.metrics)
+    return finished
 
 
-@contextmanager
-def _placed(
-    accelerator: Accelerator,
-    config: TrainConfig,
-    dataset: Dataset,
-    given: RunFolder | None,
-    *,
-    force: bool,
-) -> Iterator[tuple[RunFolder, bool]]:
-    """Claim the run's folder in the first process, and tell the others where it is.
-
-    Gives the folder and whether it holds a run that goes on.
-    """
-    claim: Claim | None = None
-    place: list[Any] = ["", False]
-    if accelerator.is_main_process:
-        if given is None:
-            folder, goes_on, claim = choose_folder(config, dataset, force=force)
-        elif given.digest() == run_digest(config, dataset):
-            folder, goes_on, claim = given, True, claim_folder(given)
-        else:
-            raise RunError(
-                f"{given.path}: the settings or the data have changed since this run was "
-                "started, so it cannot go on. Start a new one with `inlay train`."
-            )
-        folder.remove_leftovers()
-        place = [str(folder.path), goes_on]
-    try:
-        broadcast_object_list(place)
-        yield RunFolder(Path(place[0])), place[1]
-    finally:
-        if claim is not None:
-            claim.release()
-
-
-def _write_records(
-    prepared: Prepared, resolved: ResolvedConfig, dataset: Dataset, folder: RunFolder
-) -> None:
-    folder.write_config(resolved, run_digest(resolved.config, dataset))
-    folder.write_json(DATA_FILE, dataset.to_record())
-    device = str(prepared.training.accelerator.device)
-    folder.write_json(ENVIRONMENT_FILE, environment(device))
-
-
-def _rewind(folder: RunFolder, snapshot: Snapshot | None) -> None:
-    done = Progress(**snapshot.state["progress"]) if snapshot is not None else Progress()
-    rewind_log(folder, step=done.step, num_evaluations=done.num_evaluations)
-
-
-def _fit(prepared: Prepared, snapshot: Snapshot | None, notes: list[str]) -> Progress:
+def _fit(run: Opened) -> Progress:
     """Train, from a checkpoint if there is one, and put the best state in place."""
-    reporter = prepared.training.reporter
-    for note in notes:
-        reporter.on_note(note)
-    if snapshot is not None:
-        reporter.on_note(f"going on at step {snapshot.state['progress']['step']}")
-    progress, best = fit(prepared.training, snapshot)
-    own = prepared.training.entry.tensors()
-    with torch.no_grad():
-        for key, value in best.items():
-            own[key].copy_(value)
-    return progress
+    run.say_where_it_starts()
+    fitting = Fitting(run.prepared.training, run.snapshot)
+    for _ in fitting.epochs():
+        pass
+    fitting.restore_best()
+    return fitting.progress
 
 
-def _plan(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
+def plan_of(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
+    """Say what is going to be done, and about how long it takes."""
     training, config = prepared.training, prepared.training.config
     entry = training.entry
     where = ""

@@ -1,0 +1,126 @@
+"""`inlay sweep`: search settings on one base, by validation."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inlay.cli import console, wording
+from inlay.cli.options import Json, Task
+from inlay.cli.table import table
+from inlay.cli.train import add_settings
+from inlay.cli.train_options import At, Base, Epochs, FewShot, Layers, Method, Seed, Settings
+from inlay.errors import ConfigError
+
+if TYPE_CHECKING:
+    from inlay.training.sweep import Sweep
+
+
+def sweep(
+    *,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="File, folder or name.")],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="KEY=VALUES",
+            help="What to try: reduction=4,8,16 or learning_rate=log:1e-4..3e-3:5; often.",
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each combination.")] = 1,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Combinations, drawn at random.", show_default="all")
+    ] = None,
+    halving: Annotated[
+        int | None,
+        typer.Option(min=2, help="Let one in so many train on, again and again: 2 keeps half."),
+    ] = None,
+    base: Base = None,
+    task: Task = None,
+    method: Method = None,
+    at: At = None,
+    layers: Layers = None,
+    epochs: Epochs = None,
+    few_shot: FewShot = None,
+    seed: Seed = None,
+    settings: Settings = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the runs.", show_default="new, in runs/")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Train with combinations of settings, all on one base, and finish the best by validation.
+
+    The same command again goes on with a sweep that was interrupted.
+    """
+    given: dict[str, Any] = {
+        "base": base, "task": task, "method": method, "at": at, "layers": layers,
+        "epochs": epochs, "few_shot": few_shot, "seed": seed,
+    }  # fmt: skip
+    given = {key: value for key, value in given.items() if value is not None}
+    add_settings(given, settings or ())
+    searched = searched_in(parameters or ())
+    console.be_calm()
+    from inlay.cli.progress import reporting
+    from inlay.training.sweep import record
+    from inlay.training.sweep import sweep as run_sweep
+
+    with reporting() as reporter:
+        found = run_sweep(
+            data, searched, seeds=seeds, trials=trials, halving=halving, reporter=reporter,
+            out=out, **given,
+        )  # fmt: skip
+    if as_json:
+        console.put(json.dumps(record(found), indent=2))
+    else:
+        console.tell()
+        console.put(text_of(found))
+    return 0
+
+
+def searched_in(parts: Sequence[str]) -> dict[str, str]:
+    """Read what is to be searched: setting -> its values as text.
+
+    Raises:
+        ConfigError: If a part has no `=`, or a setting is named twice.
+    """
+    searched: dict[str, str] = {}
+    for part in parts:
+        key, has_values, values = part.partition("=")
+        key = key.strip().replace("-", "_")
+        if not has_values or not key or key in searched:
+            raise ConfigError(f"-p {part!r}: write KEY=VALUES once for each key.")
+        searched[key] = values.strip()
+    return searched
+
+
+def text_of(found: "Sweep") -> str:
+    """Lay out a sweep as a table, and say what to do next."""
+    from inlay.cli.results import number
+
+    keys = list(found.points[0].settings)
+    rows = []
+    for point in found.points:
+        spread = ""
+        if len(point.scores) > 1:
+            low, high = min(point.scores), max(point.scores)
+            spread = f"{number(found.metric, low)} to {number(found.metric, high)}"
+        states = {one.state for one in point.trained}
+        note = "failed" if "failed" in states else ""
+        score = number(found.metric, point.mean) if point.scores else "-"
+        rows.append(
+            [*(str(point.settings[k]) for k in keys), score, spread, str(point.epochs), note]
+        )
+    header = [*keys, f"validation {found.metric}", "of seeds", "epochs", ""]
+    text = table(header, rows, right=header[:-1], limit=console.stdout_width())
+    best = found.best
+    report = best.metrics["test"]
+    test = number(report["metric"], report[report["metric"]])
+    return (
+        f"{text}\n\nbest    {best.folder}, {wording.plural(len(found.points), 'combination')} "
+        f"tried\ntest    {report['metric']} {test} (of the best only)\n"
+        f"next    inlay show {best.folder}"
+    )

@@ -1,0 +1,1 @@
+"""Adapters of other libraries, read from and written to their own files."""

@@ -1,0 +1,188 @@
+"""Read what AdapterHub's `adapters` and its predecessors have saved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from inlay.adapters.attach import adapters_of
+from inlay.adapters.bank import Adapters
+from inlay.compose.nodes import Composition, names_in
+from inlay.compose.stack import Stack
+from inlay.errors import FormatError, InlayError, did_you_mean
+from inlay.exchange.adapterhub_bottleneck import bottleneck_parts
+from inlay.exchange.adapterhub_config import Config, configs_of
+from inlay.exchange.adapterhub_files import ADAPTER, HEAD, Checkpoint, has, read_checkpoint
+from inlay.exchange.adapterhub_fusion import load_adapterhub_fusion as load_adapterhub_fusion
+from inlay.exchange.adapterhub_heads import HeadRead, read_head
+from inlay.exchange.adapterhub_invertible import invertible_parts
+from inlay.exchange.adapterhub_lora import lora_parts
+from inlay.exchange.adapterhub_parts import Part, Source, source_of
+from inlay.exchange.adapterhub_prefix import prefix_parts
+from inlay.exchange.adapterhub_reft import reft_parts
+
+READERS: dict[str, Callable[[Source, Config], list[Part]]] = {
+    "bottleneck": bottleneck_parts,
+    "lora": lora_parts,
+    "invertible": invertible_parts,
+    "prefix_tuning": prefix_parts,
+    "reft": reft_parts,
+}
+"""The peer's word for a method -> what reads it."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """What was read."""
+
+    composition: Composition
+    """What to use: the adapter's name, or a `Stack` of its parts if it is of several methods."""
+    card: dict[str, Any]
+    """Where it is from and what to know of it; plain data for `inlay.save(..., card=card)`."""
+
+
+def load_adapterhub(
+    model: nn.Module, folder: str | Path, name: str | None = None, *, without_head: bool = False
+) -> str:
+    """Load an adapter of one method that AdapterHub has saved; see `read_adapterhub`.
+
+    Returns:
+        The adapter's name on this model.
+
+    Raises:
+        FormatError: Also if the adapter is of several methods, which one name cannot stand for.
+    """
+    loaded = read_adapterhub(model, folder, name, without_head=without_head)
+    if isinstance(loaded.composition, str):
+        return loaded.composition
+    for own in reversed(names_in(loaded.composition)):
+        adapters_of(model).remove(own)
+    raise FormatError(
+        f"{folder}: the adapter is of several methods; load it by `read_adapterhub(...)`, and use "
+        f"the composition that this gives, {loaded.composition!r}."
+    )
+
+
+def read_adapterhub(
+    model: nn.Module, folder: str | Path, name: str | None = None, *, without_head: bool = False
+) -> Loaded:
+    """Load an adapter that AdapterHub has saved, strictly; it is not made active.
+
+    Every option must be known, every tensor have a place, and no place be without its tensors.
+    Where AdapterHub departs from a paper, what it does is kept and noted in the card. A head in
+    the same folder comes along. An adapter of several methods becomes several, with `/` and the
+    method behind its name, and a `Stack` of them. If anything is wrong the model is left as it was.
+
+    Args:
+        model: A model with `attach`ed adapters, of the base that the adapter was trained on. The
+            checkpoint holds nothing by which that could be checked but sizes.
+        folder: What `save_adapter` wrote.
+        name: A name other than the saved one.
+        without_head: Leave a saved head aside.
+
+    Raises:
+        FormatError: If the files are damaged, or do not fit the model or one another.
+        AdapterError: If the name is taken, or `attach` was not called.
+    """
+    adapters, folder = adapters_of(model), Path(folder)
+    checkpoint = read_checkpoint(folder, ADAPTER)
+    parts = _parts(checkpoint, model, adapters)
+    head = HeadRead()
+    if not without_head and has(folder, HEAD):
+        head = read_head(read_checkpoint(folder, HEAD), checkpoint, model, adapters)
+    name = checkpoint.name if name is None else name
+    composition = _add(checkpoint, adapters, name, parts, head)
+    return Loaded(composition=composition, card=_card(checkpoint, parts, head))
+
+
+def _parts(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> list[Part]:
+    where = str(checkpoint.folder / ADAPTER.config)
+    has_version = "version" in checkpoint.facts
+    configs = configs_of(where, checkpoint.facts["config"], has_version=has_version)
+    source = source_of(checkpoint, model, adapters.sites)
+    parts: list[Part] = []
+    for architecture, config in configs:
+        if architecture not in READERS:
+            raise FormatError(
+                f"{where}: architecture {architecture!r} is not supported; supported are "
+                f"{', '.join(READERS)}.{did_you_mean(architecture, READERS)}"
+            )
+        parts += READERS[architecture](source, config)
+    source.check_all_used()
+    return parts
+
+
+def _add(
+    checkpoint: Checkpoint, adapters: Adapters, name: str, parts: list[Part], head: HeadRead
+) -> Composition:
+    """Put the parts on the model, all or none; a head belongs to the last of them."""
+    if not parts:
+        raise FormatError(f"{checkpoint.folder}: it has no effect in AdapterHub.")
+    names = [name] if len(parts) == 1 else _part_names(name, parts)
+    added: list[str] = []
+    try:
+        for number, (own, part) in enumerate(zip(names, parts, strict=True)):
+            is_last = number == len(parts) - 1
+            _add_part(checkpoint, adapters, own, part, head if is_last else HeadRead())
+            added.append(own)
+    except Exception:
+        for own in reversed(added):
+            adapters.remove(own)
+        raise
+    return names[0] if len(names) == 1 else Stack(*names)
+
+
+def _part_names(name: str, parts: list[Part]) -> list[str]:
+    """Name the parts of an adapter by their methods, numbered where a method is there again."""
+    names: list[str] = []
+    for part in parts:
+        own = f"{name}/{part.method.name}"
+        count = sum(other.split(" ")[0] == own for other in names)
+        names.append(f"{own} {count + 1}" if count else own)
+    return names
+
+
+def _add_part(
+    checkpoint: Checkpoint, adapters: Adapters, name: str, part: Part, head: HeadRead
+) -> None:
+    tensors = part.tensors | head.tensors
+    own_heads = any(key.startswith("own_head/") for key in tensors)
+    try:
+        entry = adapters.add(
+            name, part.method, at=part.sites, head=head.module, copy_heads=own_heads
+        )
+    except InlayError as error:
+        raise type(error)(f"{checkpoint.folder}: {error}") from error
+    try:
+        own = entry.tensors()
+        for key in sorted(own.keys() ^ tensors.keys()):
+            what = "is missing" if key in own else "has no place on this model"
+            raise FormatError(f"{checkpoint.folder}: what is to become {key!r} {what}.")
+        with torch.no_grad():
+            for key, tensor in tensors.items():
+                if own[key].shape != tensor.shape:
+                    raise FormatError(
+                        f"{checkpoint.folder}: what is to become {key!r} is "
+                        f"{list(tensor.shape)}, but this model needs {list(own[key].shape)}."
+                    )
+                own[key].copy_(tensor)
+    except Exception:
+        adapters.remove(name)
+        raise
+
+
+def _card(checkpoint: Checkpoint, parts: list[Part], head: HeadRead) -> dict[str, Any]:
+    labels = {} if head.labels is None else {"labels": head.labels}
+    return {
+        "source": {
+            "format": "adapterhub",
+            **{k: v for k, v in checkpoint.facts.items() if isinstance(v, str)},
+            "config": checkpoint.facts["config"],
+        },
+        "notes": [*(note for part in parts for note in part.notes), *head.notes],
+        **labels,
+    }

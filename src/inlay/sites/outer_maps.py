@@ -1,0 +1,50 @@
+"""Find the linear maps outside of all blocks: a pooler's, a projection's."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from torch import nn
+
+from inlay.sites.heads import own_heads
+from inlay.sites.linear_maps import is_linear
+from inlay.sites.listen import Recording
+from inlay.sites.sitemap import Site
+
+
+def outer_maps(
+    recording: Recording, model: nn.Module, modules: Mapping[str, nn.Module], starts: dict[str, int]
+) -> list[Site]:
+    """Make a site of kind `other` for each linear map that ran and is in no block.
+
+    Heads are left out, a language model's output words too: they are copied or frozen as a whole.
+    A site's name is its path without the prefix of a task class, `pooler.dense`.
+
+    Args:
+        recording: What happened outside of the blocks.
+        model: The model.
+        modules: Its modules by path.
+        starts: Submodel -> when its first block began; a map belongs to the last one before it.
+    """
+    words = getattr(model, "get_output_embeddings", lambda: None)()
+    heads = tuple(f"{path}." for path in own_heads(model))
+    prefix = ""
+    if getattr(model, "base_model", model) is not model:
+        prefix = f"{model.base_model_prefix}."
+    sites: dict[str, Site] = {}
+    for before, after in pairwise(recording.root):
+        path = before.module
+        is_call = (before.point, after.point, after.module) == ("in", "out", path)
+        if not is_call or path in recording.calls or f"{path}.".startswith(heads):
+            continue
+        if modules[path] is words or not is_linear(modules[path], before, after):
+            continue
+        earlier = [name for name, start in starts.items() if start < before.order]
+        sites.setdefault(
+            path,
+            Site(
+                name=path.removeprefix(prefix), kind="other", module=path,
+                submodel=(earlier or list(starts)[:1])[-1],
+                width=after.tensor.shape[-1], in_width=before.tensor.shape[-1],
+            ),
+        )  # fmt: skip
+    return list(sites.values())

@@ -1,0 +1,163 @@
+"""Move all words some positions further back, as if something stood in front of them."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from inlay.errors import SiteError
+from inlay.sites.attention import relative_bias
+from inlay.sites.example import example_inputs
+from inlay.sites.sitemap import SiteMap
+from inlay.sites.tensors import first_float
+
+_REFUSAL = "takes_positions=True: words cannot be moved to other positions, because"
+
+
+class ShiftSource(Protocol):
+    """What says by how much."""
+
+    def shift(self) -> int:
+        """Return by how many positions the words of this pass stand further back."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Numbering:
+    """How a base numbers words if it is told nothing."""
+
+    stack: str
+    """Path of the module that is told the numbers."""
+    start: int = 0
+    """The first word's number."""
+    skips_padding: bool = False
+    """Whether only words count, so that padding on the left moves nothing."""
+
+    def numbers(self, given: Mapping[str, Any]) -> Tensor:
+        """Return the numbers of a call's words, `(batch, positions)`.
+
+        Args:
+            given: The arguments of the stack.
+        """
+        ids: Tensor | None = given.get("input_ids")
+        words: Tensor = given["inputs_embeds"] if ids is None else ids
+        seen = getattr(given.get("past_key_values"), "get_seq_length", None)
+        first, length = int(seen()) if callable(seen) else 0, words.shape[1]
+        mask = given.get("attention_mask")
+        if self.skips_padding and mask is not None:
+            if mask.ndim != 2:
+                raise SiteError(f"{_REFUSAL} the attention mask is not (batch, positions).")
+            counted: Tensor = (mask.long().cumsum(1) - 1).clamp_min(0)
+            return counted[:, -length:] + self.start
+        numbers = torch.arange(first, first + length, device=words.device)
+        return numbers.expand(words.shape[0], -1) + self.start
+
+
+def weighs_by_distance(attentions: Iterable[str], model: nn.Module) -> bool:
+    """Tell whether these attentions know no positions but distances, which they are told."""
+    return all(relative_bias(model, path) is not None for path in attentions)
+
+
+def find_numbering(sites: SiteMap, model: nn.Module) -> Numbering:
+    """Find how a model numbers words: by forward passes on words with padding on the left.
+
+    Raises:
+        SiteError: If the numbers cannot be told, or are others than can be.
+    """
+    path = _stack(sites, model)
+    stack = model.get_submodule(path)
+    inputs = example_inputs(model)
+    mask = torch.ones_like(inputs["input_ids"])
+    mask[0, :1] = mask[1, :3] = 0  # two lengths, so that no first number is like a padding's
+    inputs = {**inputs, "attention_mask": mask}
+    padding = getattr(getattr(model, "config", None), "pad_token_id", None)
+    if isinstance(padding, int):
+        inputs["input_ids"] = inputs["input_ids"].masked_fill(mask == 0, padding)
+    starts = [0, *([padding + 1] if isinstance(padding, int) else [])]
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            wanted = _states(model, stack, inputs)
+            for start in starts:
+                for skips in (False, True):
+                    found = Numbering(stack=path, start=start, skips_padding=skips)
+                    handle = _hooked(stack, _Shift(found, None))
+                    try:
+                        told = _states(model, stack, inputs)
+                    except (IndexError, RuntimeError):  # a number beyond the table
+                        continue
+                    finally:
+                        handle.remove()
+                    if torch.allclose(wanted, told, rtol=1e-4, atol=1e-5):
+                        return found
+    finally:
+        for module, training in modes:
+            module.training = training
+    raise SiteError(f"{_REFUSAL} it is not known how {type(model).__name__} numbers them.")
+
+
+def _states(model: nn.Module, stack: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
+    """Return what a stack makes of the words that are no padding, `(words, width)`."""
+    seen: list[Tensor | None] = []
+    handle = stack.register_forward_hook(lambda _, args, output: seen.append(first_float(output)))
+    try:
+        model(**inputs)
+    finally:
+        handle.remove()
+    mask: Tensor = inputs["attention_mask"].bool()
+    if len(seen) != 1 or seen[0] is None or seen[0].shape[:2] != mask.shape:
+        raise SiteError(f"{_REFUSAL} {type(stack).__name__} gives no state for each word.")
+    return seen[0][mask]
+
+
+def _stack(sites: SiteMap, model: nn.Module) -> str:
+    """Find the module around all blocks that is told the words' positions."""
+    if len(sites.submodels()) > 1:
+        raise SiteError(f"{_REFUSAL} this model has several stacks of blocks.")
+    blocks = [site.module for site in sites if site.kind == "block"]
+    needed = {"position_ids", "attention_mask", "input_ids"}
+    found: list[str] = [
+        path
+        for path, module in model.named_modules()
+        if all(path == "" or block.startswith(f"{path}.") for block in blocks)
+        and needed <= set(inspect.signature(module.forward).parameters)
+    ]
+    if not found:
+        raise SiteError(f"{_REFUSAL} no module around its blocks takes position_ids.")
+    return sorted(found, key=len)[-1]
+
+
+def shift_positions(model: nn.Module, numbering: Numbering, source: ShiftSource) -> RemovableHandle:
+    """Hook a stack so that its words stand further back while the source says so."""
+    return _hooked(model.get_submodule(numbering.stack), _Shift(numbering, source))
+
+
+def _hooked(stack: nn.Module, hook: "_Shift") -> RemovableHandle:
+    return stack.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+@final
+class _Shift:
+    """Tells a stack its words' positions; without a source, where they are by themselves."""
+
+    def __init__(self, numbering: Numbering, source: ShiftSource | None) -> None:
+        self.numbering, self.source = numbering, source
+
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        shift = 0 if self.source is None else self.source.shift()
+        if self.source is not None and not shift:
+            return None
+        names = inspect.signature(module.forward).parameters
+        given = dict(zip(names, args, strict=False)) | kwargs
+        positions = given.get("position_ids")
+        if positions is None:
+            positions = self.numbering.numbers(given)
+        given["position_ids"] = positions + shift
+        return (), given

@@ -1,0 +1,70 @@
+import json
+
+import pytest
+
+from tests.exchange import peft_files
+
+LORA = peft_files.GOLDEN / "bert" / "lora"
+BASE = peft_files.GOLDEN / "bert" / "base"
+
+
+def test_there_and_back(call, tmp_path):
+    code, out, err = call("convert", LORA, "--to", "inlay", "--base", BASE, "--out", tmp_path / "a")
+    assert (code, err) == (0, "")
+    read, adapter, wrote = out.splitlines()
+    assert read == f"read     {LORA}   peft, base {BASE}"
+    assert adapter == "adapter  'lora': lora at 4 sites, 1 024 weights, 99 in the head"
+    assert wrote == f"wrote    {tmp_path / 'a'}   inlay; read again and the same"
+    code, out, _ = call("convert", tmp_path / "a", "--to", "peft", "-o", tmp_path / "b", "--json")
+    assert code == 0
+    done = json.loads(out)
+    assert (done["source_form"], done["form"], done["num_sites"]) == ("inlay", "peft", 4)
+    assert (tmp_path / "b" / "adapter_model.safetensors").is_file()
+
+
+def test_for_vllm(call, tmp_path):
+    given = [
+        "convert",
+        LORA,
+        "--to",
+        "peft",
+        "--for",
+        "vllm",
+        "--base",
+        BASE,
+        "--out",
+        tmp_path / "a",
+    ]
+    code, out, err = call(*given)
+    assert (code, out) == (2, "")
+    assert "has a head ('classifier'), which vLLM does not load. Leave it out: " in err
+    assert not (tmp_path / "a").exists()
+    code, out, _ = call(*given, "--without-head")
+    assert code == 0
+    assert "peft for vllm; read again and the same" in out
+
+
+def test_a_run(call, run, tmp_path):
+    code, _, err = call("convert", run, "--to", "peft", "--out", tmp_path / "a")
+    assert code == 2
+    assert "has a head of a task beside the model" in err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--to", "onnx"], "'onnx' is not one of"),
+        ([], "missing option '--to'"),
+        (["--to", "inlay", "--for", "vllm"], "vLLM reads PEFT's form"),
+    ],
+)
+def test_mistakes(call, tmp_path, given, message):
+    code, out, err = call("convert", LORA, "--base", BASE, "--out", tmp_path / "a", *given)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_no_adapter(call, tmp_path):
+    code, _, err = call("convert", tmp_path, "--to", "peft", "--out", tmp_path / "a")
+    assert code == 2
+    assert "is no saved adapter" in err

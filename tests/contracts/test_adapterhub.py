@@ -1,0 +1,97 @@
+"""Adapters that AdapterHub has saved give, on the same base, the outputs that it has given.
+
+The golden files were written and run by the peer itself: a folder for each family with its base,
+its inputs, its outputs, and a folder for each checkpoint. Set INLAY_GOLDEN to where they are.
+"""
+
+import functools
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import transformers as hf
+from safetensors.torch import load_file
+
+import inlay
+from inlay.errors import FormatError
+from inlay.exchange.adapterhub import load_adapterhub, load_adapterhub_fusion, read_adapterhub
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = Path(os.environ.get("INLAY_GOLDEN", ROOT.parent / "shared" / "golden")) / "adapterhub"
+FAMILIES = sorted(p.name for p in GOLDEN.iterdir()) if GOLDEN.is_dir() else []
+CASES = [
+    (family, path.name)
+    for family in FAMILIES
+    for path in sorted((GOLDEN / family).iterdir())
+    if path.is_dir() and path.name != "base"
+]
+NOT_READ = {
+    "compacter": "option phm_layer=True is not supported",
+    "compacter_pp": "option phm_layer=True is not supported",
+    "ia3": "option composition_mode='scale' cannot be used",
+    "unipelt": "option use_gating=True is not supported",
+}
+"""Checkpoint, of all families or of one -> how it is refused, where Inlay lacks the method."""
+
+needs_golden = pytest.mark.skipif(not CASES, reason=f"there are no golden files in {GOLDEN}")
+
+
+@functools.cache
+def family(name):
+    """Load a base, its inputs and outputs once."""
+    folder = GOLDEN / name
+    config = json.loads((folder / "base" / "config.json").read_text())
+    model = getattr(hf, config["architectures"][0]).from_pretrained(folder / "base").eval()
+    inlay.attach(model)
+    return (
+        model,
+        load_file(folder / "inputs.safetensors"),
+        load_file(folder / "outputs.safetensors"),
+    )
+
+
+def outputs(model, inputs):
+    with torch.no_grad():
+        found = model(**inputs)
+    return found.logits if "logits" in found else found.last_hidden_state
+
+
+def loaded(model, folder):
+    """Load what is in a folder and say what to run."""
+    if folder.name in ("stack", "parallel"):
+        node = inlay.Stack if folder.name == "stack" else inlay.Parallel
+        return node(*(load_adapterhub(model, folder / name) for name in "ab"))
+    if folder.name == "fuse":
+        for name in "ab":
+            load_adapterhub(model, folder / name)
+        return load_adapterhub_fusion(model, folder / "fusion")
+    return read_adapterhub(model, folder).composition
+
+
+@needs_golden
+@pytest.mark.parametrize(("name", "case"), CASES, ids=["-".join(case) for case in CASES])
+def test_outputs_are_the_peers(name, case):
+    model, inputs, expected = family(name)
+    try:
+        refusal = NOT_READ.get(f"{name}/{case}", NOT_READ.get(case))
+        if refusal is not None:
+            with pytest.raises(FormatError, match=refusal):
+                loaded(model, GOLDEN / name / case)
+            return
+        composition = loaded(model, GOLDEN / name / case)
+        with model.adapters.using(composition):
+            found = outputs(model, inputs)
+        torch.testing.assert_close(found, expected[case], atol=1e-4, rtol=0)
+        assert (found[: len(expected["base"])] - expected["base"]).abs().max() > 0.05
+    finally:
+        for adapter in model.adapters.names[::-1]:
+            model.adapters.remove(adapter)
+    torch.testing.assert_close(outputs(model, inputs), expected["base"], atol=1e-5, rtol=0)
+
+
+@needs_golden
+def test_every_output_has_its_checkpoint():
+    for name in FAMILIES:
+        assert {case for own, case in CASES if own == name} | {"base"} == set(family(name)[2])

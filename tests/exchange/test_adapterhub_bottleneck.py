@@ -1,0 +1,134 @@
+"""Every switch of AdapterHub's bottleneck gives what its own code computes."""
+
+import pytest
+import torch
+import transformers as hf
+
+import inlay
+from inlay.errors import FormatError
+from inlay.exchange.adapterhub import load_adapterhub, read_adapterhub
+from tests.contracts import tiny
+from tests.exchange import hub
+
+CASES = {
+    "seq_bn": {},
+    "double_seq_bn": {"mh_adapter": True, "original_ln_before": False},
+    "par_bn": {"is_parallel": True, "original_ln_before": False, "scaling": 4.0},
+    "own residual": {"residual_before_ln": False, "non_linearity": "leakyrelu"},
+    "adapter+ on post-norm": {"residual_before_ln": "post_add", "scaling": "channel"},
+    "adapter+ elsewhere": {
+        "residual_before_ln": False, "original_ln_after": False, "scaling": "channel",
+    },
+    "own norms": {"ln_before": True, "ln_after": True, "mh_adapter": True},
+    "scaled before its norm": {"ln_after": True, "scaling": 3.0},
+    "learned scale before its norm": {"ln_after": True, "scaling": "learned"},
+    "residual in the norm": {"ln_after": True, "adapter_residual_before_ln": True, "scaling": 2.0},
+    "post_add in the norm": {
+        "ln_after": True, "adapter_residual_before_ln": True, "residual_before_ln": "post_add",
+    },
+    "parallel with a norm": {"is_parallel": True, "ln_after": True, "scaling": "channel"},
+}  # fmt: skip
+
+
+def made(tmp_path, options, *, blocks=range(3), inner=5):
+    tensors = {}
+    for block in blocks:
+        for key, owner in (("mh_adapter", "attention.output"), ("output_adapter", "output")):
+            if (hub.DEFAULTS | options)[key]:
+                path = f"encoder.layer.{block}.{owner}"
+                size = inner if isinstance(inner, int) else inner[block]
+                tensors |= hub.bottleneck(path, inner=size, seed=len(tensors), **options)
+    return hub.write(tmp_path / "a", hub.DEFAULTS | options, tensors), tensors
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_computes_what_the_peer_computes(tmp_path, case):
+    folder, tensors = made(tmp_path, CASES[case])
+    model, inputs = tiny.encoder(), tiny.batch()
+    base, expected = (
+        tiny.hidden(model, inputs),
+        hub.peer_hidden(model, inputs, tensors, CASES[case]),
+    )
+    assert (expected - base).abs().max() > 0.1
+    inlay.attach(model)
+    with model.adapters.using(load_adapterhub(model, folder)):
+        torch.testing.assert_close(tiny.hidden(model, inputs), expected, atol=1e-5, rtol=1e-5)
+    assert torch.equal(tiny.hidden(model, inputs), base)
+
+
+def test_widths_by_block_and_blocks_left_out(tmp_path):
+    options = {"leave_out": [1], "reduction_factor": {"0": 3, "default": 6}}
+    folder, tensors = made(tmp_path, options, blocks=(0, 2), inner={0: 8, 2: 4})
+    model, inputs = tiny.encoder(), tiny.batch()
+    expected = hub.peer_hidden(model, inputs, tensors, options)
+    inlay.attach(model)
+    name = load_adapterhub(model, folder)
+    assert list(model.adapters.entry(name).layers) == ["0.ffn", "2.ffn"]
+    with model.adapters.using(name):
+        torch.testing.assert_close(tiny.hidden(model, inputs), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_sublayers_side_by_side(tmp_path):
+    config = hf.GPTJConfig(
+        n_embd=24, n_layer=3, n_head=4, rotary_dim=4, vocab_size=97, n_positions=40
+    )
+    model = tiny.perturbed(hf.GPTJModel(config))
+    inlay.attach(model)
+    tensors = {}
+    for block in range(3):
+        tensors |= hub.bottleneck(f"h.{block}.output_adapters")
+    hub.write(tmp_path, hub.DEFAULTS, tensors)
+    with pytest.raises(FormatError, match="at '0.ffn' reads the stream behind the attention"):
+        load_adapterhub(model, tmp_path)
+    hub.write(tmp_path, hub.DEFAULTS | {"original_ln_before": False}, tensors)
+    load_adapterhub(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"original_ln_after": False}, "residual_before_ln=True lose the residual stream"),
+        (
+            {"original_ln_after": False, "residual_before_ln": False, "mh_adapter": True},
+            "behind the norm of '0.attention'",
+        ),
+        (
+            {"original_ln_before": False, "residual_before_ln": "post_add"},
+            "make the peer itself fail",
+        ),
+        ({"is_parallel": True, "original_ln_after": False}, "leave out the base's own sum"),
+        ({"use_gating": True}, "option use_gating=True is not supported"),
+        ({"phm_layer": True}, "option phm_layer=True is not supported"),
+        ({"residual_before_ln": "sometimes"}, "option residual_before_ln='sometimes' cannot"),
+        ({"scaling": "always"}, "option scaling='always' cannot be used; a number can"),
+        ({"wobble": 3}, "unknown option 'wobble'"),
+        ({"non_linearity": "wavy"}, "option non_linearity='wavy' cannot be used; relu, "),
+        ({"leave_out": "all"}, "leave_out='all' is no list"),
+    ],
+)
+def test_what_cannot_be_read(tmp_path, options, message):
+    folder, _ = made(tmp_path, options)
+    model = tiny.encoder()
+    inlay.attach(model)
+    with pytest.raises(FormatError, match=message):
+        load_adapterhub(model, folder)
+    assert model.adapters.names == ()
+
+
+def test_one_weight_under_two_names_must_be_one(tmp_path):
+    folder, tensors = made(tmp_path, {"ln_before": True})
+    tensors["encoder.layer.1.output.adapters.a.adapter_down.0.bias"] += 1
+    hub.write(folder, hub.DEFAULTS | {"ln_before": True}, tensors)
+    model = tiny.encoder()
+    inlay.attach(model)
+    with pytest.raises(FormatError, match="are one weight, but differ"):
+        load_adapterhub(model, folder)
+
+
+def test_what_departs_is_noted(tmp_path):
+    folder, _ = made(tmp_path, {"ln_after": True, "scaling": 3.0, "stochastic_depth": 0.1})
+    model = tiny.encoder()
+    inlay.attach(model)
+    notes = " ".join(read_adapterhub(model, folder).card["notes"])
+    for word in ("applied twice", "stochastic_depth=0.1", "scaling=3.0 is folded"):
+        assert word in notes

@@ -1,0 +1,172 @@
+"""Many trainings at once: each as if it had been alone, and what goes wrong stays with its own."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import inlay
+from inlay.errors import ConfigError, TrainingError
+from inlay.training import finish as finish_module
+from inlay.training.interrupt import Interrupted
+from inlay.training.many import rungs, train_many
+from inlay.training.reporter import SilentReporter
+from tests import tiny
+
+pytestmark = pytest.mark.usefixtures("no_reload")
+
+
+@pytest.fixture
+def asked(root, tmp_path):
+    """Settings for some trainings, each with a folder of its own."""
+
+    def make(*changes, **common):
+        given = {
+            "data": str(tiny.shared_data(root)), "base": str(tiny.shared_base(root)),
+            **tiny.SETTINGS, **common,
+        }  # fmt: skip
+        return [{**given, "out": str(tmp_path / str(n)), **c} for n, c in enumerate(changes)]
+
+    return make
+
+
+def weights(folder):
+    return load_file(folder / "adapter" / "adapter.safetensors")
+
+
+def test_together_is_as_alone_after_more_than_100_steps(asked, tmp_path):
+    changes = [
+        {"layers": "upper", "seed": 1},
+        {"layers": "upper", "seed": 2, "learning_rate": 5e-3, "method": "lora[rank=2,dropout=0.1]"},
+        {"layers": "all", "seed": 1, "method": "bottleneck[reduction=4,dropout=0.2]"},
+        {"method": "head", "seed": 3},
+    ]
+    settings = asked(*changes, epochs=18, patience=99)
+    together = train_many(settings)
+    assert [one.state for one in together] == ["finished"] * 4
+    for one, given in zip(together, settings, strict=True):
+        alone = inlay.train(**{**given, "out": str(tmp_path / f"alone{one.number}")})
+        assert alone.metrics["epochs_run"] == one.epochs == 18
+        assert one.epochs * 6 > 100, "steps"
+        assert one.score == alone.metrics["best_score"] == one.run.metrics["best_score"]
+        own, expected = weights(one.folder), weights(alone.folder)
+        assert own.keys() == expected.keys()
+        for key, value in own.items():
+            torch.testing.assert_close(value, expected[key], atol=1e-5, rtol=1e-5)
+
+
+def test_one_that_fails_fails_alone(asked):
+    settings = asked({"seed": 1}, {"learning_rate": 1e30, "optimizer": "sgd"}, {"seed": 2})
+    good, bad, other = train_many(settings)
+    assert (good.state, bad.state, other.state) == ("finished", "failed", "finished")
+    assert isinstance(bad.error, TrainingError)
+    with pytest.raises(TrainingError, match="Lower the learning rate"):
+        bad.run.metrics  # noqa: B018
+    assert good.run.metrics["test"]["accuracy"] > 0.5
+
+
+def test_one_whose_check_fails_fails_alone(asked, monkeypatch):
+    done = []
+
+    def check(adapter, *given):
+        done.append(adapter)
+        if len(done) == 1:
+            raise TrainingError("answers differently")
+        return {"rows": 0}
+
+    monkeypatch.setattr(finish_module, "check_reload", check)
+    first, second = train_many(asked({"seed": 1}, {"seed": 2}, epochs=1))
+    assert (first.state, second.state) == ("failed", "finished")
+
+
+def test_halving_leaves_off_the_worse(asked):
+    rates = [1e-6, 2e-2, 1e-5, 1e-7]
+    settings = asked(*({"learning_rate": rate} for rate in rates), epochs=4, patience=99)
+    trained = train_many(settings, halving=2)
+    assert [one.epochs for one in trained].count(4) == 1
+    assert trained[1].state == "finished"
+    assert trained[1].epochs == 4
+    stopped = [one for one in trained if one.state == "stopped"]
+    assert sorted(one.epochs for one in stopped) == [1, 1, 2]
+    with pytest.raises(ConfigError, match="was stopped after 1 epochs, as others did better"):
+        next(one for one in stopped if one.epochs == 1).run  # noqa: B018
+    assert inlay.resume(stopped[0].folder).metrics["epochs_run"] == 4
+
+
+@pytest.mark.parametrize(
+    ("epochs", "number", "halving", "expected"),
+    [
+        (5, 8, None, [1, 2, 3, 4, 5]),
+        (8, 8, 2, [1, 2, 4, 8]),
+        (3, 8, 2, [1, 3]),
+        (9, 9, 3, [1, 3, 9]),
+        (4, 1, 2, [4]),
+        (1, 8, 2, [1]),
+    ],
+)
+def test_rungs(epochs, number, halving, expected):
+    assert rungs(epochs, number, halving) == expected
+
+
+def test_chosen_ones_are_measured(asked):
+    trained = train_many(asked({"seed": 1}, {"seed": 2}, epochs=1), choose=lambda at_end: [1])
+    assert [one.state for one in trained] == ["stopped", "finished"]
+    assert trained[0].score is not None
+    assert not (trained[0].folder / "metrics.json").exists()
+
+
+class _Stopping(SilentReporter):
+    """Asks to stop at a step of all together."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def on_step(self, step, num_steps, loss):
+        assert step <= num_steps
+        if step == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interruption_loses_nothing(asked, tmp_path):
+    changes = [{"seed": 1, "layers": "upper"}, {"seed": 2, "layers": "upper"}]
+    with pytest.raises(Interrupted, match="continue with: inlay resume"):
+        train_many(asked(*changes), reporter=_Stopping(9))
+    again = train_many(asked(*changes))
+    assert [one.state for one in again] == ["finished", "finished"]
+    for one, given in zip(again, asked(*changes), strict=True):
+        alone = inlay.train(**{**given, "out": str(tmp_path / f"alone{one.number}")})
+        for key, value in weights(one.folder).items():
+            torch.testing.assert_close(value, weights(alone.folder)[key], atol=1e-5, rtol=1e-5)
+    once_more = train_many(asked(*changes))
+    assert [one.run.metrics for one in once_more] == [one.run.metrics for one in again]
+
+
+def test_evaluations_are_told_with_their_number(asked):
+    class Notes(SilentReporter):
+        def __init__(self):
+            self.notes = []
+
+        def on_note(self, text):
+            self.notes.append(text)
+
+    listener = Notes()
+    train_many(asked({"seed": 1}, {"seed": 2}, epochs=2), reporter=listener)
+    told = [note for note in listener.notes if " epoch " in note]
+    assert [note.split(":")[0] for note in told] == [
+        "[0] epoch 1", "[1] epoch 1", "[0] epoch 2", "[1] epoch 2",
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_is_refused_before_anything_is_trained(asked, tmp_path):
+    with pytest.raises(ConfigError, match="there is nothing to train"):
+        train_many([])
+    with pytest.raises(ConfigError, match="one in at least 2 goes on"):
+        train_many(asked({}), halving=1)
+    with pytest.raises(ConfigError, match="unknown key"):
+        train_many(asked({}, {"lerning_rate": 3}))
+    assert not (tmp_path / "0" / "log.jsonl").exists() or not json.loads(
+        (tmp_path / "0" / "log.jsonl").read_text() or "{}"
+    )
