@@ -124,6 +124,4 @@ def train(settings: Settings) -> Case:
 
 
 if __name__ == "__main__":
-    main(
-        {"step": step, "fuse": fuse, "fuse_step": fuse_step, "register": register, "train": train}
-    )
+    main({"step": step, "fuse": fuse, "fuse_step": fuse_step, "register": register, "train": train})

@@ -118,7 +118,9 @@ def fused(*, trains: bool) -> Any:
     """Return the base with `Fuse` over eight adapters, all in float32."""
     model = encoder("float32", 8)
     node = inlay.Fuse(*(f"a{index}" for index in range(8)))
-    for site, layer in model.adapters.add_combiner(node).combiners.items():
+    # AdapterHub's query is the normed sum, which its adapters read too.
+    method = inlay.Fusion(query="norm(x+r)")
+    for site, layer in model.adapters.add_combiner(node, method).combiners.items():
         own = {
             key.removesuffix(".weight").replace(".", "_"): weight
             for key, weight in layer.named_parameters()
@@ -193,15 +195,21 @@ def train(settings: Settings) -> Case:
                 out=str(Path(folder) / "run"), drop_unseen_labels="rows" in settings, **chosen,
             )  # fmt: skip
             metrics = done.metrics
-            rows_of = json.loads((Path(folder) / "run" / "data.json").read_text())
+            num_rows = num_rows_in(Path(folder) / "run")
         found.update(
             accuracy=metrics["test"]["accuracy"], end_of_training=end.seconds,
             trained=metrics["trainable_parameters"], epochs=metrics["epochs_run"],
             batch_size=metrics["batch_size"], seed=metrics["seed"],
-            learning_rate=metrics["learning_rate"], numbers=metrics["precision"], data=rows_of,
+            learning_rate=metrics["learning_rate"], numbers=metrics["precision"], **num_rows,
         )  # fmt: skip
 
     return Case(run=run, facts=lambda: found, once=True)
+
+
+def num_rows_in(run: Path) -> dict[str, int]:
+    """Count the rows that were trained and tested on, from the run's record."""
+    splits = json.loads((run / "data.json").read_text())["splits"]
+    return {f"{split}_rows": splits[split] for split in ("train", "test")}
 
 
 def data_in(folder: Path, settings: Settings) -> str:
