@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from adapters import AdapterTrainer, AutoAdapterModel, init
 from adapters.composition import Fuse
 from torch import Tensor, nn
 from transformers import AutoModel, BertModel, Trainer  # noqa: F401 - BertModel is counted as idle
 
+from adapters import AdapterTrainer, AutoAdapterModel, init
 from benchmarks.peers.banking77 import MeanPooled, autocast_in, numbers, trainer_case
 from benchmarks.peers.side import (
     Case,

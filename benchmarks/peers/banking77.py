@@ -75,7 +75,7 @@ def trainer_case(build: Any, trainer_class: Any, rate: float, settings: Settings
                     output_dir=folder, num_train_epochs=epochs, per_device_train_batch_size=32,
                     per_device_eval_batch_size=64, learning_rate=rate, seed=seed,
                     save_strategy="no", report_to="none", disable_tqdm=True,
-                    remove_unused_columns=False, label_names=["labels"],
+                    remove_unused_columns=False, label_names=["labels"], use_cpu=True,
                     **(better if "best" in settings else {}),
                 ),
                 train_dataset=encode("train"), data_collator=DataCollatorWithPadding(tokenizer),

@@ -181,5 +181,6 @@ _MANY = [
     ),
 ]  # fmt: skip
 
-ROWS = {row.name: row for row in (*_STEPS, *_TRAININGS, *_MEMORY, *_INFERENCE, *_MANY)}
+ALL = (*_STEPS, *_TRAININGS, *_MEMORY, *_INFERENCE, *_MANY)
+ROWS = {row.name: row for row in ALL}
 """Name -> row, in the order of the table."""

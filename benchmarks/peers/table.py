@@ -115,7 +115,10 @@ def detail(row: Row, found: dict[str, Any]) -> list[str]:
     lines = [f"- **{row.name}**, {found['date']}, `{found['command']}`"]
     if found.get("problem"):
         lines.append(f"  - went wrong: {' '.join(found['problem'].split())}")
-    for letter, side, text in zip("AB", zip(*found["pairs"], strict=True), (row.a, row.b)):
+    if not found["pairs"]:
+        return lines
+    sides = zip(*found["pairs"], strict=True)
+    for letter, side, text in zip("AB", sides, (row.a, row.b), strict=True):
         facts = {k: v for k, v in side[0]["facts"].items() if k not in (row.quality, "seed")}
         facts.pop("end_of_training", None)
         about = ", ".join(f"{key.replace('_', ' ')} {short(v)}" for key, v in facts.items())
