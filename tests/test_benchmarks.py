@@ -80,6 +80,14 @@ def test_a_goal_is_missed_if_accuracy_is_lower():
         assert is_met(row, {"pairs": [[slow, fast]]}) is met
 
 
+def test_what_is_free_has_no_more_operations():
+    row = Row(name="r", what="", a="", b="", goal="<= 1.01", quality="operations", free=True)
+    base = reading([1.0], operations=252)
+    for operations, met in ((252, True), (264, False)):
+        pairs = [[reading([1.0], operations=operations), base]]
+        assert is_met(row, {"pairs": pairs}) is met
+
+
 def test_memory_is_counted_above_the_imports():
     row = Row(name="r", what="", a="", b="", measure="memory")
     assert value(row, reading([])) == 200.0

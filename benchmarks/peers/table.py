@@ -83,17 +83,19 @@ def is_met(row: Row, found: dict[str, Any]) -> bool | None:
     sign, number = row.goal.split()
     ratio = median(ratios_of(row, found))
     is_met = ratio >= float(number) if sign == ">=" else ratio <= float(number)
-    if row.not_lower:
+    if row.not_lower or row.free:
         a, b = (
             median(reading["facts"][row.quality] for reading in side)
             for side in zip(*found["pairs"], strict=True)
         )
-        is_met = is_met and b >= a
+        is_met = is_met and (b >= a if row.not_lower else a <= b)
     return is_met and not found.get("problem")
 
 
 def goal(row: Row) -> str:
     """Return the goal in words."""
+    if row.free:
+        return f"{row.goal}, no more {row.quality}"
     return f"{row.goal}, {row.quality} not lower" if row.not_lower else row.goal
 
 
