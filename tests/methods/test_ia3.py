@@ -7,6 +7,7 @@ from torch import nn
 import inlay
 from inlay.errors import ConfigError
 from inlay.methods.base import Place
+from inlay.ops.grouped import Slots
 from tests.contracts import tiny
 
 
@@ -59,6 +60,21 @@ def test_merged_it_computes_the_same_and_the_base_comes_back():
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-10)
     model.adapters.unmerge()
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["k", "down"])
+def test_together_as_one_by_one(kind):
+    base = nn.Linear(5, 7).double()
+    weight = base.weight.detach()
+    one, two = layer_at(kind, weight), layer_at(kind, weight)
+    x = torch.randn(3, 4, 5, dtype=torch.float64)
+    forms = [one.grouped(), two.grouped()]
+    assert forms[0].key == forms[1].key
+    assert forms[0].key != layer_at("k" if kind == "down" else "down", weight).grouped().key
+    stacked = tuple(map(torch.stack, zip(*(form.weights for form in forms), strict=True)))
+    found = forms[0].run(stacked, Slots((1, 2)), x, base(x))
+    wanted = torch.cat([one(x[:1], base(x[:1])), two(x[1:], base(x[1:]))])
+    torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
 
 
 @pytest.mark.parametrize("inputs", ["dwon", "block"])

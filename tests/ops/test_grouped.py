@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inlay.ops import naive
-from inlay.ops.grouped import Slots, grouped_linear
+from inlay.ops.grouped import Slots, grouped_linear, grouped_scale
 
 
 @pytest.mark.parametrize("counts", [(2, 2, 2), (3, 1, 4), (1, 1), (5,)])
@@ -26,6 +26,25 @@ def test_equals_its_naive_twin(counts, middle, with_bias):
     for one, two in zip(fast, run(naive.grouped_linear, counts), strict=True):
         if one is not None or two is not None:
             torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("counts", [(2, 2, 2), (3, 1, 4), (5,)])
+@pytest.mark.parametrize("middle", [(3,), (), (2, 3)])
+@pytest.mark.parametrize("width", [5, 1])
+def test_scaled_rows_equal_their_naive_twin(counts, middle, width):
+    def run(function, slots):
+        generator = torch.Generator().manual_seed(1)
+        x, factors = (
+            torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+            for shape in ((sum(counts), *middle, 5), (len(counts), width))
+        )
+        result = function(x, factors, slots)
+        (result * torch.arange(result.numel()).view_as(result)).sum().backward()
+        return result, x.grad, factors.grad
+
+    fast = run(grouped_scale, Slots(counts))
+    for one, two in zip(fast, run(naive.grouped_scale, counts), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
 
 
 def test_slots():

@@ -24,7 +24,7 @@ from inlay.methods.base import (
     check_fraction,
 )
 from inlay.methods.widths import check_widths, inner_width_at
-from inlay.ops.grouped import Slots, grouped_linear
+from inlay.ops.grouped import Slots, grouped_linear, grouped_scale
 
 Init = Literal["zero", "houlsby", "bert"]
 Scaling = Literal["learned", "channel"]
@@ -221,11 +221,10 @@ class BottleneckLayer(AbstractAdapterLayer):
                 place += 2
             else:
                 hidden = module(hidden)
-        scale: float | Tensor = self.scale
-        if not isinstance(scale, float):
-            scale = slots.of_rows(weights[place])
-            scale = scale.view(len(scale), *[1] * (hidden.ndim - 2), -1)
-        return add(outputs, self.dropout(hidden) * scale)
+        hidden = self.dropout(hidden)
+        if isinstance(self.scale, float):
+            return add(outputs, hidden * self.scale)
+        return add(outputs, grouped_scale(hidden, weights[place], slots))
 
 
 def _scale(scaling: float | Scaling, width: int) -> nn.Parameter | float:

@@ -15,10 +15,12 @@ from inlay.methods.base import (
     AbstractLayer,
     AbstractMergeableLayer,
     AbstractSiteMethod,
+    Grouped,
     Place,
     add,
     check_choice,
 )
+from inlay.ops.grouped import Slots, grouped_scale
 
 
 @final
@@ -87,10 +89,26 @@ class IA3Layer(AbstractMergeableLayer):
 
     @override
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        if not self.on_input:
-            return add(outputs, outputs.to(self.factors.dtype) * (self.factors - 1))
-        changed = inputs.to(self.factors.dtype) * (self.factors - 1)
-        return add(outputs, linear(changed.to(inputs.dtype), self._weight().to(inputs.dtype)))
+        changed = (inputs if self.on_input else outputs).to(self.factors.dtype)
+        return self._changed(changed * (self.factors - 1), outputs)
+
+    def _changed(self, change: Tensor, outputs: Tensor) -> Tensor:
+        """Return the new output from the change of what the factors are for."""
+        if self.on_input:
+            weight = self._weight()
+            change = linear(change.to(weight.dtype), weight)
+        return add(outputs, change)
+
+    @override
+    def grouped(self) -> Grouped:
+        key = (IA3Layer, self.on_input, self.factors.shape, self.factors.dtype)
+        return Grouped(key, (self.factors,), self._run_grouped)
+
+    def _run_grouped(
+        self, weights: tuple[Tensor, ...], slots: Slots, inputs: Tensor, outputs: Tensor
+    ) -> Tensor:
+        changed = (inputs if self.on_input else outputs).to(self.factors.dtype)
+        return self._changed(grouped_scale(changed, weights[0] - 1, slots), outputs)
 
     @override
     def weight_update(self) -> Tensor:

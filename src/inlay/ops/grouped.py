@@ -56,3 +56,18 @@ def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None, slots: Slots)
     else:
         result = torch.baddbmm(bias.unsqueeze(1), flat, weight.transpose(1, 2))
     return result.view(*x.shape[:-1], -1)
+
+
+def grouped_scale(x: Tensor, factors: Tensor, slots: Slots) -> Tensor:
+    """Return each row times the factors of its slot.
+
+    Args:
+        x: `(rows, ..., width)`, sorted by slot.
+        factors: `(slots, width)`, or `(slots, 1)`.
+        slots: Which rows go with which factors.
+
+    Returns:
+        `(rows, ..., width)`.
+    """
+    of_rows = slots.of_rows(factors)
+    return x * of_rows.view(len(of_rows), *[1] * (x.ndim - 2), -1)

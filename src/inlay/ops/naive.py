@@ -92,6 +92,15 @@ def grouped_linear(
     return torch.stack(rows)
 
 
+def grouped_scale(x: Tensor, factors: Tensor, counts: tuple[int, ...]) -> Tensor:
+    """Return the rows times their slot's factors; arguments as in `inlay.ops.grouped`."""
+    rows, start = [], 0
+    for slot, count in enumerate(counts):
+        rows += [row * factors[slot] for row in x[start : start + count]]
+        start += count
+    return torch.stack(rows)
+
+
 def ties(tensors: list[Tensor], weights: tuple[float, ...], density: float) -> Tensor:
     """Merge as TIES is written, one entry after the other; arguments as in `ops.blending`."""
     columns = []
