@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from inlay.methods.prefix import Prefix as Prefix
     from inlay.methods.prompt import Prompt as Prompt
     from inlay.methods.side import Side as Side
+    from inlay.methods.vera import VeRA as VeRA
     from inlay.pretraining.folder import Pretrained as Pretrained
     from inlay.pretraining.pretrain import pretrain as pretrain
     from inlay.sites.probe import probe as probe
@@ -94,6 +95,7 @@ _HOMES = {
     "SiteMap": "inlay.sites.sitemap",
     "Stack": "inlay.compose.stack",
     "Top": "inlay.methods.comparators",
+    "VeRA": "inlay.methods.vera",
     "attach": "inlay.adapters.attach",
     "blend": "inlay.adapters.blend",
     "blend_saved": "inlay.evaluation.blending",

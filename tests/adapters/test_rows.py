@@ -38,6 +38,8 @@ KINDS = {
     "bottleneck": (inlay.Bottleneck(inner_width=5, hidden_layers=2), "attention, ffn"),
     "channel": (inlay.Bottleneck(inner_width=5, scaling="channel", input="x+r"), "ffn"),
     "learned": (inlay.Bottleneck(inner_width=5, scaling="learned", input="r"), "ffn"),
+    "ia3": (inlay.IA3(inputs="up"), "q, up"),
+    "vera": (inlay.VeRA(rank=5), "q, up"),
     "own norms": (inlay.Bottleneck(inner_width=5, norm_before=True), "ffn"),
 }
 ORDERS = {

@@ -19,6 +19,7 @@ CASES = {
     "pfeiffer": (2e-3, "ffn", "upper", False),
     "lora[rank=4]": (2e-3, "linear", "upper", False),
     "ia3": (1e-2, "k, v, down", "upper", False),
+    "vera": (1e-2, "linear", "upper", False),
     "embedding": (1e-3, "embedding", "all", False),
     "output": (2e-3, "output", "all", False),
     "loreft": (4e-3, "block", "upper", False),

@@ -37,7 +37,7 @@ class Merged:
         if not (isinstance(entry.method, AbstractSiteMethod) and entry.method.can_merge):
             raise AdapterError(
                 f"{entry.name!r} is of method {entry.method.name!r}, which cannot be merged into "
-                "the base's weights; only changes of linear maps (lora, ia3) can."
+                "the base's weights; only changes of linear maps (lora, ia3, vera) can."
             )
         if active is not None and active != entry.name:
             raise AdapterError(

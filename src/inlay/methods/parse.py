@@ -24,6 +24,7 @@ from inlay.methods.prefix import Prefix
 from inlay.methods.presets import PRESETS, Preset
 from inlay.methods.prompt import Prompt
 from inlay.methods.side import Side
+from inlay.methods.vera import VeRA
 
 METHODS: dict[str, type[AbstractMethod]] = {
     method.name: method
@@ -35,6 +36,7 @@ METHODS: dict[str, type[AbstractMethod]] = {
         OutputAdapter,
         LoRA,
         IA3,
+        VeRA,
         LoReFT,
         Invertible,
         Prefix,

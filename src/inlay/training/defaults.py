@@ -17,6 +17,7 @@ LEARNING_RATES = {
     "output": 2e-3,
     "lora": 2e-3,
     "ia3": 1e-2,
+    "vera": 1e-2,
     "loreft": 4e-3,
     "prefix": 1e-3,
     "prompt": 1e-2,
@@ -30,8 +31,8 @@ LEARNING_RATES = {
 }
 """Method -> peak learning rate for AdamW with a linear decay.
 
-Those of `compacter`, `loreft`, `prefix`, `prompt`, `invertible` and `side` are of the papers' order
-of size and have not been chosen on validation data yet.
+Those of `vera`, `compacter`, `loreft`, `prefix`, `prompt`, `invertible` and `side` are of the
+papers' order of size and have not been chosen on validation data yet.
 """
 
 TASK_DEFAULTS: dict[str, dict[str, dict[str, object]]] = {
