@@ -1,3 +1,5 @@
+import pytest
+
 from inlay.cli.results import baseline_lines, finished_text, points, report_lines, verdict
 
 REPORT = {
@@ -82,3 +84,13 @@ def test_the_end_says_what_to_do_next_with_names_that_a_shell_takes():
         "next   inlay predict 'runs/my reviews' \"a text of yours\"",
         "       inlay errors 'runs/my reviews'",
     ]
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_no_line_ends_between_a_name_and_its_value(number):
+    others = {f"some_{'long_' * (n % 4)}metric_{n}": n / 100 for n in range(number)}
+    report = {"metric": "accuracy", "accuracy": 0.5, "accuracy_ci": [0.4, 0.6], **others, "n": 9}
+    lines = report_lines(report)
+    for name, value in others.items():
+        whole = f"{name.replace('_', ' ')} {100 * value:.1f} %"
+        assert sum(whole in line for line in lines) == 1

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from inlay.cli.train import add_settings
+from inlay.cli.train import with_settings
 from inlay.errors import ConfigError
 from tests import tiny
 from tests.cli.program import TRAIN
@@ -133,10 +133,9 @@ def test_a_label_that_is_in_test_only(call, tmp_path, monkeypatch):
 
 def test_one_setting_given_twice():
     with pytest.raises(ConfigError, match="epochs is given twice"):
-        add_settings({"epochs": 3}, ["epochs=4"])
+        with_settings({"epochs": 3}, ["epochs=4"])
 
 
 def test_settings_keep_what_stands_behind_the_first_equals_sign():
-    given: dict = {}
-    add_settings(given, ["base = a=b", "weight-decay=0.1"])
-    assert given == {"base": "a=b", "weight_decay": "0.1"}
+    given = with_settings({"epochs": None, "seed": 0}, ["base = a=b", "weight-decay=0.1"])
+    assert given == {"seed": 0, "base": "a=b", "weight_decay": "0.1"}

@@ -50,3 +50,19 @@ def test_plural():
 def test_percent():
     assert wording.percent(0.7918) == "79.2 %"
     assert wording.percent(0.16, 0) == "16 %"
+
+
+@pytest.mark.parametrize("width", range(12, 40))
+def test_lines_keep_numbers_with_their_units_and_hyphens_whole(width):
+    text = "macro-F1 49.1 %   of 13 083 rows in-scope accuracy 100.0 % once"
+    lines = wording.wrap(text, width, first="> ", rest="  ")
+    assert lines[0].startswith("> ")
+    assert all(line.startswith("  ") and len(line) <= width for line in lines[1:])
+    words = [line[2:] for line in lines]
+    assert " ".join(" ".join(words).split()) == " ".join(text.split())
+    for whole in ("49.1 %", "13 083", "in-scope", "100.0 %", "macro-F1"):
+        assert sum(whole in line for line in words) == 1
+
+
+def test_what_is_held_together_gets_a_line_of_its_own():
+    assert wording.wrap("a b\N{NO-BREAK SPACE}c\N{NO-BREAK SPACE}d e", 6) == ["a", "b c d", "e"]

@@ -12,6 +12,7 @@ from inlay.metrics.classification import (
     confusions,
     macro_f1,
     matthews,
+    out_of_scope_scores,
     per_label,
 )
 
@@ -108,3 +109,29 @@ def test_a_label_that_is_only_predicted_lowers_macro_f1():
 def test_rows_must_pair_up(metric):
     with pytest.raises(ValueError, match="shorter than argument 1"):
         metric(["a", "b"], ["a"])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_out_of_scope_scores_equal_those_of_scikit_learn(seed):
+    known, predicted = draws(seed)
+    label = "label 0"
+    found = out_of_scope_scores(known, predicted, label)
+    outside = [name == label for name in known]
+    answered = [name == label for name in predicted]
+    assert found["n_out_of_scope"] == sum(outside)
+    if any(outside):
+        assert found["out_of_scope_recall"] == reference.recall_score(outside, answered)
+    if any(answered):
+        assert found["out_of_scope_precision"] == reference.precision_score(outside, answered)
+    inside = [pair for pair in zip(known, predicted, strict=True) if pair[0] != label]
+    if inside:
+        assert found["in_scope_accuracy"] == reference.accuracy_score(*zip(*inside, strict=True))
+
+
+def test_what_has_no_rows_gets_no_score():
+    assert out_of_scope_scores(["a", "b"], ["a", "a"], "oos") == {
+        "in_scope_accuracy": 0.5, "n_out_of_scope": 0
+    }  # fmt: skip
+    assert out_of_scope_scores(["oos"], ["a"], "oos") == {
+        "out_of_scope_recall": 0.0, "n_out_of_scope": 1
+    }  # fmt: skip

@@ -7,9 +7,11 @@ from sklearn import metrics as reference
 from torch.nn import functional as F
 
 from inlay.data.rows import Example
+from inlay.errors import ConfigError
 from inlay.store.bases import load_base, resolve_base
 from inlay.tasks.base import Encoded
 from inlay.tasks.classification import Prediction, TextClassification, fit_temperature
+from inlay.tasks.options import with_options
 from inlay.tasks.pooled import PooledHead
 from tests import tiny
 
@@ -178,3 +180,19 @@ def test_calibration_changes_confidence_and_no_answer():
     assert [answer.label for answer in before] == [answer.label for answer in after]
     assert sum(a.confidence for a in after) < 0.8 * sum(b.confidence for b in before)
     assert (calibrated.labels, calibrated.dropout) == (TASK.labels, TASK.dropout)
+
+
+def test_a_label_for_no_other_is_reported_apart():
+    known = ["card", "travel", "travel", "loan", "card"]
+    given = ["card", "travel", "loan", "travel", "loan"]
+    answers = [Prediction(label, {label: 1.0}) for label in given]
+    rows = [example("x", label=label) for label in known]
+    plain = TASK.report(rows, answers)
+    report = with_options(TASK, {"out_of_scope": "travel"}).report(rows, answers)
+    assert report == plain | {
+        "out_of_scope_recall": 0.5, "out_of_scope_precision": 0.5,
+        "in_scope_accuracy": pytest.approx(1 / 3), "n_out_of_scope": 2,
+    }  # fmt: skip
+    message = r"out_of_scope='travels' is none of the labels: .*Did you mean 'travel'\?"
+    with pytest.raises(ConfigError, match=message):
+        with_options(TASK, {"out_of_scope": "travels"})

@@ -39,6 +39,7 @@ DEFAULTS = {
     "label_column": None,
     "columns": {},
     "label_map": {},
+    "task_options": {},
     "max_rejected": 0.01,
     "drop_unseen_labels": False,
     "few_shot": None,

@@ -15,10 +15,12 @@ from inlay.cli.options import (
     Member,
     PairColumn,
     Run,
+    TaskOptions,
     TextColumn,
     parse_columns,
     parse_label_map,
     parse_share,
+    parse_task_options,
 )
 
 
@@ -31,6 +33,7 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="Which split, where the data have several.")] = "test",
     member: Member = None,
+    task_options: TaskOptions = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
@@ -42,6 +45,7 @@ def evaluate(
     """Measure a saved adapter on rows whose answers are known."""
     given: dict[str, Any] = {
         "member": member,
+        "task_options": parse_task_options(task_options) or None,
         "text_column": text_column,
         "pair_column": pair_column,
         "label_column": label_column,

@@ -23,6 +23,14 @@ Columns = Annotated[
 Task = Annotated[
     str | None, typer.Option(help="What the rows are for.", show_default="told from the data")
 ]
+TaskOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task-option",
+        metavar="KEY=VALUE",
+        help="An option of the task, like num_beams=2; may be given often.",
+    ),
+]
 Member = Annotated[
     str | None,
     typer.Option(help="Which of several tasks that were learnt together.", metavar="NAME"),
@@ -69,6 +77,30 @@ def parse_columns(given: Sequence[str] | None) -> dict[str, str]:
         if result.get(role, name) != name:
             raise ConfigError(f"--column: {role!r} cannot be both {result[role]!r} and {name!r}.")
         result[role] = name
+    return result
+
+
+def parse_task_options(given: Sequence[str] | None) -> dict[str, str]:
+    """Return `{"num_beams": "2"}` from `["num-beams=2"]`.
+
+    Raises:
+        ConfigError: If a part has no `=`, or one option is given two values.
+    """
+    result: dict[str, str] = {}
+    for part in given or ():
+        key, has_value, value = part.partition("=")
+        # A name before the dot is somebody's own and stays as it is.
+        owner, dot, option = key.strip().rpartition(".")
+        name = f"{owner}{dot}{option.replace('-', '_')}"
+        if not has_value or not option:
+            raise ConfigError(
+                f"--task-option {part!r}: write KEY=VALUE, like --task-option num_beams=2."
+            )
+        if result.get(name, value) != value:
+            raise ConfigError(
+                f"--task-option: {name} cannot be both {result[name]!r} and {value!r}."
+            )
+        result[name] = value
     return result
 
 

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inlay.cli import console, wording
-from inlay.cli.options import Columns, Member, PairColumn, Run, TextColumn, parse_columns
+from inlay.cli.options import (
+    Columns,
+    Member,
+    PairColumn,
+    Run,
+    TaskOptions,
+    TextColumn,
+    parse_columns,
+    parse_task_options,
+)
 from inlay.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -45,6 +54,7 @@ def predict(
         int | None, typer.Option(min=1, help="Labels to show.", show_default="3; 1 in a file")
     ] = None,
     member: Member = None,
+    task_options: TaskOptions = None,
     labels: Annotated[
         str | None, typer.Option(help="Other labels to ask: a,b,c (task similarity).")
     ] = None,
@@ -54,10 +64,11 @@ def predict(
 ) -> int:
     """Answer texts: arguments, standard input, or a file."""
     _check(texts, pair, source, target, force=force)
+    options = parse_task_options(task_options)
     console.be_calm()
     if source is not None:
         return _predict_file(
-            _load(run, base, member, labels), source, target, top=top, as_json=as_json,
+            _load(run, base, member, labels, options), source, target, top=top, as_json=as_json,
             columns=parse_columns(columns)
             | {
                 role: name
@@ -71,7 +82,7 @@ def predict(
     if given:
         _print(
             given,
-            _load(run, base, member, labels).predict(given),
+            _load(run, base, member, labels, options).predict(given),
             top or _LABELS_SHOWN,
             as_json=as_json,
         )
@@ -99,12 +110,19 @@ def _check(
         raise ConfigError('no text: give it as "...", by --input FILE, or on standard input.')
 
 
-def _load(run: str, base: str | None, member: str | None, labels: str | None) -> "Predictor":
+def _load(
+    run: str,
+    base: str | None,
+    member: str | None,
+    labels: str | None,
+    options: Mapping[str, str],
+) -> "Predictor":
     from inlay.evaluation.predictor import load_predictor
 
     predictor = load_predictor(run, base=base)
     if member is not None:
         predictor = predictor.member(member)
+    predictor = predictor.with_options(options)
     if labels is None:
         return predictor
     return predictor.with_labels([label.strip() for label in labels.split(",") if label.strip()])

@@ -1,6 +1,5 @@
 """What a training tells, on a terminal with a bar, elsewhere in sparse lines; all on stderr."""
 
-import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -163,9 +162,7 @@ def plan_text(plan: "Plan") -> str:
             f"({wording.percent(trained / total)}): {wording.weights(plan.num_adapter_parameters)} "
             f"in the adapter, {wording.weights(plan.num_head_parameters)} in the head"
         ),
-        *textwrap.wrap(
-            plan.settings, console.width(), initial_indent=" " * 7, subsequent_indent=" " * 7
-        ),
+        *wording.wrap(plan.settings, console.width(), first=" " * 7, rest=" " * 7),
         (
             f"time   about {wording.duration(plan.seconds)} for up to "
             f"{wording.count(plan.num_steps)} steps"
@@ -185,9 +182,9 @@ def pretrain_plan_text(plan: "PretrainPlan") -> str:
     lines = [
         f"plan   {plan.objective}: {tokens} tokens, of {wording.count(plan.vocab_size)} different",
         f"model  {plan.model}, {wording.weights(plan.num_parameters)} weights, all trained",
-        *textwrap.wrap(
+        *wording.wrap(
             f"{wording.count(plan.num_steps)} steps, {plan.settings}", console.width(),
-            initial_indent=" " * 7, subsequent_indent=" " * 7,
+            first=" " * 7, rest=" " * 7,
         ),
         f"folder {plan.folder}",
         *(note_text(note) for note in plan.notes),
@@ -197,10 +194,7 @@ def pretrain_plan_text(plan: "PretrainPlan") -> str:
 
 def note_text(text: str) -> str:
     """Return a note, wrapped."""
-    return textwrap.fill(
-        text, console.width(), initial_indent="note   ", subsequent_indent=" " * 7,
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+    return "\n".join(wording.wrap(text, console.width(), first="note   ", rest=" " * 7))
 
 
 def _metric_names(metrics: dict[str, float]) -> list[str]:

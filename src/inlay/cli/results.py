@@ -1,7 +1,6 @@
 """A run's numbers in words: what was measured, and whether it is more than noise."""
 
 import shlex
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,9 @@ _NAMES = {
     "entity_f1": "entity F1",
     "f1": "F1",
     "r_squared": "R²",
+    "out_of_scope_recall": "out-of-scope recall",
+    "out_of_scope_precision": "out-of-scope precision",
+    "in_scope_accuracy": "in-scope accuracy",
 }
 """Names in files -> names on screens, where an underscore for a space is not enough."""
 
@@ -51,7 +53,7 @@ def report_lines(report: Mapping[str, Any], split: str = "test") -> list[str]:
         f"{wording.plural(report['n'], 'row')}"
     ]
     others = [
-        f"{title(key)} {number(key, value)}"
+        f"{title(key)} {number(key, value)}".replace(" ", wording.HELD)
         for key, value in report.items()
         if isinstance(value, float) and key not in (name, "weakest_f1")
     ]
@@ -65,7 +67,7 @@ def report_lines(report: Mapping[str, Any], split: str = "test") -> list[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, 80, initial_indent=" " * 7, subsequent_indent=" " * 7)
+    return wording.wrap(text, 80, first=" " * 7, rest=" " * 7)
 
 
 def baseline_lines(baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,10 +147,7 @@ def _adapter_lines(adapter: dict[str, Any]) -> list[str]:
 
 
 def _wrapped(title: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text, console.width(), initial_indent=f"{title:<9}", subsequent_indent=" " * 9,
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+    return wording.wrap(text, console.width(), first=f"{title:<9}", rest=" " * 9)
 
 
 def _result_lines(described: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 from inlay.cli import console, wording
 from inlay.cli.options import Json, Task
 from inlay.cli.table import table
-from inlay.cli.train import add_settings
+from inlay.cli.train import with_settings
 from inlay.cli.train_options import At, Base, Epochs, FewShot, Layers, Method, Seed, Settings
 from inlay.errors import ConfigError
 
@@ -57,8 +57,7 @@ def sweep(
         "base": base, "task": task, "method": method, "at": at, "layers": layers,
         "epochs": epochs, "few_shot": few_shot, "seed": seed,
     }  # fmt: skip
-    given = {key: value for key, value in given.items() if value is not None}
-    add_settings(given, settings or ())
+    given = with_settings(given, settings or ())
     searched = searched_in(parameters or ())
     console.be_calm()
     from inlay.cli.progress import reporting

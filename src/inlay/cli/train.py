@@ -1,7 +1,7 @@
 """`inlay train`: from data to a trained, measured, reloadable adapter."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,12 @@ from inlay.cli.options import (
     MaxRejected,
     PairColumn,
     Task,
+    TaskOptions,
     TextColumn,
     parse_columns,
     parse_label_map,
     parse_share,
+    parse_task_options,
 )
 from inlay.cli.project import run as run_project
 from inlay.cli.train_options import (
@@ -53,6 +55,7 @@ def train(
     data: Data = None,
     base: Base = None,
     task: Task = None,
+    task_options: TaskOptions = None,
     method: Method = None,
     at: At = None,
     layers: Layers = None,
@@ -86,18 +89,17 @@ def train(
     if project is not None:
         return _train_project(project, data)
     given: dict[str, Any] = {
-        "base": base, "task": task, "method": method, "at": at, "layers": layers,
-        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
-        "few_shot": few_shot, "seed": seed, "out": None if out is None else str(out),
-        "text_column": text_column, "pair_column": pair_column, "label_column": label_column,
-        "columns": parse_columns(columns) or None,
-        "label_map": parse_label_map(label_map) or None,
-        "max_rejected": parse_share(max_rejected),
-        "drop_unseen_labels": drop_unseen_labels or None, "max_length": max_length,
-        "precision": precision, "patience": patience, "replay": replay,
+        "base": base, "task": task, "task_options": parse_task_options(task_options) or None,
+        "method": method, "at": at, "layers": layers, "epochs": epochs, "batch_size": batch_size,
+        "learning_rate": learning_rate, "few_shot": few_shot, "seed": seed,
+        "out": None if out is None else str(out), "text_column": text_column,
+        "pair_column": pair_column, "label_column": label_column,
+        "columns": parse_columns(columns) or None, "label_map": parse_label_map(label_map) or None,
+        "max_rejected": parse_share(max_rejected), "max_length": max_length,
+        "drop_unseen_labels": drop_unseen_labels or None, "precision": precision,
+        "patience": patience, "replay": replay,
     }  # fmt: skip
-    given = {key: value for key, value in given.items() if value is not None}
-    add_settings(given, settings or ())
+    given = with_settings(given, settings or ())
     console.be_calm()
     from inlay.cli.progress import reporting
     from inlay.training.train import train as run_training
@@ -127,12 +129,13 @@ def show_end(run: "Run", *, as_json: bool) -> None:
         console.put(finished_text(run.metrics, str(run.folder)))
 
 
-def add_settings(given: dict[str, Any], settings: Sequence[str]) -> None:
-    """Add what `--set` gave to what the other options gave.
+def with_settings(options: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Return what the other options gave, left out where `None`, and what `--set` gave.
 
     Raises:
         ConfigError: If a part has no `=`, or names what another option gave already.
     """
+    given = {key: value for key, value in options.items() if value is not None}
     for part in settings:
         key, has_value, value = part.partition("=")
         key = key.strip().replace("-", "_")
@@ -141,3 +144,4 @@ def add_settings(given: dict[str, Any], settings: Sequence[str]) -> None:
         if key in given:
             raise ConfigError(f"--set {part!r}: {key} is given twice.")
         given[key] = value.strip()
+    return given

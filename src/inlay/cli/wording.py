@@ -1,4 +1,10 @@
-"""Numbers in words: counts, shares, durations, sizes."""
+"""Numbers in words: counts, shares, durations, sizes; and lines that do not tear them."""
+
+import re
+import textwrap
+
+HELD = "\N{NO-BREAK SPACE}"
+"""A space at which no line ends."""
 
 
 def count(number: float) -> str:
@@ -46,6 +52,23 @@ def size(num_bytes: float) -> str:
             break
         amount, unit = amount / 1000, bigger
     return f"{amount:.0f} {unit}" if unit == "B" or amount >= 10 else f"{amount:.1f} {unit}"
+
+
+def wrap(text: str, width: int, *, first: str = "", rest: str = "") -> list[str]:
+    """Return a text in lines that keep a number with its unit and words with hyphens whole.
+
+    Args:
+        text: Of which U+00A0 stands where no line may end either; it is shown as a space.
+        width: Columns of a line; a longer word gets a line of its own.
+        first: In front of the first line.
+        rest: In front of the others.
+    """
+    held = re.sub(r"(?<=\d) (?=[%\d])", HELD, text)
+    lines = textwrap.wrap(
+        held, width, initial_indent=first, subsequent_indent=rest, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+    return [line.replace(HELD, " ") for line in lines]
 
 
 def plural(number: int, noun: str) -> str:

@@ -1,7 +1,7 @@
 """A new saved adapter made of saved adapters of one base."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -18,6 +18,7 @@ from inlay.store.load import load
 from inlay.store.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest, read_manifest
 from inlay.store.save import save
 from inlay.tasks.base import AbstractTask
+from inlay.tasks.options import changeable
 from inlay.tasks.registry import task_from_settings
 
 _FITTED = frozenset({"temperature", "threshold", "dropout"})
@@ -140,14 +141,16 @@ def _chosen(saved: Sequence[_Saved], heads: str, head_of: str | Path | None) -> 
 
 
 def _asked(saved: _Saved) -> Any:
-    """Return a task's settings without what is fitted after training."""
-    return None if saved.task is None else _without_fitted(saved.task.settings())
+    """Return a task's settings without what is fitted or can be chosen after training."""
+    if saved.task is None:
+        return None
+    return _without(_FITTED | changeable(saved.task), saved.task.settings())
 
 
-def _without_fitted(plain: Any) -> Any:
+def _without(left_out: Collection[str], plain: Any) -> Any:
     if isinstance(plain, Mapping):
-        return {key: _without_fitted(v) for key, v in plain.items() if key not in _FITTED}
-    return [_without_fitted(item) for item in plain] if isinstance(plain, list) else plain
+        return {key: _without(left_out, v) for key, v in plain.items() if key not in left_out}
+    return [_without(left_out, item) for item in plain] if isinstance(plain, list) else plain
 
 
 def _words(saved: _Saved) -> str:
@@ -228,7 +231,9 @@ def _notes(chosen: _Saved | None, saved: Sequence[_Saved]) -> list[str]:
     if chosen is None:
         return ["the new adapter has no head and no task; load it by inlay.load"]
     notes = []
-    fitted = _FITTED & set(chosen.manifest.card.get("task", {})) - {"dropout"}
+    options = {} if chosen.task is None else chosen.task.options
+    chosen_by_hand = {name for name, when in options.items() if when != "afterwards"}
+    fitted = _FITTED & set(chosen.manifest.card.get("task", {})) - chosen_by_hand
     if fitted and len(saved) > 1:
         notes.append(
             f"the {' and '.join(sorted(fitted))} of {chosen.name} is kept and was not fitted anew"

@@ -21,6 +21,7 @@ from inlay.store.load import load
 from inlay.store.manifest import MANIFEST_FILE, Manifest, read_manifest
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Encoded
 from inlay.tasks.joint import Joint
+from inlay.tasks.options import with_options
 from inlay.tasks.registry import task_from_settings
 from inlay.tasks.similarity import Similarity
 
@@ -131,6 +132,19 @@ class Predictor:
             )
         other = copy.copy(self)
         other.task = self.task.with_labels(labels, descriptions)
+        return other
+
+    def with_options(self, options: Mapping[str, Any]) -> "Predictor":
+        """Return a predictor with other options of its task, on the same model.
+
+        Args:
+            options: Option -> value, such as `{"num_beams": 2}`.
+
+        Raises:
+            ConfigError: If the task has no such option, or training has fixed it.
+        """
+        other = copy.copy(self)
+        other.task = with_options(self.task, options, is_trained=True)
         return other
 
     def encode(self, rows: Sequence[Example]) -> list[Encoded]:

@@ -41,6 +41,7 @@ def evaluate(
     *,
     split: str = "test",
     member: str | None = None,
+    task_options: Mapping[str, Any] | None = None,
     **columns: Any,
 ) -> dict[str, Any]:
     """Measure a saved adapter on rows whose answers are known.
@@ -50,17 +51,20 @@ def evaluate(
         data: File, folder or name; the data the run was trained on if not given.
         split: Which split of the data; a single file is read whole.
         member: Which of several tasks that were learnt together; needed with other data.
+        task_options: Options of the task in the place of those that were saved with it.
         columns: Column names and label map, as `inlay.data.sources.read_dataset` takes them.
 
     Raises:
         DataError: If the data cannot be used, or hold a label that the adapter does not know.
         FormatError: If the run or adapter cannot be read.
+        ConfigError: If an option of the task cannot be used.
     """
     predictor = load_predictor(run)
     card = predictor.manifest.card
     if data is None and "data" not in card:
         raise DataError(f"{run} keeps no data of its own; name some to measure it on.")
     if data is None:
+        predictor = predictor.with_options(task_options or {})
         source = str(card["data"]["source"])
         splits = read_dataset(source, **{**card["data"]["options"], **columns}).splits
         if split not in splits:
@@ -69,6 +73,7 @@ def evaluate(
     else:
         source = str(data)
         predictor = predictor if member is None else predictor.member(member)
+        predictor = predictor.with_options(task_options or {})
         rows = read_labelled(source, split=split, task=predictor.task.name, **columns)
     predictor.task.check_known(rows, source)
     return {

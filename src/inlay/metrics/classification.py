@@ -46,6 +46,32 @@ def per_label(
     }
 
 
+def out_of_scope_scores(
+    known: Sequence[Hashable], predicted: Sequence[Hashable], label: Hashable
+) -> dict[str, float | int]:
+    """Return how well a label is told that stands for "none of these" (Larson et al. 2019).
+
+    `in_scope_accuracy` is over the rows of all other labels, of which one taken for out of scope
+    is wrong. What has no rows, or was never answered, is left out.
+
+    Args:
+        known: Labels of the rows.
+        predicted: What was answered.
+        label: The one that means out of scope.
+    """
+    inside = [(k, p) for k, p in zip(known, predicted, strict=True) if k != label]
+    outside, chosen = len(known) - len(inside), sum(p == label for p in predicted)
+    right = chosen - sum(p == label for _, p in inside)
+    scores: dict[str, float | int] = {}
+    if outside:
+        scores["out_of_scope_recall"] = right / outside
+    if chosen:
+        scores["out_of_scope_precision"] = right / chosen
+    if inside:
+        scores["in_scope_accuracy"] = sum(k == p for k, p in inside) / len(inside)
+    return {**scores, "n_out_of_scope": outside}
+
+
 def macro_f1(known: Sequence[Hashable], predicted: Sequence[Hashable]) -> float:
     """Return the mean F1 over the labels that are known or predicted; 0 for no rows."""
     scores = per_label(known, predicted)

@@ -1,7 +1,7 @@
 """What a task must supply so that every verb works for it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self, final
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from inlay.data.rows import Dataset, Example
 from inlay.metrics.headline import Headline
+from inlay.tasks.option_types import When
 
 BaseKind = Literal["encoder", "masked", "decoder", "encoder-decoder"]
 """What a task needs of a base: hidden states, or the head of a masked, left-to-right or
@@ -107,6 +108,9 @@ class AbstractTask(ABC):
     repeats_rows: ClassVar[bool] = True
     """Whether training gives the base the same rows in every epoch; not if they are altered."""
 
+    options: ClassVar[Mapping[str, When]] = {}
+    """Settings that a user may give by name, see `inlay.tasks.options`, and when."""
+
     @property
     @abstractmethod
     def better(self) -> str:
@@ -125,6 +129,17 @@ class AbstractTask(ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Return what `task_from_settings` needs to build the task again, as plain data."""
+
+    def check_options(self, given: Collection[str]) -> None:
+        """Refuse options that do not fit one another, or have no effect beside the others.
+
+        Args:
+            given: Names of those that somebody gave; all are set already.
+
+        Raises:
+            ConfigError: If there is one.
+        """
+        return
 
     @abstractmethod
     def build_head(self, width: int) -> nn.Module | None:

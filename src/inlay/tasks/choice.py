@@ -1,7 +1,7 @@
 """Multiple choice: which of several answers suits a question."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
 
@@ -14,6 +14,7 @@ from inlay.data.rows import Dataset, Example
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, Batch, Encoded
 from inlay.tasks.baselines import most_shared_words
+from inlay.tasks.option_types import DropRate, When
 from inlay.tasks.pooled import AbstractPooledTask, encode_texts, stacked_targets
 
 
@@ -63,8 +64,9 @@ class MultipleChoice(AbstractPooledTask):
     name: ClassVar[str] = "multiple-choice"
     form: ClassVar[str] = "choices"
     better: ClassVar[str] = "accuracy"
+    options: ClassVar[Mapping[str, When]] = {"dropout": "training"}
 
-    dropout: float = 0.1
+    dropout: DropRate = 0.1
 
     @property
     @override

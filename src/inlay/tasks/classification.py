@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
 
@@ -13,18 +13,20 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from inlay.data.rows import Dataset, Example
-from inlay.errors import DataError
+from inlay.errors import ConfigError, DataError, did_you_mean
 from inlay.metrics.classification import (
     accuracy,
     calibration_error,
     confusions,
     macro_f1,
     matthews,
+    out_of_scope_scores,
     per_label,
 )
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, Batch, Encoded
 from inlay.tasks.baselines import majority, words_and_regression
+from inlay.tasks.option_types import DropRate, When
 from inlay.tasks.pooled import AbstractPooledTask, stacked_targets
 
 
@@ -80,15 +82,19 @@ class TextClassification(AbstractPooledTask):
         temperature: What the logits are divided by, so that probabilities are honest (Guo et al.
             2017, arXiv:1706.04599).
         dropout: Of the head, in [0, 1).
+        out_of_scope: The label that means that no other fits; reports then tell how well such
+            rows are found, and how well the others are answered.
     """
 
     name: ClassVar[str] = "text-classification"
     form: ClassVar[str] = "labelled"
     better: ClassVar[str] = "accuracy"
+    options: ClassVar[Mapping[str, When]] = {"out_of_scope": "always", "dropout": "training"}
 
     labels: tuple[str, ...]
     temperature: float = 1.0
-    dropout: float = 0.1
+    dropout: DropRate = 0.1
+    out_of_scope: str | None = None
 
     @property
     @override
@@ -108,6 +114,15 @@ class TextClassification(AbstractPooledTask):
     @override
     def settings(self) -> dict[str, Any]:
         return {"task": self.name, **dataclasses.asdict(self), "labels": list(self.labels)}
+
+    @override
+    def check_options(self, given: Collection[str]) -> None:
+        if self.out_of_scope is not None and self.out_of_scope not in self.labels:
+            shown = ", ".join(self.labels[:8]) + (", ..." if len(self.labels) > 8 else "")
+            raise ConfigError(
+                f"task option out_of_scope={self.out_of_scope!r} is none of the labels: {shown}."
+                f"{did_you_mean(self.out_of_scope, self.labels)}"
+            )
 
     @override
     def target(self, example: Example) -> int | None:
@@ -167,10 +182,16 @@ class TextClassification(AbstractPooledTask):
             "matthews": matthews(known, chosen),
             "calibration_error": calibration_error([p.confidence for p in predictions], correct),
             "log_loss": _log_loss(known, predictions),
+            **self._out_of_scope(known, chosen),
             "weakest_label": weakest,
             "weakest_f1": scores[weakest].f1 if weakest is not None else None,
             "weakest_taken_for": next((p for k, p, _ in mistakes if k == weakest), None),
         }
+
+    def _out_of_scope(self, known: Sequence[str], chosen: Sequence[str]) -> dict[str, Any]:
+        if self.out_of_scope is None:
+            return {}
+        return out_of_scope_scores(known, chosen, self.out_of_scope)
 
     @override
     def baselines(

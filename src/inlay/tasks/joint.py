@@ -207,6 +207,10 @@ class Joint(AbstractTask):
             task.calibrated(*self._own(number, kept, rows)[:2])
             for number, task in enumerate(self.tasks)
         ]
+        return self.with_tasks(tasks)
+
+    def with_tasks(self, tasks: Sequence[AbstractTask]) -> "Joint":
+        """Return the same mixture of other tasks, in the order of the names."""
         return Joint(
             names=self.names, members=[task.settings() for task in tasks], weights=self.weights,
             sampling=self.sampling, temperature=self.temperature,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
 
@@ -14,6 +14,7 @@ from inlay.data.rows import Dataset, Example
 from inlay.errors import ConfigError, DataError
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
+from inlay.tasks.option_types import InnerFraction, When
 from inlay.tasks.writing import IGNORED, AbstractWritingTask, Written, pad, padding_of, unigram
 
 
@@ -35,8 +36,9 @@ class MaskedLanguageModelling(AbstractWritingTask):
     needs: ClassVar[BaseKind] = "masked"
     better: ClassVar[str] = "token_probability"
     repeats_rows: ClassVar[bool] = False  # masks are drawn anew
+    options: ClassVar[Mapping[str, When]] = {"share": "training"}
 
-    share: float = 0.15
+    share: InnerFraction = 0.15
 
     def __post_init__(self) -> None:
         """Check the share.

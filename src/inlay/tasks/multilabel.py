@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
 
@@ -17,6 +17,7 @@ from inlay.metrics.multilabel import label_scores, tune_threshold
 from inlay.tasks.base import AbstractPrediction, Batch, Encoded
 from inlay.tasks.baselines import words_and_regressions
 from inlay.tasks.classification import check_labels
+from inlay.tasks.option_types import DropRate, InnerFraction, When
 from inlay.tasks.pooled import AbstractPooledTask, stacked_targets
 
 
@@ -70,10 +71,11 @@ class MultiLabel(AbstractPooledTask):
     name: ClassVar[str] = "multi-label"
     form: ClassVar[str] = "multi-labelled"
     better: ClassVar[str] = "micro_f1"
+    options: ClassVar[Mapping[str, When]] = {"threshold": "afterwards", "dropout": "training"}
 
     labels: tuple[str, ...]
-    threshold: float = 0.5
-    dropout: float = 0.1
+    threshold: InnerFraction = 0.5
+    dropout: DropRate = 0.1
 
     @property
     @override

@@ -1,7 +1,7 @@
 """Extractive question answering: the part of a text that answers a question, or that none does."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
 
@@ -18,6 +18,7 @@ from inlay.metrics.answers import (
 )
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Batch, Encoded
+from inlay.tasks.option_types import Count, DropRate, Number, When
 from inlay.tasks.pooled import stacked_targets
 from inlay.tasks.spans import (
     BEST,
@@ -60,11 +61,16 @@ class QuestionAnswering(AbstractTask):
     name: ClassVar[str] = "question-answering"
     form: ClassVar[str] = "spans"
     better: ClassVar[str] = "f1"
+    options: ClassVar[Mapping[str, When]] = {
+        "threshold": "afterwards",
+        "max_answer_tokens": "always",
+        "dropout": "training",
+    }
 
     has_unanswerable: bool
-    threshold: float = 0.0
-    max_answer_tokens: int = 30
-    dropout: float = 0.1
+    threshold: Number = 0.0
+    max_answer_tokens: Count = 30
+    dropout: DropRate = 0.1
 
     @property
     @override
@@ -88,6 +94,14 @@ class QuestionAnswering(AbstractTask):
     @override
     def settings(self) -> dict[str, Any]:
         return {"task": self.name, **dataclasses.asdict(self)}
+
+    @override
+    def check_options(self, given: Collection[str]) -> None:
+        if "threshold" in given and not self.has_unanswerable:
+            raise ConfigError(
+                f"task option threshold={self.threshold}: this adapter has learnt no question "
+                "without an answer, so it always gives one. Leave it out."
+            )
 
     @override
     def build_head(self, width: int) -> nn.Module:

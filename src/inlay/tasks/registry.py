@@ -12,6 +12,7 @@ from inlay.tasks.classification import TextClassification
 from inlay.tasks.joint import Joint
 from inlay.tasks.masked_language_modelling import MaskedLanguageModelling
 from inlay.tasks.multilabel import MultiLabel
+from inlay.tasks.options import with_options
 from inlay.tasks.question_answering import QuestionAnswering
 from inlay.tasks.regression import Regression
 from inlay.tasks.similarity import Similarity
@@ -38,16 +39,24 @@ TASKS: dict[str, type[AbstractTask]] = {
 """Every task by its name: the one list that a new task is added to."""
 
 
-def task_for(name: str | None, dataset: Dataset, *, base_kind: str = "encoder") -> AbstractTask:
+def task_for(
+    name: str | None,
+    dataset: Dataset,
+    *,
+    base_kind: str = "encoder",
+    options: Mapping[str, Any] | None = None,
+) -> AbstractTask:
     """Build the task for a data set.
 
     Args:
         name: A task's name, or `None` to take what the data are for.
         dataset: Gives the labels and the form of the rows.
         base_kind: What the base is, where the data fit several tasks.
+        options: Settings of the task that were asked for, see `inlay.tasks.options`.
 
     Raises:
-        ConfigError: If there is no such task, or it does not read rows of this form.
+        ConfigError: If there is no such task, it does not read rows of this form, or an option
+            cannot be used.
     """
     if name is None:
         fitting = [task for task in TASKS if dataset.form in TASK_FORMS[task]]
@@ -59,7 +68,7 @@ def task_for(name: str | None, dataset: Dataset, *, base_kind: str = "encoder") 
             f"task {name!r} reads {' or '.join(TASK_FORMS[name])} rows, and {dataset.name!r} has "
             f"{dataset.form} rows."
         )
-    return TASKS[name].for_dataset(dataset)
+    return with_options(TASKS[name].for_dataset(dataset), options or {})
 
 
 def task_from_settings(settings: Mapping[str, Any], source: str) -> AbstractTask:

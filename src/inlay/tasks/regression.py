@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
 
@@ -16,6 +16,7 @@ from inlay.metrics.headline import Headline
 from inlay.metrics.regression import mae, mse, pearson, spearman
 from inlay.tasks.base import AbstractPrediction, Batch, Encoded
 from inlay.tasks.baselines import words_and_ridge
+from inlay.tasks.option_types import DropRate, When
 from inlay.tasks.pooled import AbstractPooledTask, stacked_targets
 
 
@@ -66,10 +67,11 @@ class Regression(AbstractPooledTask):
     name: ClassVar[str] = "regression"
     form: ClassVar[str] = "scored"
     better: ClassVar[str] = "pearson"
+    options: ClassVar[Mapping[str, When]] = {"dropout": "training"}
 
     mean: float
     deviation: float
-    dropout: float = 0.1
+    dropout: DropRate = 0.1
 
     @property
     @override

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, final
 
@@ -18,6 +18,7 @@ from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Batch, Encoded
 from inlay.tasks.baselines import nearest_descriptions
 from inlay.tasks.classification import Prediction, check_labels
+from inlay.tasks.option_types import Positive, When
 from inlay.tasks.pooled import encode_texts, known_targets, mean_pooled, stacked_targets
 
 _STEEPEST = 100.0
@@ -76,11 +77,12 @@ class Similarity(AbstractTask):
     name: ClassVar[str] = "similarity"
     form: ClassVar[str] = "labelled"
     better: ClassVar[str] = "accuracy"
+    options: ClassVar[Mapping[str, When]] = {"factor": "training"}
 
     labels: tuple[str, ...]
     num_trained: int
     descriptions: tuple[str, ...] = ()
-    factor: float = 20.0
+    factor: Positive = 20.0
     points: Tensor | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar, Self, final
@@ -28,6 +28,7 @@ from inlay.metrics.tagging import (
 )
 from inlay.ops.viterbi import best_path
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Batch, Encoded
+from inlay.tasks.option_types import DropRate, When
 from inlay.tasks.pooled import stacked_targets
 from inlay.tasks.tag_schemes import check_scheme, describe_repairs, find_scheme
 from inlay.tasks.tags import Tags
@@ -80,10 +81,11 @@ class Tagging(AbstractTask):
 
     name: ClassVar[str] = "tagging"
     form: ClassVar[str] = "tagged"
+    options: ClassVar[Mapping[str, When]] = {"dropout": "training"}
 
     labels: tuple[str, ...]
     scheme: Scheme
-    dropout: float = 0.1
+    dropout: DropRate = 0.1
 
     @property
     def marks_entities(self) -> bool:

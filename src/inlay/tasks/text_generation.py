@@ -1,7 +1,7 @@
 """Text generation by a decoder: running text, prompts with completions, conversations."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
 
@@ -14,7 +14,8 @@ from inlay.data.rows import Dataset, Example
 from inlay.metrics.generation import exact_match
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
-from inlay.tasks.text_to_text import generate
+from inlay.tasks.decoding import DECODING, check_decoding, generate
+from inlay.tasks.option_types import Count, CountOrNone, Fraction, Number, Positive, Seed, When
 from inlay.tasks.writing import IGNORED, AbstractWritingTask, Written, pad, padding_of, unigram
 
 
@@ -45,17 +46,18 @@ class TextGeneration(AbstractWritingTask):
     name: ClassVar[str] = "text-generation"
     needs: ClassVar[BaseKind] = "decoder"
     better: ClassVar[str] = "token_probability"
+    options: ClassVar[Mapping[str, When]] = {"separator": "training", **DECODING}
 
     form: str = Plain.name  # type: ignore[misc]  # one task for three forms of rows
     separator: str = "\n"
-    num_beams: int = 1
-    max_new_tokens: int = 64
-    length_penalty: float = 1.0
-    no_repeat_ngram_size: int = 0
+    num_beams: Count = 1
+    max_new_tokens: Count = 64
+    length_penalty: Number = 1.0
+    no_repeat_ngram_size: CountOrNone = 0
     do_sample: bool = False
-    temperature: float = 1.0
-    top_p: float = 1.0
-    seed: int = 1
+    temperature: Positive = 1.0
+    top_p: Fraction = 1.0
+    seed: Seed = 1
 
     @property
     @override
@@ -75,6 +77,10 @@ class TextGeneration(AbstractWritingTask):
     @override
     def settings(self) -> dict[str, Any]:
         return {"task": self.name, **dataclasses.asdict(self)}
+
+    @override
+    def check_options(self, given: Collection[str]) -> None:
+        check_decoding(self, given)
 
     @override
     def encode(

@@ -1,11 +1,10 @@
 """Text to text: translation, summaries, questions, dialogue, by an encoder-decoder."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
 
-import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -13,6 +12,8 @@ from inlay.data.rows import Dataset, Example
 from inlay.metrics.generation import bleu, chrf, copy_source, exact_match, lead, rouge, rouge_l
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
+from inlay.tasks.decoding import DECODING, check_decoding, generate
+from inlay.tasks.option_types import Count, CountOrNone, Fraction, Number, Positive, Seed, When
 from inlay.tasks.writing import IGNORED, AbstractWritingTask, Written, pad, padding_of
 
 
@@ -36,15 +37,16 @@ class TextToText(AbstractWritingTask):
     form: ClassVar[str] = "to-text"
     needs: ClassVar[BaseKind] = "encoder-decoder"
     better: ClassVar[str] = "token_probability"
+    options: ClassVar[Mapping[str, When]] = DECODING
 
-    num_beams: int = 4
-    max_new_tokens: int = 64
-    length_penalty: float = 1.0
-    no_repeat_ngram_size: int = 0
+    num_beams: Count = 4
+    max_new_tokens: Count = 64
+    length_penalty: Number = 1.0
+    no_repeat_ngram_size: CountOrNone = 0
     do_sample: bool = False
-    temperature: float = 1.0
-    top_p: float = 1.0
-    seed: int = 1
+    temperature: Positive = 1.0
+    top_p: Fraction = 1.0
+    seed: Seed = 1
 
     @property
     @override
@@ -64,6 +66,10 @@ class TextToText(AbstractWritingTask):
     @override
     def settings(self) -> dict[str, Any]:
         return {"task": self.name, **dataclasses.asdict(self)}
+
+    @override
+    def check_options(self, given: Collection[str]) -> None:
+        check_decoding(self, given)
 
     @override
     def encode(
@@ -149,20 +155,6 @@ def perplexity(predictions: Sequence[AbstractPrediction]) -> float:
     """Return the perplexity of the known texts, by token."""
     counts = [(p.nll, p.tokens) for p in predictions if isinstance(p, Written)]
     return Headline("perplexity", "perplexity").value(counts)
-
-
-def generate(model: Any, inputs: dict[str, Tensor], task: Any, tokenizer: Any) -> Tensor:
-    """Return the tokens that a model writes, by the settings of a task; what is drawn is seeded."""
-    drawing = {"temperature": task.temperature, "top_p": task.top_p} if task.do_sample else {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(task.seed)
-        found: Tensor = model.generate(
-            **inputs, num_beams=task.num_beams, max_new_tokens=task.max_new_tokens,
-            length_penalty=task.length_penalty, do_sample=task.do_sample,
-            no_repeat_ngram_size=task.no_repeat_ngram_size, pad_token_id=padding_of(tokenizer),
-            **drawing,
-        )  # fmt: skip
-    return found
 
 
 def _cut(tokens: Sequence[int], max_length: int) -> list[int]:

@@ -27,6 +27,8 @@ class TrainConfig(BaseModel):
     """Alias, folder or Hub name of the base model."""
     task: str | None = None
     """Task by name; told from the data if not given."""
+    task_options: dict[str, Any] = {}
+    """Option of the task -> value, see `inlay.tasks.options`: `{num_beams: 2}`."""
     method: str = "bottleneck"
     """Method, preset or comparator, with settings in brackets: `lora[rank=4]`, `top:2`."""
     at: str | None = None
