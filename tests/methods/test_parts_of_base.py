@@ -29,6 +29,25 @@ def test_bitfit_trains_every_bias_and_nothing_else(family):
     assert entry.num_adapter_parameters == sum(bias.numel() for bias in expected.values())
 
 
+def test_a_bias_may_have_its_map_in_its_name():
+    """PyTorch's own attention keeps the biases of query, key and value as `in_proj_bias`."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 24, batch_first=True)
+    model = tiny.perturbed(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False))
+    inlay.attach(model, example=(torch.randn(2, 6, 16),))
+    paths = [path for path, p in model.named_parameters() if p.ndim == 1]
+    norms = {f"layers.{n}.norm{i}.weight" for n in (0, 1) for i in (1, 2)}
+    entry = trained(model, "bitfit")
+    assert entry.weights.keys() == set(paths) - norms
+    assert "layers.1.self_attn.in_proj_bias" in entry.weights
+    x = torch.randn(2, 6, 16)
+    with torch.no_grad():
+        before = model(x)
+        entry.weights["layers.1.self_attn.in_proj_bias"].add_(0.5)
+        model.adapters.use("bitfit")
+        assert not torch.allclose(model(x), before, atol=1e-3)
+
+
 @pytest.mark.parametrize("family", ["bert", "llama", "t5", "whisper", "convnext", "gemma3"])
 def test_norms_are_told_by_their_form(family):
     model = FAMILIES[family].build()

@@ -14,6 +14,8 @@ from inlay.methods.base import AbstractWeightMethod
 class BitFit(AbstractWeightMethod):
     """Train a copy of every bias of the base (Ben Zaken et al. 2022, arXiv:2106.10199).
 
+    A bias is a vector whose own name is `bias` or has that as its last word.
+
     Parameters: the sum of the biases' widths, those of norms included, as in the paper.
     """
 
@@ -26,7 +28,8 @@ class BitFit(AbstractWeightMethod):
 
     @override
     def takes(self, owner: nn.Module, name: str) -> bool:
-        return name == "bias"
+        # The last word, since an attention may hold several: `in_proj_bias`, `q_bias`.
+        return name.split("_")[-1] == "bias" and owner.get_parameter(name).ndim == 1
 
 
 @final
