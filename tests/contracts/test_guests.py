@@ -18,8 +18,8 @@ DECODER_METHODS = [name for name in METHODS if name not in ("conv", "loreft-ends
 def decoder_with(method, at, kind):
     model = tiny.decoder(kind)
     inlay.attach(model)
-    if at == "linear" and kind == "gpt2":
-        at = "qkv, o, up, down"
+    if kind == "gpt2":  # its q, k and v are one map
+        at = {"linear": "qkv, o, up, down", "k, v, down": "qkv, down"}.get(at, at)
     entry = model.adapters.add("a", method, at=at)
     tiny.stir(entry)
     model.adapters.use("a")
