@@ -40,7 +40,7 @@ def test_running_text_is_learnt_whole_in_windows(base):
     assert joined == base[1](text, add_special_tokens=False)["input_ids"]
     assert all(one.features["input_ids"][0] == 2 and one.target[0] == IGNORED for one in own)
     assert PLAIN.reading_notes(found, max_length=16) == [
-        f"2 passages are read in {len(found)} windows of 16 tokens"
+        f"2 passages read in {len(found)} windows of 16 tokens"
     ]
 
 

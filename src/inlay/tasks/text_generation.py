@@ -11,6 +11,7 @@ from typing_extensions import override
 from inlay.data.forms.chat import Chat
 from inlay.data.forms.plain import Plain
 from inlay.data.rows import Dataset, Example
+from inlay.errors import counted
 from inlay.metrics.generation import exact_match
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
@@ -130,7 +131,9 @@ class TextGeneration(AbstractWritingTask):
             number = len({row.row for row in rows})
             if number == len(rows):
                 return []
-            return [f"{number} passages are read in {len(rows)} windows of {max_length} tokens"]
+            return [
+                f"{counted(number, 'passage')} read in {len(rows)} windows of {max_length} tokens"
+            ]
         notes = []
         for what, side in (("prompts cut at their start", 0), ("completions cut at their end", 1)):
             cut = sum(row.extra["cut"][side] for row in rows)
