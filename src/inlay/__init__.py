@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from inlay.exchange.peft_writing import save_peft as save_peft
     from inlay.exchange.reading import load as load
     from inlay.methods.bottleneck import Bottleneck as Bottleneck
+    from inlay.methods.compacter import Compacter as Compacter
     from inlay.methods.comparators import Full as Full
     from inlay.methods.comparators import Head as Head
     from inlay.methods.comparators import Top as Top
@@ -39,9 +40,12 @@ if TYPE_CHECKING:
     from inlay.methods.ends import OutputAdapter as OutputAdapter
     from inlay.methods.fusion import Fusion as Fusion
     from inlay.methods.gate import Gate as Gate
+    from inlay.methods.ia3 import IA3 as IA3
     from inlay.methods.invertible import Invertible as Invertible
     from inlay.methods.lora import LoRA as LoRA
     from inlay.methods.loreft import LoReFT as LoReFT
+    from inlay.methods.parts_of_base import BitFit as BitFit
+    from inlay.methods.parts_of_base import Norms as Norms
     from inlay.methods.prefix import Prefix as Prefix
     from inlay.methods.prompt import Prompt as Prompt
     from inlay.methods.side import Side as Side
@@ -61,7 +65,9 @@ _HOMES = {
     "Adapters": "inlay.adapters.bank",
     "Average": "inlay.compose.average",
     "Blend": "inlay.adapters.blend",
+    "BitFit": "inlay.methods.parts_of_base",
     "Bottleneck": "inlay.methods.bottleneck",
+    "Compacter": "inlay.methods.compacter",
     "ConvAdapter": "inlay.methods.conv",
     "EmbeddingAdapter": "inlay.methods.ends",
     "Full": "inlay.methods.comparators",
@@ -69,9 +75,11 @@ _HOMES = {
     "Fusion": "inlay.methods.fusion",
     "Gate": "inlay.methods.gate",
     "Head": "inlay.methods.comparators",
+    "IA3": "inlay.methods.ia3",
     "Invertible": "inlay.methods.invertible",
     "LoRA": "inlay.methods.lora",
     "LoReFT": "inlay.methods.loreft",
+    "Norms": "inlay.methods.parts_of_base",
     "OutputAdapter": "inlay.methods.ends",
     "Parallel": "inlay.compose.parallel",
     "Predictor": "inlay.evaluation.predictor",

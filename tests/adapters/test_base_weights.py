@@ -15,17 +15,17 @@ def test_top_takes_the_last_blocks_and_the_norm_behind_them():
     model = tiny.decoder("llama")
     sites = inlay.probe(model)
     parameters = dict(model.named_parameters())
-    chosen = set(copy_weights(inlay.Top(blocks=1), parameters, sites))
+    chosen = set(copy_weights(inlay.Top(blocks=1), parameters, sites, model))
     expected = {p for p in parameters if p.startswith(("model.layers.2.", "model.norm."))}
     assert chosen == expected
-    assert set(copy_weights(inlay.Full(), parameters, sites)) == set(parameters)
-    assert copy_weights(inlay.Head(), parameters, sites) == {}
+    assert set(copy_weights(inlay.Full(), parameters, sites, model)) == set(parameters)
+    assert copy_weights(inlay.Head(), parameters, sites, model) == {}
 
 
 def test_copies_of_a_low_precision_base_are_float32():
     model = tiny.encoder().to(torch.bfloat16)
     sites = inlay.probe(model)
-    copies = copy_weights(inlay.Top(blocks=1), dict(model.named_parameters()), sites)
+    copies = copy_weights(inlay.Top(blocks=1), dict(model.named_parameters()), sites, model)
     assert {copy.dtype for copy in copies.values()} == {torch.float32}
 
 

@@ -17,6 +17,10 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
         ),
         "attention",
     ),
+    "compacter": (inlay.Compacter(inner_width=6, n=3, rank=2, activation="tanh"), "attention, ffn"),
+    "compacter-own": (
+        inlay.Compacter(reduction=5, n=2, shared_rule=False, input="norm(x+r)"), "ffn"
+    ),
     "conv": (inlay.ConvAdapter(reduction=6, kernel=3), "attention, ffn"),
     "embedding": (inlay.EmbeddingAdapter(rank=3), "embedding"),
     "output": (inlay.OutputAdapter(layers=2, inner_width=9), "output"),
@@ -33,6 +37,8 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
     "lora-pissa-magnitude": (
         inlay.LoRA(rank=3, alpha=7.0, init="pissa", magnitude=True), "o, up"
     ),
+    "ia3": (inlay.IA3(), "k, v, down"),
+    "ia3-inner": (inlay.IA3(inputs="o"), "o, up"),
     "invertible": (inlay.Invertible(reduction=3, activation="tanh"), "embedding"),
     "invertible-glow": (inlay.Invertible(form="glow", activation="gelu"), "embedding"),
     "side": (inlay.Side(reduction=5, expansion=3), "embedding, block, output"),
@@ -54,6 +60,8 @@ PREFIX_METHODS: dict[str, tuple[AbstractMethod, str]] = {
 
 WEIGHT_METHODS: dict[str, AbstractMethod] = {
     "full": inlay.Full(),
+    "bitfit": inlay.BitFit(),
+    "norms": inlay.Norms(),
     "top": inlay.Top(blocks=1),
     "head": inlay.Head(),
 }

@@ -1,7 +1,8 @@
 """Adapters that AdapterHub has saved give, on the same base, the outputs that it has given.
 
 The golden files were written and run by the peer itself: a folder for each family with its base,
-its inputs, its outputs, and a folder for each checkpoint. Set INLAY_GOLDEN to where they are.
+its inputs, its outputs, and a folder for each checkpoint. Those beside these tests are always
+there; set INLAY_GOLDEN to where more are.
 """
 
 import functools
@@ -20,28 +21,31 @@ from inlay.exchange.adapterhub import load_adapterhub, load_adapterhub_fusion, r
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(os.environ.get("INLAY_GOLDEN", ROOT.parent / "shared" / "golden")) / "adapterhub"
-FAMILIES = sorted(p.name for p in GOLDEN.iterdir()) if GOLDEN.is_dir() else []
+OWN = ROOT / "tests" / "golden" / "adapterhub"
+FAMILIES = {
+    path.name: path for root in (GOLDEN, OWN) if root.is_dir() for path in sorted(root.iterdir())
+}
 CASES = [
     (family, path.name)
     for family in FAMILIES
-    for path in sorted((GOLDEN / family).iterdir())
+    for path in sorted(FAMILIES[family].iterdir())
     if path.is_dir() and path.name != "base"
 ]
 NOT_READ = {
-    "compacter": "option phm_layer=True is not supported",
-    "compacter_pp": "option phm_layer=True is not supported",
-    "ia3": "option composition_mode='scale' cannot be used",
+    # Saved from classes without a head, of which AdapterHub leaves out what the layers share.
+    "compacter": "'shared_parameters.a.phm_rule' is missing",
+    "compacter_pp": "'shared_parameters.a.phm_rule' is missing",
+    "bert_with_head/compacter": None,
+    "bert_with_head/compacter_pp": None,
     "unipelt": "option use_gating=True is not supported",
 }
-"""Checkpoint, of all families or of one -> how it is refused, where Inlay lacks the method."""
-
-needs_golden = pytest.mark.skipif(not CASES, reason=f"there are no golden files in {GOLDEN}")
+"""Checkpoint, of all families or of one -> how it is refused; `None` if it is read."""
 
 
 @functools.cache
 def family(name):
     """Load a base, its inputs and outputs once."""
-    folder = GOLDEN / name
+    folder = FAMILIES[name]
     config = json.loads((folder / "base" / "config.json").read_text())
     model = getattr(hf, config["architectures"][0]).from_pretrained(folder / "base").eval()
     inlay.attach(model)
@@ -70,7 +74,6 @@ def loaded(model, folder):
     return read_adapterhub(model, folder).composition
 
 
-@needs_golden
 @pytest.mark.parametrize(("name", "case"), CASES, ids=["-".join(case) for case in CASES])
 def test_outputs_are_the_peers(name, case):
     model, inputs, expected = family(name)
@@ -78,20 +81,19 @@ def test_outputs_are_the_peers(name, case):
         refusal = NOT_READ.get(f"{name}/{case}", NOT_READ.get(case))
         if refusal is not None:
             with pytest.raises(FormatError, match=refusal):
-                loaded(model, GOLDEN / name / case)
+                loaded(model, FAMILIES[name] / case)
             return
-        composition = loaded(model, GOLDEN / name / case)
+        composition = loaded(model, FAMILIES[name] / case)
         with model.adapters.using(composition):
             found = outputs(model, inputs)
         torch.testing.assert_close(found, expected[case], atol=1e-4, rtol=0)
-        assert (found[: len(expected["base"])] - expected["base"]).abs().max() > 0.05
+        assert (found[: len(expected["base"])] - expected["base"]).abs().max() > 0.02
     finally:
         for adapter in model.adapters.names[::-1]:
             model.adapters.remove(adapter)
     torch.testing.assert_close(outputs(model, inputs), expected["base"], atol=1e-5, rtol=0)
 
 
-@needs_golden
 def test_every_output_has_its_checkpoint():
     for name in FAMILIES:
         assert {case for own, case in CASES if own == name} | {"base"} == set(family(name)[2])

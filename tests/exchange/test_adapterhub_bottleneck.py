@@ -98,7 +98,7 @@ def test_sublayers_side_by_side(tmp_path):
         ),
         ({"is_parallel": True, "original_ln_after": False}, "leave out the base's own sum"),
         ({"use_gating": True}, "option use_gating=True is not supported"),
-        ({"phm_layer": True}, "option phm_layer=True is not supported"),
+        ({"phm_layer": 1}, "option phm_layer=1 cannot be used; true or false"),
         ({"residual_before_ln": "sometimes"}, "option residual_before_ln='sometimes' cannot"),
         ({"scaling": "always"}, "option scaling='always' cannot be used; a number can"),
         ({"wobble": 3}, "unknown option 'wobble'"),

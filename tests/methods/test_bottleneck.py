@@ -124,6 +124,11 @@ def test_wrong_values(settings, message):
         Bottleneck(**settings)
 
 
+def test_layers_with_different_activations_do_not_run_together():
+    names = ("relu", "gelu", "gelu_new")
+    assert len({built(inner_width=5, activation=name).grouped().key for name in names}) == 3
+
+
 def test_what_the_update_is_added_to():
     h, x = inputs()
     update = built(inner_width=5)(h, x) - x

@@ -59,7 +59,7 @@ class Adapters(nn.Module):
         self._flags = GradientFlags(model, self)
         self._swap = WeightSwap(model)
         self._merged = Merged(model)
-        self._running = Running(self.entry, self._merged.current, Dropping(sites))
+        self._running = Running(self.entry, self._merged.current, Dropping(sites), sites)
         self._hooks = SiteHooks(model, self._running)
         self._wiring = Wiring(model, sites, self._hooks)
         self.own_heads = own_heads(model)

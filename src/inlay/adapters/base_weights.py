@@ -6,12 +6,16 @@ from typing import final
 import torch
 from torch import nn
 
+from inlay.errors import AdapterError
 from inlay.methods.base import AbstractWeightMethod
 from inlay.sites.sitemap import Site, SiteMap
 
 
 def copy_weights(
-    method: AbstractWeightMethod, parameters: Mapping[str, nn.Parameter], sites: SiteMap
+    method: AbstractWeightMethod,
+    parameters: Mapping[str, nn.Parameter],
+    sites: SiteMap,
+    model: nn.Module,
 ) -> dict[str, nn.Parameter]:
     """Copy the base weights that a comparator trains.
 
@@ -19,9 +23,13 @@ def copy_weights(
         method: The comparator.
         parameters: The base's parameters by path, heads left out.
         sites: The model's sites; say which modules are blocks and what is behind them.
+        model: The base.
 
     Returns:
         Path -> a new parameter with equal values, in at least float32.
+
+    Raises:
+        AdapterError: If the base has nothing of what the method trains.
     """
     chosen: list[str] = []
     for submodel in sites.submodels():
@@ -40,6 +48,13 @@ def copy_weights(
             )
         ]
         chosen += [p for p in parameters if any(p.startswith(f"{m}.") for m in modules)]
+    in_reach = len(chosen)
+    chosen = [path for path in chosen if _takes(method, path, model)]
+    if in_reach and not chosen:
+        raise AdapterError(
+            f"method {method.name!r} trains {method.takes_what}, and this base has none; take "
+            "another method, such as lora or bottleneck."
+        )
     copies: dict[str, nn.Parameter] = {}
     seen: dict[int, nn.Parameter] = {}
     for path in dict.fromkeys(chosen):
@@ -53,6 +68,11 @@ def copy_weights(
             seen[id(original)] = copy
             copies[path] = copy
     return copies
+
+
+def _takes(method: AbstractWeightMethod, path: str, model: nn.Module) -> bool:
+    owner, _, name = path.rpartition(".")
+    return method.takes(model.get_submodule(owner), name)
 
 
 @final

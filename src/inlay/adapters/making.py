@@ -117,7 +117,7 @@ class Maker:
     ) -> Entry:
         """Build an adapter that is a copy of weights of the base."""
         with self.originals():
-            weights = copy_weights(method, self._base_parameters(), self.sites)
+            weights = copy_weights(method, self._base_parameters(), self.sites, self.model)
         return Entry(
             name=name, method=method, placement=None, layers={}, weights=weights, head=head,
             own_heads=self._copied_heads() if copy_heads else {},

@@ -10,8 +10,7 @@ from torch import nn
 from inlay.adapters.entry import Entry
 from inlay.compose.nodes import Composition
 from inlay.errors import AdapterError
-from inlay.methods.base import AbstractSiteMethod
-from inlay.methods.lora_layer import LoRALayer
+from inlay.methods.base import AbstractMergeableLayer, AbstractSiteMethod
 from inlay.sites.sitemap import SiteMap
 
 
@@ -38,7 +37,7 @@ class Merged:
         if not (isinstance(entry.method, AbstractSiteMethod) and entry.method.can_merge):
             raise AdapterError(
                 f"{entry.name!r} is of method {entry.method.name!r}, which cannot be merged into "
-                "the base's weights; only updates of linear maps (lora) can."
+                "the base's weights; only changes of linear maps (lora, ia3) can."
             )
         if active is not None and active != entry.name:
             raise AdapterError(
@@ -53,15 +52,20 @@ class Merged:
         for name, layer in entry.layers.items():
             module = modules[sites[name].module]
             weight = module.get_parameter("weight")
-            if not isinstance(layer, LoRALayer):
+            if not isinstance(layer, AbstractMergeableLayer):
                 raise AdapterError(f"site {name!r}: {type(layer).__name__} cannot be merged.")
             update = layer.weight_update()
             if not isinstance(module, nn.Linear):
                 update = update.T  # a map that multiplies from the right keeps (in, out)
-            merged = weight.detach().to(update.dtype) + update.detach()
-            self._kept.append((weight, weight.data))
-            weight.data = merged.to(weight.dtype)
+            factors, bias = layer.bias_factors(), getattr(module, "bias", None)
+            self._exchange(weight, weight.detach().to(update.dtype) + update.detach())
+            if factors is not None and bias is not None:
+                self._exchange(bias, bias.detach().to(factors.dtype) * factors.detach())
         self.name = entry.name
+
+    def _exchange(self, parameter: nn.Parameter, merged: torch.Tensor) -> None:
+        self._kept.append((parameter, parameter.data))
+        parameter.data = merged.to(parameter.dtype)
 
     @contextmanager
     def originals(self) -> Iterator[None]:

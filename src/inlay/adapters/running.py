@@ -29,6 +29,8 @@ from inlay.methods.base import (
 from inlay.methods.prefix import Prefix
 from inlay.sites.padding import Call
 from inlay.sites.reading import Read
+from inlay.sites.replay import Trunk, trunks
+from inlay.sites.sitemap import SiteMap
 
 Weights = dict[str, dict[str, list[Tensor]]]
 """Key of learned weights -> site -> how they weighed the adapters, pass by pass."""
@@ -94,6 +96,7 @@ class Running:
         entry: Gives the adapter of a name.
         merged: Gives the name of the adapter that is merged into the base, or `None`.
         dropping: Says which layers are left out.
+        sites: The base's sites.
     """
 
     def __init__(
@@ -101,8 +104,10 @@ class Running:
         entry: Callable[[str], Entry],
         merged: Callable[[], str | None],
         dropping: Dropping,
+        sites: SiteMap,
     ) -> None:
         self.entry = entry
+        self.sites = sites
         self.merged = merged
         self.dropping = dropping
         self.for_all = activated(None)
@@ -208,6 +213,12 @@ class Running:
         """
         plan = self.active.plan
         return 0 if plan.only else len(plan.copies)
+
+    def trunks(self) -> list[Trunk]:
+        """Return the blocks below every active adapter."""
+        return trunks(
+            self.sites, [s for name in self.active.names for s in self.entry(name).layers]
+        )
 
     def note_start(self, rows: int | None) -> None:
         """Remember the forward pass that starts in this thread.

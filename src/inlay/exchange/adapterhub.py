@@ -14,6 +14,7 @@ from inlay.compose.nodes import Composition, names_in
 from inlay.compose.stack import Stack
 from inlay.errors import FormatError, InlayError, did_you_mean
 from inlay.exchange.adapterhub_bottleneck import bottleneck_parts
+from inlay.exchange.adapterhub_compacter import compacter_parts
 from inlay.exchange.adapterhub_config import Config, configs_of
 from inlay.exchange.adapterhub_files import ADAPTER, HEAD, Checkpoint, has, read_checkpoint
 from inlay.exchange.adapterhub_fusion import load_adapterhub_fusion as load_adapterhub_fusion
@@ -26,6 +27,7 @@ from inlay.exchange.adapterhub_reft import reft_parts
 
 READERS: dict[str, Callable[[Source, Config], list[Part]]] = {
     "bottleneck": bottleneck_parts,
+    "compacter": compacter_parts,
     "lora": lora_parts,
     "invertible": invertible_parts,
     "prefix_tuning": prefix_parts,

@@ -148,8 +148,28 @@ def bottleneck_parts(source: Source, config: Config) -> list[Part]:
         FormatError: If an option or a tensor is missing, unknown, or cannot be expressed.
     """
     switches = read_switches(config)
-    _refuse_unread(config)
+    if config.take("use_gating", default=False):
+        raise FormatError(f"{config.where}: option use_gating=True is not supported.")
+    config.take("phm_layer", default=False)
+    config.ignore(
+        "phm_dim", "phm_rank", "phm_bias", "factorized_phm_w", "shared_w_phm",
+        "factorized_phm_rule", "shared_phm_rule",
+    )  # fmt: skip
     config.done()
+    tails, groups = wired(source, switches)
+    return [_part(source, switches, tails, places) for places in groups]
+
+
+def wired(source: Source, switches: Switches) -> tuple[dict[str, Tails], list[dict[str, Wiring]]]:
+    """Find the places of a bottleneck and put those together that one method can be at.
+
+    Returns:
+        Site of the peer's place -> its tensors, in the order of the sites; and for each group with
+        one input and one residual, site -> wiring.
+
+    Raises:
+        FormatError: If a place is missing, unknown, or cannot be expressed.
+    """
     placed = [(source.finder.residual(n, source.where), n) for n in source.under("adapters")]
     placed = [(site, name) for site, name in placed if site.kind in switches.kinds]
     tails = by_place(source, placed)
@@ -169,7 +189,7 @@ def bottleneck_parts(source: Source, config: Config) -> list[Part]:
     by_input: dict[tuple[Input, Residual], dict[str, Wiring]] = {}
     for way, names in ways.items():
         by_input.setdefault((way.input, way.residual), {}).update(dict.fromkeys(names, way))
-    return [_part(source, switches, tails, places) for places in by_input.values()]
+    return tails, list(by_input.values())
 
 
 def _part(
@@ -180,13 +200,13 @@ def _part(
     inner: dict[str, int] = {}
     targets = []
     for name in (site for site in tails if site in places):
-        targets.append(_target(source, source.sites[name], places[name].kind))
+        targets.append(target(source, source.sites[name], places[name].kind))
         weights = _weights(tails[name], switches, source.sites[name].width)
         inner[name] = len(weights["down.0.weight"])
         tensors |= {f"site/{targets[-1]}/{key}": value for key, value in weights.items()}
     way = next(iter(places.values()))
     method = Bottleneck(
-        **_inner_width(source, inner),
+        **inner_widths(source, inner),
         activation=switches.activation,
         input=way.input,
         residual=way.residual,
@@ -195,24 +215,17 @@ def _part(
         norm_before=switches.ln_before,
         norm_after="sum" if _sums_first(switches) else switches.ln_after,
     )
-    return Part(method=method, sites=tuple(targets), tensors=tensors, notes=tuple(_notes(switches)))
-
-
-def _refuse_unread(config: Config) -> None:
-    for key in ("use_gating", "phm_layer"):
-        if config.take(key, default=False):
-            raise FormatError(f"{config.where}: option {key}=True is not supported.")
-    config.ignore(
-        "phm_dim", "phm_rank", "phm_bias", "factorized_phm_w", "shared_w_phm",
-        "factorized_phm_rule", "shared_phm_rule",
-    )  # fmt: skip
+    return Part(
+        method=method, sites=tuple(targets), tensors=tensors, notes=tuple(notes_on(switches))
+    )
 
 
 def _sums_first(switches: Switches) -> bool:
     return switches.ln_after and switches.residual_in_norm and not switches.parallel
 
 
-def _target(source: Source, site: Site, kind: str) -> str:
+def target(source: Source, site: Site, kind: str) -> str:
+    """Return the site of this kind in the block of another one."""
     if kind == site.kind:
         return site.name
     return next(
@@ -264,8 +277,16 @@ def _aliased(tails: Tails, part: str, width: int) -> Tensor:
     return tensor
 
 
-def _inner_width(source: Source, inner: dict[str, int]) -> dict[str, Any]:
-    """Return the setting for inner widths that may differ by block."""
+def inner_widths(source: Source, inner: dict[str, int]) -> dict[str, Any]:
+    """Return the setting for inner widths that may differ by block.
+
+    Args:
+        source: The checkpoint.
+        inner: Site -> inner width.
+
+    Raises:
+        FormatError: If they differ within a block.
+    """
     widths = set(inner.values())
     if len(widths) == 1:
         return {"inner_width": widths.pop()}
@@ -281,7 +302,8 @@ def _inner_width(source: Source, inner: dict[str, int]) -> dict[str, Any]:
     return {"reduction": reduction}
 
 
-def _notes(switches: Switches) -> list[str]:
+def notes_on(switches: Switches) -> list[str]:
+    """Say what the peer does otherwise than the papers, and what is not kept."""
     notes = []
     if switches.original_before and switches.original_after:
         notes.append(

@@ -132,7 +132,7 @@ def configs_of(where: str, value: Any, *, has_version: bool) -> list[tuple[str, 
         has_version: Whether a version of `adapters` wrote it; before, `gelu` was another one.
 
     Returns:
-        Architecture and settings; a bottleneck is `"bottleneck"`.
+        Architecture and settings; a bottleneck is `"bottleneck"`, or `"compacter"`.
 
     Raises:
         FormatError: If it is neither settings nor a known name.
@@ -171,7 +171,9 @@ def configs_of(where: str, value: Any, *, has_version: bool) -> list[tuple[str, 
             own = {"inv_adapter": form, "inv_adapter_reduction_factor": reduction}
             own["non_linearity"] = values.get("non_linearity")
             found.append(("invertible", Config(where, own)))
-        found[0] = (architecture, Config(where, values))
+        # The peer has one class for both and tells them by this switch.
+        word = "compacter" if values.get("phm_layer") is True else architecture
+        found[0] = (word, Config(where, values))
     return found
 
 

@@ -5,7 +5,9 @@ from torch import Tensor
 
 from inlay.errors import FormatError
 from inlay.exchange.adapterhub_config import Config
-from inlay.exchange.adapterhub_parts import Part, Source, Tails, by_place, check_blocks
+from inlay.exchange.adapterhub_ia3 import ia3_parts
+from inlay.exchange.adapterhub_linear import check_linear, lora_places
+from inlay.exchange.adapterhub_parts import Part, Source, Tails, by_place
 from inlay.methods.lora import LoRA
 from inlay.sites.sitemap import Site
 
@@ -20,8 +22,10 @@ def lora_parts(source: Source, config: Config) -> list[Part]:
         if config.take(key, None):
             raise FormatError(f"{config.where}: option {key} is not supported for a LoRA.")
     mode = config.take("composition_mode", "add")
+    if mode == "scale":
+        return ia3_parts(source, config)
     if mode != "add":
-        raise config.wrong("composition_mode", mode, "'add'")
+        raise config.wrong("composition_mode", mode, "'add' or 'scale'")
     rank, alpha = int(config.number("r")), config.number("alpha")
     version = source.checkpoint.version
     notes = []
@@ -53,54 +57,6 @@ def lora_parts(source: Source, config: Config) -> list[Part]:
         )
     method = LoRA(rank=rank * parts, alpha=alpha * parts, dropout=dropout)
     return [Part(method=method, sites=tuple(tails), tensors=tensors, notes=tuple(notes))]
-
-
-def lora_places(config: Config) -> tuple[list[str], list[str]]:
-    """Take the settings of where a LoRA is: which of q, k and v, and kinds of linear maps.
-
-    Raises:
-        FormatError: If a setting cannot be used.
-    """
-    matrices = config.take("attn_matrices", ["q", "v"])
-    if not isinstance(matrices, list) or not set(matrices) <= {"q", "k", "v"}:
-        raise config.wrong("attn_matrices", matrices, "a list of 'q', 'k' and 'v'")
-    ordered = [letter for letter in "qkv" if letter in matrices]
-    places = list(ordered) if config.take("selfattn_lora", default=True) else []
-    if config.take("intermediate_lora", default=False):
-        places.append("up")
-    if config.take("output_lora", default=False):
-        places.append("down")
-    return ordered, places
-
-
-def check_linear(
-    source: Source, tails: dict[str, Tails], places: list[str], leave_out: object
-) -> None:
-    """Refuse a file without tensors at a map that the config names.
-
-    Which maps of a feed-forward layer the peer means differs by family, so that only kinds that
-    the file has somewhere are asked for in every block, and the number of kinds is compared.
-
-    Raises:
-        FormatError: If one is missing.
-    """
-    kinds = {source.sites[name].kind for name in tails}
-    attention = [p for p in places if p in "qkv"]
-    if not tails:
-        raise FormatError(f"{source.where}: there are no tensors of a LoRA.")
-    there = [s for s in source.sites if s.kind in kinds]
-    check_blocks(source, there, tails, leave_out)
-    asked = set(attention) if "qkv" not in kinds else {"qkv"} if attention else set()
-    for kind in sorted(asked - kinds):
-        raise FormatError(
-            f"{source.where}: there are no tensors for any map {kind!r}, where the config says "
-            "there is an adapter; the file is incomplete, or of another model."
-        )
-    if len(kinds - {"q", "k", "v", "qkv"}) != len(places) - len(attention):
-        raise FormatError(
-            f"{source.where}: the config puts a LoRA at {', '.join(places)}, but the tensors are "
-            f"at {', '.join(sorted(kinds))}; the file is incomplete, or of another model."
-        )
 
 
 def _factors(

@@ -13,6 +13,11 @@ from inlay.ops.grouped import Slots
 
 M = TypeVar("M", bound="AbstractMethod")
 
+LINEAR_KINDS = frozenset(
+    {"q", "k", "v", "qkv", "kv", "o", "up", "gate", "gate_up", "down", "other"}
+)
+"""Kinds of linear maps."""
+
 Input = Literal["x", "r", "x+r", "norm(x+r)", "norm(x+r), r", "in"]
 """What a method reads at a site: the sublayer's output `x`, the residual stream `r`, the base's
 own sum of the two, that sum after the base's norm, the last beside `r` along the channels, or the
@@ -114,6 +119,18 @@ class AbstractWeightMethod(AbstractMethod):
         `None` means every weight of the model, embeddings included; `num_blocks` means none.
         """
 
+    takes_what: ClassVar[str] = "weights"
+    """What `takes` selects, for messages."""
+
+    def takes(self, owner: nn.Module, name: str) -> bool:
+        """Tell whether a parameter in reach is trained; all are, if a method does not say.
+
+        Args:
+            owner: The module whose own parameter it is.
+            name: Its name there.
+        """
+        return True
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -205,6 +222,18 @@ class AbstractAdapterLayer(AbstractLayer):
                 without a mask. Where a key-value cache holds earlier positions, layers that
                 `counts_positions` get `(batch, earlier + positions)`.
         """
+
+
+class AbstractMergeableLayer(AbstractAdapterLayer):
+    """A layer at a linear map whose effect is a change of the map's weight and bias."""
+
+    @abstractmethod
+    def weight_update(self) -> Tensor:
+        """Return what a merge adds to the map's weight, `(out_width, in_width)`."""
+
+    def bias_factors(self) -> Tensor | None:
+        """Return what a merge multiplies the map's bias by, `(out_width,)`; `None` for nothing."""
+        return None
 
 
 def add(outputs: Tensor, update: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from inlay.methods.base import (
     check_choice,
     check_fraction,
 )
+from inlay.methods.widths import check_widths, inner_width_at
 from inlay.ops.grouped import Slots, grouped_linear
 
 Init = Literal["zero", "houlsby", "bert"]
@@ -110,19 +111,7 @@ class Bottleneck(AbstractSiteMethod):
         check_at_least("Bottleneck", "hidden_layers", self.hidden_layers, 1)
         if isinstance(self.scaling, str):
             check_choice("Bottleneck", "scaling", self.scaling, get_args(Scaling))
-        if self.inner_width is not None:
-            check_at_least("Bottleneck", "inner_width", self.inner_width, 1)
-            if self.reduction != 4:
-                raise ConfigError(
-                    f"Bottleneck(reduction={self.reduction!r}, inner_width={self.inner_width}): "
-                    "give one of the two."
-                )
-        values = (
-            self.reduction.values() if isinstance(self.reduction, Mapping) else [self.reduction]
-        )
-        for value in values:
-            if value <= 0:
-                raise ConfigError(f"Bottleneck(reduction={value!r}): reduction must be above 0.")
+        check_widths("Bottleneck", self.reduction, self.inner_width, usual=4)
 
     def inner_width_at(self, place: Place) -> int:
         """Return the inner width for one place.
@@ -130,19 +119,7 @@ class Bottleneck(AbstractSiteMethod):
         Raises:
             ConfigError: If the reductions by block have none for this block and no default.
         """
-        if self.inner_width is not None:
-            return self.inner_width
-        reduction = self.reduction
-        if isinstance(reduction, Mapping):
-            keys = (f"{place.submodel}.{place.block}", str(place.block), "default")
-            found = next((reduction[key] for key in keys if key in reduction), None)
-            if found is None:
-                raise ConfigError(
-                    f"Bottleneck(reduction={dict(reduction)!r}): no reduction for block "
-                    f"{place.block} and no 'default'."
-                )
-            reduction = found
-        return max(1, round(place.width / reduction))
+        return inner_width_at("Bottleneck", self.reduction, self.inner_width, place)
 
     @override
     def build(self, place: Place) -> "BottleneckLayer":
@@ -228,7 +205,7 @@ class BottleneckLayer(AbstractAdapterLayer):
         else:
             weights.append(self.scale)
         key = (
-            BottleneckLayer, self.reads, type(self.down[1]), fixed, self.dropout.p, self.training,
+            BottleneckLayer, self.reads, repr(self.down[1]), fixed, self.dropout.p, self.training,
             self.up.weight.dtype, *(weight.shape for weight in weights),
         )  # fmt: skip
         return Grouped(key, tuple(weights), self._run_grouped)

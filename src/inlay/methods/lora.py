@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from inlay.errors import ConfigError, did_you_mean
 from inlay.methods.base import (
+    LINEAR_KINDS,
     AbstractLayer,
     AbstractSiteMethod,
     Place,
@@ -61,9 +62,7 @@ class LoRA(AbstractSiteMethod):
 
     name: ClassVar[str] = "lora"
     default_at: ClassVar[str] = "linear"
-    kinds: ClassVar[frozenset[str]] = frozenset(
-        {"q", "k", "v", "qkv", "kv", "o", "up", "gate", "gate_up", "down", "other"}
-    )
+    kinds: ClassVar[frozenset[str]] = LINEAR_KINDS
     can_merge: ClassVar[bool] = True
     needs_weight: ClassVar[bool] = True
 

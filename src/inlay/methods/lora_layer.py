@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from typing_extensions import override
 
-from inlay.methods.base import AbstractAdapterLayer, Grouped, LowRank, add
+from inlay.methods.base import AbstractMergeableLayer, Grouped, LowRank, add
 from inlay.ops.blending import nearest_low_rank
 from inlay.ops.grouped import Slots, grouped_linear
 from inlay.ops.low_rank import low_rank, low_rank_weight
@@ -17,7 +17,7 @@ Init = Literal["kaiming", "orthogonal", "pissa"]
 
 
 @final
-class LoRALayer(AbstractAdapterLayer):
+class LoRALayer(AbstractMergeableLayer):
     """What `LoRA` adds at one linear map with weight `W`.
 
     Args:
@@ -142,6 +142,7 @@ class LoRALayer(AbstractAdapterLayer):
         hidden = grouped_linear(self.dropout(inputs).to(down.dtype), down, None, slots)
         return add(outputs, grouped_linear(hidden, up, None, slots) * self.scale)
 
+    @override
     def weight_update(self) -> Tensor:
         """Return what a merge adds to the map's weight, `(out_width, in_width)`."""
         update = low_rank_weight(*self.factors(), self.scale)

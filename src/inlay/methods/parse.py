@@ -9,14 +9,17 @@ from inlay.errors import ConfigError, did_you_mean
 from inlay.methods.base import AbstractMethod, from_settings
 from inlay.methods.bottleneck import Bottleneck
 from inlay.methods.combining import AbstractCombineMethod
+from inlay.methods.compacter import Compacter
 from inlay.methods.comparators import Full, Head, Top
 from inlay.methods.conv import ConvAdapter
 from inlay.methods.ends import EmbeddingAdapter, OutputAdapter
 from inlay.methods.fusion import Fusion
 from inlay.methods.gate import Gate
+from inlay.methods.ia3 import IA3
 from inlay.methods.invertible import Invertible
 from inlay.methods.lora import LoRA
 from inlay.methods.loreft import LoReFT
+from inlay.methods.parts_of_base import BitFit, Norms
 from inlay.methods.prefix import Prefix
 from inlay.methods.presets import PRESETS, Preset
 from inlay.methods.prompt import Prompt
@@ -26,15 +29,19 @@ METHODS: dict[str, type[AbstractMethod]] = {
     method.name: method
     for method in (
         Bottleneck,
+        Compacter,
         ConvAdapter,
         EmbeddingAdapter,
         OutputAdapter,
         LoRA,
+        IA3,
         LoReFT,
         Invertible,
         Prefix,
         Prompt,
         Side,
+        BitFit,
+        Norms,
         Full,
         Top,
         Head,

@@ -5,6 +5,7 @@ from typing import final
 
 from inlay.methods.base import AbstractMethod
 from inlay.methods.bottleneck import Bottleneck
+from inlay.methods.compacter import Compacter
 
 
 @final
@@ -37,5 +38,7 @@ PRESETS: dict[str, Preset] = {
         ),
         at="ffn",
     ),
+    # Mahabadi et al. 2021: Compacter behind the feed-forward only.
+    "compacter++": Preset(method=Compacter(), at="ffn"),
 }
 """Name -> preset."""

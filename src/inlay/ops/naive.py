@@ -11,6 +11,20 @@ def low_rank(x: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     return torch.stack(columns, dim=-1)
 
 
+def phm_linear(x: Tensor, rule: Tensor, left: Tensor, right: Tensor, bias: Tensor) -> Tensor:
+    """Return `W x + b` with the sum of Kronecker products as it is written, entry by entry."""
+    parts, rows, columns = len(rule), left.shape[1], right.shape[2]
+    result = []
+    for out in range(parts * rows):
+        total = bias[out].expand(x.shape[:-1])
+        for source in range(parts * columns):
+            (p, a), (q, b) = divmod(out, rows), divmod(source, columns)
+            entry = sum(rule[i, p, q] * (left[i, a] * right[i, :, b]).sum() for i in range(parts))
+            total = total + x[..., source] * entry
+        result.append(total)
+    return torch.stack(result, dim=-1)
+
+
 def depthwise(x: Tensor, kernel: Tensor, bias: Tensor, *, causal: bool) -> Tensor:
     """Convolve each channel over the positions, one position after the other.
 

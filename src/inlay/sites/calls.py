@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from inlay.errors import CompositionError
 from inlay.sites.batch import batch_rows, cache_in, repeat_batch
+from inlay.sites.fork import Fork, can_fork
 from inlay.sites.padding import Call
 from inlay.sites.reading import Read
+from inlay.sites.replay import Trunk
 
 
 class Actor(Protocol):
@@ -33,6 +35,9 @@ class Actor(Protocol):
 
         0 if rows do not matter; 1 if each argument must have one entry for each row.
         """
+
+    def trunks(self) -> list[Trunk]:
+        """Return the blocks that are the same for all copies of a repeated batch."""
 
     def has_prefix(self, site: str) -> bool:
         """Tell whether there are keys and values for an attention; see `PrefixSource`."""
@@ -75,6 +80,7 @@ class PassState(threading.local):
         self.shapes: dict[str, torch.Size] = {}
         self.repeated: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         """Caches that were filled by a repeated batch -> its rows, all copies together."""
+        self.fork: Fork | None = None
 
     def __reduce__(self) -> tuple[type["PassState"], tuple[()]]:
         return PassState, ()
@@ -97,6 +103,8 @@ class CallHook:
         copies = actor.copies()
         if copies:
             args, kwargs, rows = self.repeated(args, kwargs, rows, copies, has_cache=has_cache)
+        if copies > 1 and not has_cache and can_fork(module, kwargs):
+            self.state.fork = Fork(module, actor.trunks(), copies)
         actor.note_start(rows)
         return (args, kwargs) if copies else None
 
@@ -136,7 +144,10 @@ class EndHook:
         self.actor, self.state = actor, state
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Remember a cache that now holds repeated rows."""
+        """Remember a cache that now holds repeated rows, and end a fork."""
+        if self.state.fork is not None:
+            self.state.fork.remove()
+            self.state.fork = None
         rows = self.actor.note_end()
         cache = cache_in(output) if isinstance(output, Mapping) else None
         if rows is not None and hasattr(cache, "__weakref__"):

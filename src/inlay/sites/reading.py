@@ -42,13 +42,15 @@ class Form:
         """Turn a tensor of the base (`x`, or the stream in any view) into the methods' form."""
         if self.outer is not None:
             return tensor.reshape(*self.outer, tensor.shape[-1])
-        return tensor.reshape(self.base).movedim(self.channel_dim, -1)
+        # Where nothing changes there is no operation: an adapter that is switched off costs none.
+        shaped = tensor if tensor.shape == self.base else tensor.reshape(self.base)
+        return shaped if self.channel_dim == -1 else shaped.movedim(self.channel_dim, -1)
 
     def back(self, tensor: Tensor) -> Tensor:
         """Turn a method's tensor into the form that the base uses for `x`."""
         if self.outer is not None:
             return tensor.reshape(self.base)
-        return tensor.movedim(-1, self.channel_dim)
+        return tensor if self.channel_dim == -1 else tensor.movedim(-1, self.channel_dim)
 
     def rows(self, number: int) -> "Form":
         """Return the form of a part of the first dimension."""

@@ -11,23 +11,27 @@ from inlay.training.config import ResolvedConfig
 
 LEARNING_RATES = {
     "bottleneck": 2e-3,
+    "compacter": 3e-3,
     "conv": 2e-3,
     "embedding": 1e-3,
     "output": 2e-3,
     "lora": 2e-3,
+    "ia3": 1e-2,
     "loreft": 4e-3,
     "prefix": 1e-3,
     "prompt": 1e-2,
     "side": 2e-3,
     "invertible": 1e-3,
+    "bitfit": 2e-3,
+    "norms": 2e-3,
     "full": 2e-4,
     "top": 2e-4,
     "head": 1e-2,
 }
 """Method -> peak learning rate for AdamW with a linear decay.
 
-Those of `loreft`, `prefix`, `prompt`, `invertible` and `side` are of the papers' order of size and
-have not been chosen on validation data yet.
+Those of `compacter`, `loreft`, `prefix`, `prompt`, `invertible` and `side` are of the papers' order
+of size and have not been chosen on validation data yet.
 """
 
 TASK_DEFAULTS: dict[str, dict[str, dict[str, object]]] = {

@@ -1,0 +1,1 @@
+"""Our times and memory beside those of AdapterHub, PEFT and plain transformers."""

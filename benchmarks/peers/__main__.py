@@ -1,0 +1,103 @@
+"""Compare with the peers, row by row.
+
+    make bench      or: python -m benchmarks.peers --rows step,step-bf16 --pairs 5
+
+The peers run in an environment of their own (`make .venv-peers/.installed`). Each pair is written
+as soon as it is there; a row that is measured again replaces the older one.
+"""
+
+import argparse
+import json
+import sys
+from datetime import datetime
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.alternate import ROOT, How, NotComparedError, measure_pair
+from benchmarks.peers.rows import ROWS, Row
+from benchmarks.peers.table import line, table
+from inlay.store.bases import resolve_base
+
+
+def main() -> None:
+    """Measure the rows asked for and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", default="*", help='names or patterns: "step*,fuse"')
+    parser.add_argument("--list", action="store_true", help="only name the rows")
+    parser.add_argument("--table", action="store_true", help="only write the table anew")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=15, help="in each process")
+    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="of both sides; PyTorch's choice if not given")
+    parser.add_argument(
+        "--set", default="", help='for whole trainings, to try them out: "rows=400 epochs=1"'
+    )
+    parser.add_argument("--peers-python", type=Path, default=ROOT / ".venv-peers/bin/python")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    options = parser.parse_args()
+    rows = chosen(options.rows)
+    if options.list:
+        for row in rows:
+            print(f"{row.name:28} {row.goal:8} {row.what}")
+        return
+    problems = 0
+    if not options.table:
+        how = How(
+            base=resolve_base("minilm").source, peers_python=options.peers_python,
+            repeats=options.repeats, warmup=options.warmup, threads=options.threads,
+            settings=options.set,
+        )  # fmt: skip
+        problems = sum(not measure(row, how, options) for row in rows)
+    write(read(options.out), options.out)
+    if problems:
+        raise SystemExit(f"{problems} of {len(rows)} rows could not be compared")
+
+
+def chosen(patterns: str) -> list[Row]:
+    """Return the rows that match, in the table's order.
+
+    Raises:
+        SystemExit: If a pattern matches nothing.
+    """
+    wanted = patterns.split(",")
+    for pattern in wanted:
+        if not any(fnmatch(name, pattern) for name in ROWS):
+            raise SystemExit(f"--rows {pattern}: there is no such row; they are {', '.join(ROWS)}")
+    return [row for row in ROWS.values() if any(fnmatch(row.name, own) for own in wanted)]
+
+
+def measure(row: Row, how: How, options: Any) -> bool:
+    """Measure a row's pairs, writing each; tell whether all of them were compared."""
+    command = " ".join(["python -m benchmarks.peers", *sys.argv[1:]])
+    found: dict[str, Any] = {"date": f"{datetime.now():%Y-%m-%d}", "command": command, "pairs": []}
+    for number in range(1, options.pairs + 1):
+        try:
+            found["pairs"].append(measure_pair(row, number, how))
+        except NotComparedError as error:
+            found["problem"] = str(error)
+            print(f"{row.name}: {error}", file=sys.stderr)
+        write({**read(options.out), row.name: found}, options.out)
+        if "problem" in found:
+            return False
+    print(line(row, found), flush=True)
+    return True
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Read what was measured before."""
+    path = folder / "peers.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def write(measured: dict[str, Any], folder: Path) -> None:
+    """Write all readings and the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "peers.json").write_text(json.dumps(measured, indent=1) + "\n")
+    (folder / "peers.md").write_text(table(measured))
+
+
+if __name__ == "__main__":
+    main()

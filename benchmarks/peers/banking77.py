@@ -1,0 +1,107 @@
+"""The rows of banking77 and a training with `Trainer`, as the peers' users write it."""
+
+import gzip
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.peers.side import Case, Settings, base_folder, since_start
+
+DATA = Path(__file__).parents[2] / "src" / "inlay" / "data" / "builtin" / "banking77"
+
+
+def read(split: str, settings: Settings) -> list[dict[str, str]]:
+    """Read a split, or about `rows=` of its rows, evenly spread, to try a benchmark out."""
+    with gzip.open(DATA / f"{split}.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    return rows[:: max(1, len(rows) // int(settings.get("rows", len(rows))))]
+
+
+class MeanPooled(nn.Module):
+    """A linear map over the mean of the hidden states: better for this base than its pooler."""
+
+    def __init__(self, encoder: nn.Module, num_labels: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(384, num_labels)
+
+    def forward(self, input_ids, attention_mask, labels=None, **_: Any) -> dict[str, Any]:
+        """Return logits, and the loss if there are labels."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask)[0]
+        mask = attention_mask[..., None].to(hidden.dtype)
+        logits = self.head((hidden * mask).sum(1) / mask.sum(1))
+        return {} if labels is None else {"loss": cross_entropy(logits, labels), "logits": logits}
+
+
+def trainer_case(build: Any, trainer_class: Any, rate: float, settings: Settings) -> Case:
+    """Return a whole training with a `Trainer` and its accuracy on the test rows.
+
+    Args:
+        build: Makes the model from the number of labels.
+        trainer_class: `Trainer` or a peer's own.
+        rate: Peak learning rate.
+        settings: `epochs`, `seed`, `rows`, and `best=yes` for bfloat16 autocast, batches of rows
+            of like length, and a warm-up; otherwise everything is at its default.
+    """
+    from transformers import AutoTokenizer, DataCollatorWithPadding, TrainingArguments, set_seed
+
+    seed, epochs = int(settings.get("seed", "1")), int(settings.get("epochs", "5"))
+    set_seed(seed)
+    tokenizer = AutoTokenizer.from_pretrained(base_folder())
+    rows = {split: read(split, settings) for split in ("train", "test")}
+    names = sorted({row["label"] for row in rows["train"]})
+    model = build(len(names))
+    better = {"bf16": True, "group_by_length": True, "warmup_ratio": 0.06}
+    done: dict[str, Any] = {}
+
+    def encode(split: str) -> list[dict[str, Any]]:
+        known = [row for row in rows[split] if row["label"] in names]
+        encoded = tokenizer([row["text"] for row in known], truncation=True)["input_ids"]
+        return [
+            {"input_ids": ids, "labels": names.index(row["label"])}
+            for ids, row in zip(encoded, known, strict=True)
+        ]
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = trainer_class(
+                model=model,
+                args=TrainingArguments(
+                    output_dir=folder, num_train_epochs=epochs, per_device_train_batch_size=32,
+                    per_device_eval_batch_size=64, learning_rate=rate, seed=seed,
+                    save_strategy="no", report_to="none", disable_tqdm=True,
+                    remove_unused_columns=False, label_names=["labels"], use_cpu=True,
+                    **(better if "best" in settings else {}),
+                ),
+                train_dataset=encode("train"), data_collator=DataCollatorWithPadding(tokenizer),
+            )  # fmt: skip
+            trainer.train()
+            done["end_of_training"] = since_start()
+            test = trainer.predict(encode("test"))
+        done["accuracy"] = float((test.predictions.argmax(-1) == test.label_ids).mean())
+        done["test_rows"] = len(test.label_ids)
+
+    def facts() -> dict[str, Any]:
+        return done | {
+            "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "train_rows": len(rows["train"]), "epochs": epochs, "batch_size": 32, "seed": seed,
+            "learning_rate": rate,
+            "numbers": "bfloat16 autocast" if "best" in settings else "float32",
+        }  # fmt: skip
+
+    return Case(run=run, facts=facts, once=True)
+
+
+def autocast_in(settings: Settings) -> bool:
+    """Tell whether a peer's case is asked for under autocast."""
+    return settings.get("dtype") == "bf16"
+
+
+def numbers(settings: Settings) -> str:
+    """Say what a peer computes with."""
+    return "bfloat16 autocast" if autocast_in(settings) else str(torch.get_default_dtype())[6:]

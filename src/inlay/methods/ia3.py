@@ -1,0 +1,103 @@
+"""IA3: learned factors on keys, values and inner activations of feed-forward layers (Liu 2022)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from typing_extensions import override
+
+from inlay.errors import ConfigError
+from inlay.methods.base import (
+    LINEAR_KINDS,
+    AbstractLayer,
+    AbstractMergeableLayer,
+    AbstractSiteMethod,
+    Place,
+    add,
+    check_choice,
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IA3(AbstractSiteMethod):
+    """Multiply the channels of a linear map's output, or of its input, by learned factors `l`.
+
+    Liu et al. 2022 (arXiv:2205.05638), section 3.3: `l_k * (W_k x)`, `l_v * (W_v x)` and, in a
+    feed-forward layer, `W_down (l_ff * act(W_up x))`. Factors start at one, so a new adapter
+    changes nothing. Parameters: the map's output width, and its input width for `down`.
+
+    An output's factor acts on its bias too, as in the authors' code. Factors on an input cost one
+    more product with the map's weight until the adapter is merged, which makes all of it free.
+
+    Args:
+        inputs: Kinds of linear maps whose input is multiplied, as `down` or `down, o`; of others
+            it is the output.
+
+    Raises:
+        ConfigError: If a kind is not one of a linear map.
+    """
+
+    name: ClassVar[str] = "ia3"
+    default_at: ClassVar[str] = "k, v, down"
+    kinds: ClassVar[frozenset[str]] = LINEAR_KINDS
+    can_merge: ClassVar[bool] = True
+    needs_weight: ClassVar[bool] = True
+
+    inputs: str = "down"
+
+    def __post_init__(self) -> None:
+        """Check every value here, where it is used."""
+        for kind in self._kinds():
+            check_choice("IA3", "inputs", kind, tuple(sorted(self.kinds)))
+
+    def _kinds(self) -> list[str]:
+        return [kind.strip() for kind in self.inputs.split(",") if kind.strip()]
+
+    @override
+    def build(self, place: Place) -> AbstractLayer:
+        if place.in_width is None or place.weight is None:
+            raise ConfigError(
+                f"IA3 needs a linear map with a weight; a site of kind {place.kind!r} has none."
+            )
+        on_input = place.kind in self._kinds()
+        width = place.in_width if on_input else place.width
+        return IA3Layer(width, place.weight, on_input=on_input)
+
+
+@final
+class IA3Layer(AbstractMergeableLayer):
+    """The factors of `IA3` at one linear map.
+
+    Args:
+        width: How many factors.
+        weight: Gives the map's weight, `(out_width, in_width)`.
+        on_input: Whether they are for the map's input.
+    """
+
+    def __init__(self, width: int, weight: Callable[[], Tensor], *, on_input: bool) -> None:
+        super().__init__()
+        self.reads = "in"
+        self.on_input = on_input
+        self.factors = nn.Parameter(torch.ones(width))
+        self._weight = weight
+
+    @override
+    def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        if not self.on_input:
+            return add(outputs, outputs.to(self.factors.dtype) * (self.factors - 1))
+        changed = inputs.to(self.factors.dtype) * (self.factors - 1)
+        return add(outputs, linear(changed.to(inputs.dtype), self._weight().to(inputs.dtype)))
+
+    @override
+    def weight_update(self) -> Tensor:
+        change = self.factors - 1
+        weight = self._weight().to(change.dtype)
+        return weight * (change if self.on_input else change[:, None])
+
+    @override
+    def bias_factors(self) -> Tensor | None:
+        return None if self.on_input else self.factors

@@ -1,0 +1,126 @@
+"""One text for many adapters: what they share is computed once, and nothing else changes."""
+
+import pytest
+import torch
+
+import inlay
+from inlay import Parallel, Stack
+from inlay.sites.example import example_inputs
+from inlay.sites.fork import can_fork, is_repeated
+from inlay.sites.tensors import first_float
+from tests.contracts import tiny
+from tests.contracts.families import FAMILIES
+
+
+def adapted(model, *, layers="upper"):
+    adapters = inlay.attach(model)
+    for seed, name in enumerate("abc"):
+        method = inlay.Bottleneck(inner_width=4)
+        kinds = [
+            kind for kind in ("attention", "ffn", "mixer", "conv") if kind in adapters.sites.kinds()
+        ]
+        tiny.stir(adapters.add(name, method, at=kinds or None, layers=layers), seed=seed)
+    return model
+
+
+def hidden_of(output):
+    """Return a tensor with one entry for each row."""
+    return output["image_embeds"] if "image_embeds" in output else first_float(output)
+
+
+def rows_seen(model, module):
+    seen = []
+    model.get_submodule(module).register_forward_hook(
+        lambda _, args, output: seen.append(len(first_float(output)))
+    )
+    return seen
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "albert"])
+def test_each_copy_is_as_if_alone(family):
+    # Grouped products of experts have no float64.
+    dtype = torch.float32 if family == "mixtral" else torch.float64
+    model = adapted(FAMILIES[family].build().to(dtype))
+    inputs = example_inputs(model)
+    with torch.no_grad():
+        alone = []
+        for composition in ("a", None, Stack("b", "c")):
+            with model.adapters.using(composition):
+                alone.append(hidden_of(model(**inputs)))
+        with model.adapters.using(Parallel("a", None, Stack("b", "c"))):
+            together = hidden_of(model(**inputs))
+            again = hidden_of(model(**inputs))
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(together, torch.cat(alone), atol=tolerance, rtol=1e3 * tolerance)
+    assert torch.equal(together, again)
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "gpt2", "modernbert", "vit", "deberta-v2"])
+def test_blocks_below_the_adapters_run_on_one_copy(family):
+    model = adapted(FAMILIES[family].build())
+    first, last = (s for s in model.adapters.sites if s.kind == "block")
+    low, high = rows_seen(model, first.module), rows_seen(model, last.module)
+    with torch.no_grad(), model.adapters.using(Parallel("a", "b", "c")):
+        model(**example_inputs(model))
+    assert (low, high[-1]) == ([2], 6)
+
+
+def test_gradients_are_those_of_each_alone():
+    model = adapted(tiny.encoder().double()).eval()
+    inputs = tiny.batch(2, 6)
+    weights = torch.randn(2, 6, 24, dtype=torch.float64)
+
+    def gradients(composition, weights):
+        model.adapters.zero_grad()
+        for name in model.adapters.names:
+            model.adapters.entry(name).requires_grad_(True)
+        with model.adapters.using(composition):
+            (model(**inputs).last_hidden_state * weights).sum().backward()
+        return [
+            torch.zeros_like(p) if p.grad is None else p.grad.clone()
+            for p in model.adapters.parameters()
+        ]
+
+    together = gradients(Parallel("a", "b"), weights.repeat(2, 1, 1))
+    alone = [gradients(name, weights) for name in "ab"]
+    for one, *parts in zip(together, *alone, strict=True):
+        torch.testing.assert_close(one, sum(parts), atol=1e-10, rtol=1e-9)
+
+
+def test_where_the_copies_are_not_the_same_or_are_seen_all_are_computed():
+    model = adapted(FAMILIES["llama"].build())
+    seen = rows_seen(model, next(s.module for s in model.adapters.sites if s.kind == "block"))
+    inputs = example_inputs(model)
+    with torch.no_grad(), model.adapters.using(Parallel("a", "b")):
+        model(**{**inputs, "use_cache": True})
+        model(**inputs, output_hidden_states=True)
+        model.train()
+        model(**inputs)
+    assert seen == [4, 4, 4]
+    assert not can_fork(model, {})
+
+
+def test_hooks_are_gone_after_a_pass_and_after_an_error():
+    model = adapted(tiny.encoder())
+    modules = [model.get_submodule(s.module) for s in model.adapters.sites if s.kind == "block"]
+
+    def hooks():
+        return [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in modules]
+
+    before = hooks()
+    with torch.no_grad(), model.adapters.using(Parallel("a", "b")):
+        model(**tiny.batch(2, 6))
+        assert hooks() == before
+        modules[-1].register_forward_hook(lambda *_: 1 / 0)
+        before = hooks()
+        with pytest.raises(ZeroDivisionError, match="division"):
+            model(**tiny.batch(2, 6))
+    assert hooks() == before
+
+
+def test_what_counts_as_repeated():
+    one = torch.randn(2, 3)
+    assert is_repeated(one.repeat(3, 1), 2)
+    other = one.repeat(3, 1)
+    other[5, 2] += 1e-3
+    assert not is_repeated(other, 2)
