@@ -38,6 +38,8 @@ def title(name: str) -> str:
         >>> title("macro_f1"), title("calibration_error")
         ('macro-F1', 'calibration error')
     """
+    if name.startswith("pass_at_"):
+        return name.replace("pass_at_", "pass@")
     return _NAMES.get(name, name.replace("_", " "))
 
 
