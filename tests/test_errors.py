@@ -28,3 +28,9 @@ def test_the_nearest_word():
         " Did you mean 'bottleneck'?"
     )
     assert errors.did_you_mean("zzz", ["lora", "bottleneck"]) == ""
+
+
+def test_counted():
+    assert [errors.counted(number, "row") for number in (0, 1, 2, 13083)] == [
+        "0 rows", "1 row", "2 rows", "13 083 rows"
+    ]  # fmt: skip

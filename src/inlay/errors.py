@@ -90,3 +90,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 row` or `2 rows`, for messages and notes.
+
+    Args:
+        number: Of things.
+        noun: One of them, whose plural ends in s.
+
+    Example:
+        >>> counted(1, "row"), counted(1200, "row")
+        ('1 row', '1 200 rows')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}".replace(",", " ")

@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from inlay.cli.mistakes import around
+
 
 @pytest.fixture
 def predictions(tmp_path):
@@ -53,3 +55,40 @@ def test_a_folder_that_is_no_run(call, tmp_path):
     code, _, err = call("errors", tmp_path)
     assert code == 2
     assert "has no predictions.jsonl: it is no run's folder, or the run has not finished" in err
+
+
+def test_a_long_context_is_cut_to_what_is_around_the_answer(call, predictions):
+    words = [f"word{number}" for number in range(200)]
+    words[120] = "Edith Cowan"
+    folder = predictions(("who", " ".join(words), "Edith Cowan", "", 0.9))
+    shown = call("errors", folder)[1].splitlines()[1]
+    assert shown.startswith("      who | ... word1")
+    assert shown.endswith(" ...")
+    assert " word119 Edith Cowan word121 " in shown
+    assert len(shown) < 200
+
+
+@pytest.mark.parametrize("place", [0, 3, 60, 118, 119])
+def test_what_is_cut_is_said(place):
+    words = [f"w{number:03}" for number in range(120)]
+    text = " ".join(words)
+    shown = around(text, "none of it", words[place])
+    inside = shown.removeprefix("... ").removesuffix(" ...")
+    assert inside in text
+    assert words[place] in inside
+    assert len(inside) <= 170
+    assert shown.startswith("... ") == (not text.startswith(inside))
+    assert shown.endswith(" ...") == (not text.endswith(inside))
+
+
+def test_short_texts_and_long_words_stay():
+    assert around("a  b\nc", "b") == "a b c"
+    assert around("x" * 400, "y") == "x" * 160 + " ..."
+
+
+def test_rows_that_are_right_by_degrees_are_not_called_wrong(call, predictions):
+    folder = predictions(*ROWS)
+    path = folder / "predictions.jsonl"
+    path.write_text(path.read_text().replace('"value": 0.0', '"value": 0.4'))
+    err = call("errors", folder, "-n", "1")[2]
+    assert err == "the 1 worst of 3 rows in test; many such rows are errors in the labels\n"

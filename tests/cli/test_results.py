@@ -1,6 +1,13 @@
 import pytest
 
-from inlay.cli.results import baseline_lines, finished_text, points, report_lines, verdict
+from inlay.cli.results import (
+    baseline_lines,
+    finished_text,
+    next_step,
+    points,
+    report_lines,
+    verdict,
+)
 
 REPORT = {
     "metric": "accuracy", "accuracy": 0.792, "accuracy_ci": [0.754, 0.826],
@@ -26,7 +33,8 @@ BASELINES = {
 }
 METRICS = {
     "test": REPORT, "baselines": BASELINES, "reload_check": {"rows": 500, "identical": 500},
-    "train_seconds": 110.2, "best_epoch": 2, "epochs_run": 3,
+    "train_seconds": 110.2, "best_epoch": 2, "epochs_run": 3, "task": "text-classification",
+    "has_pairs": False,
 }  # fmt: skip
 
 
@@ -94,3 +102,21 @@ def test_no_line_ends_between_a_name_and_its_value(number):
     for name, value in others.items():
         whole = f"{name.replace('_', ' ')} {100 * value:.1f} %"
         assert sum(whole in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "rest"),
+    [
+        ("text-classification", {}, '"a text of yours"'),
+        ("regression", {"has_pairs": True}, '"a text of yours" --pair "a second text"'),
+        (
+            "question-answering", {"has_pairs": True},
+            '"a question of yours" --pair "a text that answers it"',
+        ),
+        ("multiple-choice", {}, "--input questions.jsonl"),
+        ("joint", {"members": ["in tent", "b"]}, "\"a text of yours\" --member 'in tent'"),
+    ],
+)  # fmt: skip
+def test_the_next_step_is_what_the_task_can_answer(task, settings, rest):
+    given = {"has_pairs": False, "members": [], **settings}
+    assert next_step("runs/a b", task, **given) == f"inlay predict 'runs/a b' {rest}"

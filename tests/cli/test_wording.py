@@ -66,3 +66,9 @@ def test_lines_keep_numbers_with_their_units_and_hyphens_whole(width):
 
 def test_what_is_held_together_gets_a_line_of_its_own():
     assert wording.wrap("a b\N{NO-BREAK SPACE}c\N{NO-BREAK SPACE}d e", 6) == ["a", "b c d", "e"]
+
+
+def test_labels_of_words_are_tags():
+    assert wording.labels("tagging", 1) == "1 tag"
+    assert wording.labels("tagging", 13) == "13 tags"
+    assert wording.labels("text-classification", 1) == "1 label"

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from inlay.data.conll import read_conll
+from inlay.data.conll import has_columns, read_conll
 from inlay.data.finding import find_tables
 from inlay.data.sources import read_dataset
 from inlay.errors import DataError
@@ -131,3 +131,44 @@ def test_another_column_can_be_chosen_for_the_tags(tmp_path):
     assert find_tables(path).name == "a"
     assert read_dataset(path).labels == ["NOUN"]
     assert read_dataset(path, columns={"tags": "xpos"}).labels == ["NN0", "NN1"]
+
+
+TAGGED = "Fly O\nto O\nRome B-city\n\nand O\nto O\nBonn B-city\n\nnot O\nhere O\n"
+
+
+def test_a_text_file_of_tagged_words_is_read_as_one(tmp_path):
+    (tmp_path / "ner.txt").write_text(TAGGED, encoding="utf-8")
+    table = find_tables(tmp_path / "ner.txt").first
+    assert (table.layout, table.columns, len(table.rows)) == ("conll", ["tokens", "tags"], 3)
+    assert table.notes == ["ner.txt: lines of columns with tags, so it is read as CoNLL."]
+    for split in ("train", "test"):
+        with gzip.open(tmp_path / f"{split}.txt.gz", "wt", encoding="utf-8") as file:
+            file.write(TAGGED)
+    (tmp_path / "ner.txt").unlink()
+    tables = find_tables(tmp_path).tables
+    assert [own[0].layout for own in tables.values()] == ["conll", "conll"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Fly O\nto O\nRome B-city\n",  # too few lines
+        "one two three\nfour five\n" * 6,  # lines of different lengths
+        "".join(f"word tag{number}\n" for number in range(20)),  # the last column is all different
+        "word\n" * 20,
+        "the sun is up\nand we are here\n" * 4 + "until the night comes\nagain\n" * 4,
+    ],
+)
+def test_running_text_has_no_columns(tmp_path, text):
+    path = tmp_path / "a.txt"
+    path.write_text(text, encoding="utf-8")
+    assert not has_columns(path, name="a.txt")
+    assert find_tables(path).first.layout == "txt"
+
+
+def test_one_line_in_fifty_may_be_odd(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text(TAGGED * 13 + "odd\n", encoding="utf-8")
+    assert has_columns(path, name="a.txt")
+    path.write_text(TAGGED * 13 + "odd\n" * 3, encoding="utf-8")
+    assert not has_columns(path, name="a.txt")

@@ -53,7 +53,7 @@ def test_a_class_with_too_few_rows_is_named():
     data = dataset(given)
     take_few(data, 4, classes_of, seed=1)
     assert Counter(row.label for row in data.splits["train"])["z"] == 1
-    assert data.notes[0].endswith("Fewer for 1 classes: z.")
+    assert data.notes[0].endswith("Fewer for 1 class: z.")
 
 
 def test_rows_with_several_classes_and_with_none():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from inlay.data.forms.registry import FORMS
 from inlay.data.inputs import read_inputs
 from inlay.errors import DataError
 
@@ -49,3 +50,14 @@ def test_only_line_ends_end_a_line(tmp_path):
     assert [(row.line, row.reason, row.raw) for row in inputs.rejected] == [
         (3, "not valid utf-8 (byte 0xE9)", "caf\\xE9")
     ]
+
+
+def test_a_text_file_of_tagged_words_is_read_by_what_is_asked(tmp_path):
+    path = tmp_path / "ner.txt"
+    path.write_text("Fly O\nto O\nRome B-city\n\n" * 3, encoding="utf-8")
+    tagged = read_inputs(path, form=FORMS["tagged"])
+    assert [row.example.text for row in tagged.rows] == ["Fly to Rome"] * 3
+    assert [row.example.text for row in read_inputs(path).rows[:2]] == ["Fly O", "to O"]
+    path.write_text("Fly to Rome\nand back\n", encoding="utf-8")
+    tagged = read_inputs(path, form=FORMS["tagged"])
+    assert [row.example.text for row in tagged.rows] == ["Fly to Rome", "and back"]

@@ -99,3 +99,18 @@ def test_an_unknown_task_is_answered_with_those_there_are(write):
     assert project.task("topics") is project.tasks["topics"]
     with pytest.raises(ConfigError, match="no task 'intents'; it has intent, topics.*Did you mean"):
         project.task("intents")
+
+
+def test_a_base_beside_the_file_is_found_from_anywhere(write, tmp_path, monkeypatch):
+    (tmp_path / "bases" / "tiny").mkdir(parents=True)
+    text = "base: bases/tiny\ntasks: {a: {data: a.csv}, b: {data: b.csv}}"
+    (tmp_path / "elsewhere").mkdir()
+    path = write(text)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = [task.settings["base"] for task in read_project(path).tasks.values()]
+    assert found == [str((tmp_path / "bases" / "tiny").resolve())] * 2
+
+
+def test_a_base_that_is_no_folder_beside_the_file_stays_a_name(write):
+    project = read_project(write("base: minilm\ntasks: {a: {data: a.csv}}"))
+    assert project.tasks["a"].settings["base"] == "minilm"

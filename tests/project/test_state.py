@@ -139,3 +139,12 @@ def test_where_the_command_is_given_makes_no_difference(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     assert [run.folder.resolve() for run in state_of(Path("project")).runs] == here
     assert state_of(Path("project")).state == "fresh"
+
+
+def test_a_project_may_move_with_its_base(folder, tmp_path):
+    base = Path(read_project(folder / "inlay.yaml").tasks["topics"].settings["base"])
+    shutil.copytree(base, folder / "base")
+    edit(folder, f"base: {base}", "base: base")
+    before = [run.folder.name for run in state_of(folder).runs]
+    moved = shutil.move(folder, tmp_path / "elsewhere")
+    assert [run.folder.name for run in state_of(Path(moved)).runs] == before

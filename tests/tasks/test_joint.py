@@ -243,7 +243,7 @@ def test_calibration_is_each_members_own(task, base, head, mixed):
 def test_notes_say_which_task_they_are_of(task, base, mixed):
     short = task.encode(mixed, base[1], max_length=6)
     notes = task.reading_notes(short, max_length=6)
-    assert any(note.startswith("topics: ") and "fill 6 tokens" in note for note in notes)
+    assert any(note.startswith("topics: ") and "as long as 6 tokens" in note for note in notes)
     long = task.encode(mixed, base[1], max_length=64)
     assert not any(note.startswith("topics:") for note in task.reading_notes(long, max_length=64))
 

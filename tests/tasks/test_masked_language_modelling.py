@@ -40,7 +40,7 @@ def test_windows_hold_all_tokens_and_signs_are_not_learnt(base):
         assert one.length <= 20
         assert (one.target[0], one.target[-1]) == (IGNORED, IGNORED)
     assert TASK.reading_notes(found, max_length=20) == [
-        f"2 passages are read in {len(found)} windows of 20 tokens"
+        f"2 passages read in {len(found)} windows of 20 tokens"
     ]
 
 

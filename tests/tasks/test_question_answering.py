@@ -82,8 +82,8 @@ def test_an_answer_longer_than_the_overlap_may_lie_whole_in_no_window(base):
     assert states.count("cut") >= 2
     notes = TASK.reading_notes(windows, max_length=40)
     assert notes == [
-        f"1 of 2 contexts do not fit a window of 40 tokens: {len(windows) - 2} more windows, "
-        "which overlap by 10",
+        f"1 of 2 contexts longer than a window of 40 tokens: {len(windows) - 2} more windows, "
+        "overlapping by 10",
         f"{states.count('cut')} windows cut through the answer: learnt as having none",
         "1 answer whole in no window: the question still counts",
     ]

@@ -135,7 +135,7 @@ def test_targets_stand_at_the_first_token_of_each_word(base):
 def test_windows_are_mentioned(base):
     rows = TASK.encode([example("card " * 30), example("card")], base[1], max_length=12)
     assert TASK.reading_notes(rows, max_length=12) == [
-        "1 of 2 texts are longer than max_length 12: read in windows that overlap, nothing is cut"
+        "longer than max_length 12: 1 of 2 texts, read in windows that overlap, nothing is cut"
     ]
     assert TASK.reading_notes(rows[-1:], max_length=12) == []
 

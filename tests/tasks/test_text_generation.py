@@ -6,7 +6,9 @@ from torch.nn import functional as F
 
 import inlay
 from inlay.data.rows import Example
+from inlay.errors import ConfigError, DataError
 from inlay.store.bases import load_base, resolve_base
+from inlay.tasks.options import with_options
 from inlay.tasks.text_generation import TextGeneration, chat_prompt
 from inlay.tasks.writing import IGNORED, Written
 from tests.data.forms.files import write_jsonl
@@ -40,7 +42,7 @@ def test_running_text_is_learnt_whole_in_windows(base):
     assert joined == base[1](text, add_special_tokens=False)["input_ids"]
     assert all(one.features["input_ids"][0] == 2 and one.target[0] == IGNORED for one in own)
     assert PLAIN.reading_notes(found, max_length=16) == [
-        f"2 passages are read in {len(found)} windows of 16 tokens"
+        f"2 passages read in {len(found)} windows of 16 tokens"
     ]
 
 
@@ -136,3 +138,61 @@ def test_from_data_to_answers(folder, tmp_path):
     assert "exact_match" in run.metrics["test"]
     assert run.metrics["baselines"]["unigram"]["perplexity"] > 1
     assert len(run.predict(["say it 7", "say"])) == 2
+
+
+def coded(text, tests):
+    return Example(text, None, "x", "f", 1, None if tests is None else {"tests": tests})
+
+
+def test_programs_are_run_only_if_asked_and_counted_by_row():
+    rows = [
+        coded("a", ["assert f() == 1"]), coded("b", ["assert f() == 2"]), coded("c", None)
+    ]  # fmt: skip
+    one, two = "def f(): return 1", "def f(): return 2"
+    answers = [Written(one, 1.0, 2, (two, two)), Written(one, 1.0, 2, (one, one)), Written(one)]
+    plain = TextGeneration(form="to-text", do_sample=True)
+    assert set(plain.report(rows, answers)) == {"exact_match"}
+    task = with_options(plain, {"pass_at": "1,2", "num_samples": "3"})
+    assert task.pass_at == (1, 2)
+    report = task.report(rows, answers)
+    assert report["pass_at_1"] == pytest.approx((1 / 3 + 0) / 2)
+    assert report["pass_at_2"] == pytest.approx((2 / 3 + 0) / 2)
+    assert report["n_with_tests"] == 2
+
+
+def test_code_that_prepares_tests_runs_before_them():
+    row = Example("a", None, "x", "f", 1, {"tests": ["assert f() == k"], "setup": "k = 3"})
+    task = with_options(TextGeneration(form="to-text"), {"pass_at": [1]})
+    assert task.report([row], [Written("def f(): return 3")])["pass_at_1"] == 1.0
+
+
+def test_further_texts_are_drawn_with_seeds_of_their_own():
+    task = TextGeneration(form="to-text", do_sample=True, seed=7, pass_at=(1, 3), num_samples=0)
+    assert [own.seed for own in task.writers_of_others()] == [8, 9]
+    assert list(TextGeneration(form="to-text").writers_of_others()) == []
+
+
+@pytest.mark.parametrize(
+    ("form", "given", "message"),
+    [
+        ("to-text", {"num_samples": 4}, "num_samples=4: without pass_at no code is run"),
+        ("to-text", {"test_seconds": 4}, "test_seconds=4.0: without pass_at no code is run"),
+        ("plain", {"pass_at": 1}, "pass_at: rows of prompts .* these are plain rows"),
+        ("to-text", {"pass_at": "1,10"}, "10 programs of a row are the same unless"),
+        (
+            "to-text", {"pass_at": "1,10", "num_samples": 5, "do_sample": True},
+            "num_samples=5: pass@10 needs 10 programs",
+        ),
+        ("to-text", {"pass_at": "0"}, "pass_at=.*greater than or equal to 1; it is .* if nothing"),
+    ],
+)  # fmt: skip
+def test_options_about_tests_that_do_not_fit(form, given, message):
+    with pytest.raises(ConfigError, match=message):
+        with_options(TextGeneration(form=form), given)
+
+
+def test_rows_without_tests_are_refused_before_training():
+    task = TextGeneration(form="to-text", pass_at=(1,))
+    task.check_measurable([coded("a", None), coded("b", ["assert 1"])], "d")
+    with pytest.raises(DataError, match="d: no row has tests, which task option pass_at needs"):
+        task.check_measurable([coded("a", None), coded("b", [])], "d")

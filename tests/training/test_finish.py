@@ -34,7 +34,7 @@ def test_the_adapters_folder_suffices_to_answer(finished):
     card = read_manifest(finished.folder / "adapter").card
     assert card["task"]["task"] == "text-classification"
     assert card["metrics"]["test"]["accuracy"] == finished.metrics["test"]["accuracy"]
-    assert set(card["data"]) == {"name", "source", "options"}
+    assert set(card["data"]) == {"name", "source", "options", "has_pairs"}
     assert card["max_length"] > 0
 
 

@@ -1,11 +1,12 @@
 """The run's folder: its settings, its digest, and which folder a command takes."""
 
+import dataclasses
 import json
 import re
 
 import pytest
 
-from inlay.data.rows import Dataset, FileRecord
+from inlay.data.rows import Dataset, Example, FileRecord
 from inlay.errors import RunError
 from inlay.training.claim import Claim
 from inlay.training.config import TrainConfig, resolve_config
@@ -277,3 +278,16 @@ def test_environment_names_versions():
     assert json.loads(json.dumps(found)) == found
     assert {"python", "inlay", "transformers", "platform", "cores"} <= set(found)
     assert versions().items() <= found.items()
+
+
+def test_digest_tells_which_rows_are_in_which_split():
+    config = TrainConfig(data="a.csv")
+    rows = [Example(f"text {number}", None, "a", "x.csv", number) for number in range(6)]
+    splits = {"train": rows[:4], "validation": rows[4:5], "test": rows[5:]}
+    moved = {"train": rows[:4], "validation": rows[5:], "test": rows[4:5]}
+    found = [run_digest(config, dataclasses.replace(dataset(), splits=s)) for s in (splits, moved)]
+    assert found[0] != found[1]
+    again = {name: [row._replace(file="y.csv") for row in own] for name, own in splits.items()}
+    assert run_digest(config, dataclasses.replace(dataset(), splits=again)) == found[0]
+    other = {**splits, "test": [rows[5]._replace(parts={"tags": ["O"]})]}
+    assert run_digest(config, dataclasses.replace(dataset(), splits=other)) != found[0]

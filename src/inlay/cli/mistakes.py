@@ -10,6 +10,9 @@ from inlay.cli import console, wording
 from inlay.cli.options import Json
 from inlay.cli.table import shorten
 
+_CONTEXT = 160
+"""Characters that are shown of a second text."""
+
 
 def errors(
     *,
@@ -35,18 +38,47 @@ def errors(
         return 0
     wide = console.stdout_width()
     for record in wrong:
-        text = record.text if record.pair is None else f"{record.text} | {record.pair}"
-        text = " ".join(text.split())
+        text = " ".join(record.text.split())
+        if record.pair is not None:
+            text += f" | {around(record.pair, record.label, record.predicted)}"
         console.put(
             f"{record.confidence:.2f}  predicted {_short(record.predicted)}, labelled "
             f"{_short(record.label)}   {record.row}"
         )
         console.put(f"      {text if wide is None else shorten(text, wide - 6)}")
-    console.tell(
-        f"{len(wrong)} of {wording.plural(total, 'wrong row')}, of "
-        f"{wording.count(len(records))} in test; many such rows are errors in the labels"
-    )
+    if all(record.value in (0, 1) for record in records):
+        shown = f"{len(wrong)} of {wording.plural(total, 'wrong row')}, of "
+        shown += f"{wording.count(len(records))} in test"
+    else:
+        # Where rows are right by degrees nearly all of them are a little wrong.
+        shown = f"the {len(wrong)} worst of {wording.plural(len(records), 'row')} in test"
+    console.tell(f"{shown}; many such rows are errors in the labels")
     return 0
+
+
+def around(text: str, *answers: str) -> str:
+    """Return a long text cut to what is around the first answer that stands in it.
+
+    Args:
+        text: Such as the context of a question.
+        answers: What is right and what was predicted.
+
+    Example:
+        >>> around("word " * 40 + "here it is" + " word" * 40, "", "it")[:25]
+        '... word word word word w'
+    """
+    text = " ".join(text.split())
+    if len(text) <= _CONTEXT:
+        return text
+    found = (text.find(" ".join(answer.split())) for answer in answers if answer.strip())
+    place = next((at for at in found if at >= 0), 0)
+    begin = max(0, min(place - _CONTEXT // 2, len(text) - _CONTEXT))
+    end = begin + _CONTEXT
+    # At a blank, unless one word is as long as all that is shown.
+    begin = text.rfind(" ", 0, begin) + 1 if begin else 0
+    blank = text.rfind(" ", begin, end)
+    end = len(text) if end >= len(text) else end if blank < 0 else blank
+    return f"{'... ' if begin else ''}{text[begin:end]}{' ...' if end < len(text) else ''}"
 
 
 def _short(answer: str) -> str:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, final
 
 from inlay.cli import console, wording
+from inlay.cli.results import title
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 _LINE_SECONDS = 10.0
 _COLUMNS = (("epoch", 5), ("step", 6), ("train loss", 10))
-_NAMES = {"loss": "val loss", "macro_f1": "macro-F1"}
+_NAMES = {"loss": "val loss"}
 
 
 @final
@@ -67,7 +68,7 @@ class TerminalReporter:
         if not self._has_header:
             self._has_header = True
             titles = [*(f"{name:>{wide}}" for name, wide in _COLUMNS)]
-            titles += [f"{_NAMES.get(name, name):>{_wide(name)}}" for name in names]
+            titles += [f"{_title(name):>{_wide(name)}}" for name in names]
             self._print("")
             self._print("  ".join([*titles, "     left"]))
         cells = [
@@ -152,7 +153,7 @@ def plan_text(plan: "Plan") -> str:
         total += plan.num_adapter_parameters
     total += plan.num_head_parameters
     rows = ", ".join(f"{wording.count(number)} {split}" for split, number in plan.rows.items())
-    labels = f"{wording.count(plan.num_labels)} labels, " if plan.num_labels else ""
+    labels = f"{wording.labels(plan.task, plan.num_labels)}, " if plan.num_labels else ""
     lines = [
         f"plan   {plan.task}, {labels}{rows} rows",
         f"base   {plan.base}",
@@ -165,7 +166,7 @@ def plan_text(plan: "Plan") -> str:
         *wording.wrap(plan.settings, console.width(), first=" " * 7, rest=" " * 7),
         (
             f"time   about {wording.duration(plan.seconds)} for up to "
-            f"{wording.count(plan.num_steps)} steps"
+            f"{wording.plural(plan.num_steps, 'step')}"
         ),
         f"folder {plan.run}",
         *(note_text(note) for note in plan.notes),
@@ -183,7 +184,7 @@ def pretrain_plan_text(plan: "PretrainPlan") -> str:
         f"plan   {plan.objective}: {tokens} tokens, of {wording.count(plan.vocab_size)} different",
         f"model  {plan.model}, {wording.weights(plan.num_parameters)} weights, all trained",
         *wording.wrap(
-            f"{wording.count(plan.num_steps)} steps, {plan.settings}", console.width(),
+            f"{wording.plural(plan.num_steps, 'step')}, {plan.settings}", console.width(),
             first=" " * 7, rest=" " * 7,
         ),
         f"folder {plan.folder}",
@@ -207,8 +208,12 @@ def _metric(name: str, value: float) -> str:
     return f"{value:.3f}" if name == "loss" else f"{100 * value:.1f}"
 
 
+def _title(name: str) -> str:
+    return _NAMES.get(name, title(name))
+
+
 def _wide(name: str) -> int:
-    return max(8, len(_NAMES.get(name, name)))
+    return max(8, len(_title(name)))
 
 
 @contextmanager

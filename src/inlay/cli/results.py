@@ -1,7 +1,7 @@
 """A run's numbers in words: what was measured, and whether it is more than noise."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inlay.cli import wording
@@ -18,6 +18,8 @@ _NAMES = {
     "micro_f1": "micro-F1",
     "entity_f1": "entity F1",
     "f1": "F1",
+    "answerable_f1": "answerable F1",
+    "no_answer_f1": "no-answer F1",
     "r_squared": "R²",
     "out_of_scope_recall": "out-of-scope recall",
     "out_of_scope_precision": "out-of-scope precision",
@@ -36,6 +38,8 @@ def title(name: str) -> str:
         >>> title("macro_f1"), title("calibration_error")
         ('macro-F1', 'calibration error')
     """
+    if name.startswith("pass_at_"):
+        return name.replace("pass_at_", "pass@")
     return _NAMES.get(name, name.replace("_", " "))
 
 
@@ -98,6 +102,26 @@ def verdict(is_beyond_noise: bool, p_value: float) -> str:  # noqa: FBT001
     return f"{'beyond noise' if is_beyond_noise else 'within noise'} ({p})"
 
 
+def next_step(folder: str, task: str | None, *, has_pairs: bool, members: Sequence[str]) -> str:
+    """Return the command that asks an adapter something, with all that its task needs.
+
+    Args:
+        folder: Of the run or the adapter.
+        task: Its task's name.
+        has_pairs: Whether it has learnt from pairs of texts.
+        members: Names of the tasks that were learnt together, if several.
+    """
+    command = f"inlay predict {shlex.quote(folder)}"
+    if members:
+        return f'{command} "a text of yours" --member {shlex.quote(members[0])}'
+    if task == "question-answering":
+        return f'{command} "a question of yours" --pair "a text that answers it"'
+    if task == "multiple-choice":
+        return f"{command} --input questions.jsonl"
+    second = ' --pair "a second text"' if has_pairs else ""
+    return f'{command} "a text of yours"{second}'
+
+
 def finished_text(metrics: Mapping[str, Any], folder: str) -> str:
     """Return the end of a training: results, check, files and what to do next."""
     check = metrics["reload_check"]
@@ -114,7 +138,13 @@ def finished_text(metrics: Mapping[str, Any], folder: str) -> str:
             f"{metrics['best_epoch']} of {metrics['epochs_run']}"
         ),
         f"files  {folder}",
-        f'next   inlay predict {run} "a text of yours"',
+        "next   "
+        + next_step(
+            folder,
+            metrics["task"],
+            has_pairs=metrics.get("has_pairs", False),
+            members=list(metrics["test"].get("tasks", ())),
+        ),
         f"       inlay errors {run}",
     ]
     return "\n".join(lines)

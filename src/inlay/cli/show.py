@@ -78,6 +78,9 @@ def _adapter(manifest: "Manifest") -> dict[str, Any]:
         "parameters": sizes,
         "base": manifest.base.model_dump(),
         "library_version": manifest.library_version,
+        "task": manifest.card.get("task", {}).get("task"),
+        "members": manifest.card.get("task", {}).get("names", []),
+        "has_pairs": manifest.card.get("data", {}).get("has_pairs", False),
         "labels": manifest.card.get("task", {}).get("labels", []),
         "metrics": manifest.card.get("metrics", {}),
         "blend": manifest.card.get("blend"),
@@ -142,7 +145,8 @@ def _adapter_lines(adapter: dict[str, Any]) -> list[str]:
     labels = adapter["labels"]
     if labels:
         few = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
-        lines += _wrapped("labels", f"{len(labels)}: {few}")
+        number, what = wording.labels(adapter["task"], len(labels)).rsplit(" ", 1)
+        lines += _wrapped(what, f"{number}: {few}")
     return lines
 
 
@@ -161,7 +165,13 @@ def _result_lines(described: dict[str, Any]) -> list[str]:
 
 
 def _next(described: dict[str, Any]) -> str:
+    from inlay.cli.results import next_step
+
     folder = shlex.quote(described["folder"])
     if described.get("state") == "unfinished":
         return f"inlay resume {folder}"
-    return f'inlay predict {folder} "a text of yours"'
+    adapter = described.get("adapter", {})
+    return next_step(
+        described["folder"], adapter.get("task"), has_pairs=adapter.get("has_pairs", False),
+        members=adapter.get("members", ()),
+    )  # fmt: skip

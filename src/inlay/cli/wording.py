@@ -71,6 +71,11 @@ def wrap(text: str, width: int, *, first: str = "", rest: str = "") -> list[str]
     return [line.replace(HELD, " ") for line in lines]
 
 
+def labels(task: str, number: int) -> str:
+    """Return how many labels a task answers with, which are called tags where words have them."""
+    return plural(number, "tag" if task == "tagging" else "label")
+
+
 def plural(number: int, noun: str) -> str:
     """Return `1 row`, `2 rows`, `12 000 rows`."""
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"

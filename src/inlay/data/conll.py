@@ -13,6 +13,12 @@ from inlay.errors import DataError
 CONLL_ENDINGS: Final = (".conll", ".conllu", ".conllup", ".iob", ".iob2", ".bio")
 """Endings of such files."""
 
+_LOOKED_AT = 100_000
+"""Characters by which the shape of a file is told."""
+
+_FEWEST = 8
+"""Lines that tell a shape."""
+
 _UNIVERSAL = [
     "id", "tokens", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc",
 ]  # fmt: skip
@@ -66,6 +72,34 @@ def read_conll(path: Path, *, name: str) -> Table:
         encoding=decoded.encoding, separator=None, columns=columns, rows=rows, lines=numbers,
         raw=raw.__getitem__, rejected=rejected, notes=notes, is_typed=True,
     )  # fmt: skip
+
+
+def has_columns(path: Path, *, name: str) -> bool:
+    """Tell whether a file with another ending is one of these, by its lines.
+
+    They have at least two columns each, as many in all of them but for one in fifty, and their
+    last columns, the tags, repeat. Running text has no such lines.
+
+    Args:
+        path: The file, plain or gzipped.
+        name: What to call it in messages.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    text = read_text(path, name=name).text
+    if len(text) > _LOOKED_AT:
+        text = text[:_LOOKED_AT].rpartition("\n")[0]
+    lines = [
+        line.fields
+        for line in _lines_of(text)
+        if line.text.strip() and line.text[0] != "#" and line.fields[0] != "-DOCSTART-"
+    ]
+    if len(lines) < _FEWEST:
+        return False
+    width, number = Counter(map(len, lines)).most_common(1)[0]
+    ends = {fields[-1] for fields in lines if len(fields) == width}
+    return width > 1 and 50 * number >= 49 * len(lines) and 2 * len(ends) <= len(lines)
 
 
 def _lines_of(text: str) -> list[_Line]:

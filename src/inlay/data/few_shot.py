@@ -33,7 +33,8 @@ def take_few(
     kept = " and ".join(f"{len(dataset.splits[name])} {name}" for name in ("train", "validation"))
     note = f"few-shot: {number} rows for each class, {kept} rows kept."
     if short:
-        note += f" Fewer for {len(short)} classes: {', '.join(short[:5])}."
+        few = "1 class" if len(short) == 1 else f"{len(short)} classes"
+        note += f" Fewer for {few}: {', '.join(short[:5])}."
     dataset.notes.append(note)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from inlay.data.conll import CONLL_ENDINGS, read_conll
+from inlay.data.conll import CONLL_ENDINGS, has_columns, read_conll
 from inlay.data.folders import (
     TABLE_ENDINGS,
     find_class_folders,
@@ -20,7 +20,7 @@ from inlay.data.hub import find_builtin, is_hub_name, list_builtin, read_hub
 from inlay.data.passages import read_passages
 from inlay.data.rows import SPLITS
 from inlay.data.table import Table
-from inlay.errors import DataError, did_you_mean
+from inlay.errors import DataError, counted, did_you_mean
 
 _SPLIT_KEYS = {"valid": "validation", "dev": "validation", "val": "validation"}
 
@@ -63,7 +63,7 @@ def find_tables(source: str | Path, *, needs_train: bool = True) -> Found:
         name = path.name
         if is_text_file(path):
             name_only = stem_of(path).removesuffix(".txt")
-            table = read_passages(path, name=name)
+            table = read_text_table(path, name)
             return Found(name=name_only, title=name, tables={"train": [table]})
         return Found(name=stem_of(path), title=name, tables={"train": [read_table(path, name)]})
     if path.is_dir():
@@ -109,6 +109,23 @@ def read_table(path: Path, name: str) -> Table:
     )
 
 
+def read_text_table(path: Path, name: str) -> Table:
+    """Read a text file as running text, or as tagged words if that is what its lines are.
+
+    Args:
+        path: The file.
+        name: What to call it in messages and row ids.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    if not has_columns(path, name=name):
+        return read_passages(path, name=name)
+    table = read_conll(path, name=name)
+    table.notes.append(f"{name}: lines of columns with tags, so it is read as CoNLL.")
+    return table
+
+
 def _read_folder(folder: Path, *, needs_train: bool) -> Found:
     folder = folder.resolve()
     if (folder / "dataset_dict.json").is_file() or (folder / "dataset_info.json").is_file():
@@ -131,11 +148,11 @@ def _read_folder(folder: Path, *, needs_train: bool) -> Found:
         return Found(name=folder.name, title=folder.name, tables=tables, notes=notes)
     texts = find_text_files(folder)
     if texts:
-        passages = {
-            split: [read_passages(path, name=path.name) for path in paths]
+        tables = {
+            split: [read_text_table(path, path.name) for path in paths]
             for split, paths in texts.items()
         }
-        return Found(name=folder.name, title=folder.name, tables=passages)
+        return Found(name=folder.name, title=folder.name, tables=tables)
     classes = find_class_folders(folder)
     if not classes:
         raise DataError(
@@ -161,7 +178,7 @@ def _sort_splits(name: str, title: str, loaded: Mapping[str, Table], *, needs_tr
         if key in ("train", "validation", "test"):
             tables.setdefault(key, []).append(table)
         else:
-            notes.append(f'split "{split}" left out ({len(table.rows)} rows).')
+            notes.append(f'split "{split}" left out ({counted(len(table.rows), "row")}).')
     if "train" not in tables and (needs_train or not tables):
         raise DataError(f"{title} has no train split. It has: {', '.join(loaded)}.")
     return Found(name=name, title=title, tables=tables, notes=notes)

@@ -9,10 +9,13 @@ from typing import Any, NamedTuple, final
 
 from inlay.data.checking import check_rows
 from inlay.data.columns import Roles, find_columns
+from inlay.data.conll import has_columns
 from inlay.data.decoding import fault_in, printable, read_text
-from inlay.data.finding import read_table
+from inlay.data.finding import read_table, read_text_table
+from inlay.data.folders import is_text_file
 from inlay.data.formed import read_table_rows
 from inlay.data.forms.base import AbstractForm, Place
+from inlay.data.forms.tagged import Tagged
 from inlay.data.rows import Example, Rejected
 from inlay.data.table import MISSING, Table
 from inlay.errors import DataError
@@ -60,8 +63,8 @@ def read_inputs(
     """Read rows to predict for, with or without what is to be predicted beside them.
 
     Args:
-        source: A CSV, TSV, JSONL or Parquet file, or a `.txt` with one text a line; the text
-            formats also as `.gz`.
+        source: A CSV, TSV, JSONL or Parquet file, or a `.txt` with one text a line, or with one
+            word a line if words are tagged; the text formats also as `.gz`.
         form: The form of the rows; `None` for texts and pairs.
         columns: Role -> column, as far as they are named; the others are found by name.
 
@@ -71,9 +74,11 @@ def read_inputs(
     path = Path(source)
     if not path.is_file():
         raise DataError(f"{source} does not exist, or is no file.")
-    if path.name.removesuffix(".gz").endswith(".txt"):
+    is_tagged = form is not None and form.name == Tagged.name
+    if is_text_file(path) and not (is_tagged and has_columns(path, name=path.name)):
         return _read_lines(path, form)
-    table = read_table(path, path.name)
+    read = read_text_table if is_text_file(path) else read_table
+    table = read(path, path.name)
     given = dict(columns or {})
     if form is None:
         examples, rejected = _read_texts(table, given)

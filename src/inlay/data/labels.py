@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from inlay.errors import DataError, did_you_mean
+from inlay.errors import DataError, counted, did_you_mean
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _MAX_GRADES = 20
@@ -121,8 +121,8 @@ def check_classes(counts: Counter[str], *, name: str) -> None:
         raise DataError(f'only one class ("{next(iter(counts))}"): nothing to learn')
     if total < 10:
         raise DataError(
-            f"{name} has {total} usable rows in {len(counts)} classes: too few to learn from and "
-            "to test on. At least 10 are needed, and 20 or more of each class to be of use."
+            f"{name} has {counted(total, 'usable row')} in {len(counts)} classes: too few to learn "
+            "from and to test on. At least 10 are needed, 20 or more of each class to be of use."
         )
 
 

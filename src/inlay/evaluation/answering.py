@@ -41,10 +41,13 @@ def answer_rows(
     found = task.decode(kept, rows, examples)
     if not isinstance(task, AbstractWritingTask) or not task.writes_for_report:
         return found
-    texts = write_rows(task, model, rows, tokenizer, autocast=autocast, batch_size=batch_size)
+    written = [
+        write_rows(own, model, rows, tokenizer, autocast=autocast, batch_size=batch_size)
+        for own in (task, *task.writers_of_others())
+    ]
     return [
-        Written(text, own.nll, own.tokens) if isinstance(own, Written) else own
-        for text, own in zip(texts, found, strict=True)
+        Written(texts[0], own.nll, own.tokens, texts[1:]) if isinstance(own, Written) else own
+        for texts, own in zip(zip(*written, strict=True), found, strict=True)
     ]
 
 

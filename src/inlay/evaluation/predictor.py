@@ -178,7 +178,11 @@ def given_examples(inputs: Sequence[Given], form: str) -> list[Example]:
         counts: Counter[str] = Counter()
         row = reader.example(reader.cells_of(given), Place("", number), counts, has_target=False)
         if isinstance(row, str):
-            raise DataError(f"input {number}: {row}.")
+            inputs = ", ".join(role.name for role in reader.roles if not role.is_target)
+            raise DataError(
+                f"input {number}: {row}. It is read as {inputs}: give them by name, or rows of a "
+                "file with --input."
+            )
         rows.append(row)
     return rows
 

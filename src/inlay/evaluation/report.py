@@ -76,6 +76,7 @@ def evaluate(
         predictor = predictor.with_options(task_options or {})
         rows = read_labelled(source, split=split, task=predictor.task.name, **columns)
     predictor.task.check_known(rows, source)
+    predictor.task.check_measurable(rows, source)
     return {
         "run": str(run), "data": source,
         **predictor.task.full_report(rows, predictor.answer(rows)),

@@ -148,6 +148,8 @@ def _task(path: Path, name: str, own: Any, shared: dict[str, Any]) -> TaskConfig
         raise ConfigError(f"{path}: {name!r} cannot be the name of a folder.")
     beside = path.parent / str(own["data"])
     settings["data"] = str(beside.resolve()) if beside.exists() else str(own["data"])
+    if "base" in settings and (path.parent / str(settings["base"])).is_dir():
+        settings["base"] = str((path.parent / str(settings["base"])).resolve())
     return TaskConfig(name=name, settings=settings, gate=None if gate is None else float(gate))
 
 

@@ -99,7 +99,11 @@ def task_state(project: Project, task: TaskConfig) -> TaskState:
         if dataset is None:
             dataset = read_data(resolved.config)
         config = prepared_config(resolved, dataset).config
-        config = config.model_copy(update={"data": _as_seen_from(project.path.parent, config.data)})
+        places = {"data": config.data, "base": config.base}
+        folder = project.path.parent
+        config = config.model_copy(
+            update={key: _as_seen_from(folder, place) for key, place in places.items()}
+        )
         content = f"{run_digest(config, dataset)} {__version__}"
         key = hashlib.sha256(content.encode()).hexdigest()[:12]
         runs.append(_run_state(project.runs / task.name, key, seed))
@@ -108,10 +112,10 @@ def task_state(project: Project, task: TaskConfig) -> TaskState:
     return TaskState(task=task, runs=tuple(runs), rows=rows, why=why)
 
 
-def _as_seen_from(folder: Path, data: str) -> str:
+def _as_seen_from(folder: Path, name: str) -> str:
     """Return a path below the project's folder relative to it, so that the project can move."""
-    folder, place = folder.resolve(), Path(data)
-    return str(place.relative_to(folder)) if place.is_relative_to(folder) else data
+    folder, place = folder.resolve(), Path(name)
+    return str(place.relative_to(folder)) if place.is_relative_to(folder) else name
 
 
 def _run_state(folder: Path, key: str, seed: int) -> RunState:

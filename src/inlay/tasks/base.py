@@ -249,6 +249,14 @@ class AbstractTask(ABC):
         """
         return {}
 
+    def check_measurable(self, examples: Sequence[Example], source: str) -> None:
+        """Refuse test rows that lack what an option needs to be measured, before training.
+
+        Raises:
+            DataError: If they do.
+        """
+        return
+
     def check_known(self, examples: Sequence[Example], source: str) -> None:
         """Refuse rows that the task cannot be measured on, such as labels it does not know.
 

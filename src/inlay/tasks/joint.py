@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from inlay.data.joint import FORM, Members
 from inlay.data.rows import Dataset, Example
-from inlay.errors import AdapterError, ConfigError, did_you_mean
+from inlay.errors import AdapterError, ConfigError, counted, did_you_mean
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Batch, Encoded
 
@@ -138,7 +138,8 @@ class Joint(AbstractTask):
             said = task.reading_notes(own, max_length=max_length)
             if said is None:
                 full = len({row.row for row in own if row.length >= max_length})
-                said = [f"{full} rows fill {max_length} tokens and may be cut"] if full else []
+                fills = f"{counted(full, 'row')} as long as {max_length} tokens, perhaps cut"
+                said = [fills] if full else []
             notes += [f"{name}: {note}" for note in said]
         return notes
 

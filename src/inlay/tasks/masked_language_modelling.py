@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from inlay.data.rows import Dataset, Example
-from inlay.errors import ConfigError, DataError
+from inlay.errors import ConfigError, DataError, counted
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
 from inlay.tasks.option_types import InnerFraction, When
@@ -107,7 +107,7 @@ class MaskedLanguageModelling(AbstractWritingTask):
         number = len({row.row for row in rows})
         if number == len(rows):
             return []
-        return [f"{number} passages are read in {len(rows)} windows of {max_length} tokens"]
+        return [f"{counted(number, 'passage')} read in {len(rows)} windows of {max_length} tokens"]
 
     @override
     def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from inlay.data.rows import Dataset, Example
-from inlay.errors import ConfigError
+from inlay.errors import ConfigError, counted
 from inlay.metrics.answers import (
     answer_f1,
     answer_scores,
@@ -157,21 +157,22 @@ class QuestionAnswering(AbstractTask):
         notes = []
         if long:
             notes.append(
-                f"{len(long)} of {len(examples)} contexts do not fit a window of {max_length} "
-                f"tokens: {len(rows) - len(examples)} more windows, which overlap by "
+                f"{len(long)} of {counted(len(examples), 'context')} longer than a window of "
+                f"{max_length} tokens: {counted(len(rows) - len(examples), 'more window')}, "
+                "overlapping by "
                 f"{max_length // 4}"
             )
         if partly:
             notes.append(
-                f"{_counted(partly, 'window')} cut through the answer: learnt as having none"
+                f"{counted(partly, 'window')} cut through the answer: learnt as having none"
             )
         if lost:
             notes.append(
-                f"{_counted(len(lost), 'answer')} whole in no window: the question still counts"
+                f"{counted(len(lost), 'answer')} whole in no window: the question still counts"
             )
         if cut:
             notes.append(
-                f"{_counted(len(cut), 'question')} cut to half of a window ({max_length // 2} "
+                f"{counted(len(cut), 'question')} cut to half of a window ({max_length // 2} "
                 "tokens)"
             )
         return notes
@@ -315,10 +316,6 @@ class QuestionAnswering(AbstractTask):
 
 def _known(example: Example) -> list[tuple[int, str]]:
     return [(start, text) for start, text in (example.parts or {}).get("answers", ())]
-
-
-def _counted(number: int, what: str) -> str:
-    return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
 def _check(tokenizer: Any, max_length: int) -> None:

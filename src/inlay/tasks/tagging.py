@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from inlay.data.forms.tagged import joined_places
 from inlay.data.rows import Dataset, Example
-from inlay.errors import DataError
+from inlay.errors import DataError, counted
 from inlay.metrics.classification import per_label
 from inlay.metrics.headline import Headline
 from inlay.metrics.tagging import (
@@ -168,8 +168,8 @@ class Tagging(AbstractTask):
         if not long:
             return []
         return [
-            f"{long} of {len(windows)} texts are longer than max_length {max_length}: read in "
-            "windows that overlap, nothing is cut"
+            f"longer than max_length {max_length}: {long} of {counted(len(windows), 'text')}, read "
+            "in windows that overlap, nothing is cut"
         ]
 
     @override

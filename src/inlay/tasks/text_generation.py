@@ -10,12 +10,16 @@ from typing_extensions import override
 
 from inlay.data.forms.chat import Chat
 from inlay.data.forms.plain import Plain
+from inlay.data.forms.to_text import ToText
 from inlay.data.rows import Dataset, Example
+from inlay.errors import ConfigError, DataError, counted
 from inlay.metrics.generation import exact_match
 from inlay.metrics.headline import Headline
+from inlay.metrics.pass_at import mean_pass_at
 from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
 from inlay.tasks.decoding import DECODING, check_decoding, generate
 from inlay.tasks.option_types import Count, CountOrNone, Fraction, Number, Positive, Seed, When
+from inlay.tasks.programs import count_passing, program_of
 from inlay.tasks.writing import IGNORED, AbstractWritingTask, Written, pad, padding_of, unigram
 
 
@@ -41,12 +45,19 @@ class TextGeneration(AbstractWritingTask):
         temperature: Divides the logits where tokens are drawn.
         top_p: Tokens are drawn from the most probable ones that have this share together.
         seed: Of what is drawn.
+        pass_at: Reports run what is written as Python against the row's `tests`, and give for each
+            of these numbers how likely one of so many programs passes; no code is run if empty.
+        num_samples: Programs that are drawn for each row; the largest of `pass_at` if 0.
+        test_seconds: Time that a program may take.
     """
 
     name: ClassVar[str] = "text-generation"
     needs: ClassVar[BaseKind] = "decoder"
     better: ClassVar[str] = "token_probability"
-    options: ClassVar[Mapping[str, When]] = {"separator": "training", **DECODING}
+    options: ClassVar[Mapping[str, When]] = {
+        "separator": "training", **DECODING, "pass_at": "always", "num_samples": "always",
+        "test_seconds": "always",
+    }  # fmt: skip
 
     form: str = Plain.name  # type: ignore[misc]  # one task for three forms of rows
     separator: str = "\n"
@@ -58,6 +69,9 @@ class TextGeneration(AbstractWritingTask):
     temperature: Positive = 1.0
     top_p: Fraction = 1.0
     seed: Seed = 1
+    pass_at: tuple[Count, ...] = ()
+    num_samples: CountOrNone = 0
+    test_seconds: Positive = 5.0
 
     @property
     @override
@@ -81,6 +95,20 @@ class TextGeneration(AbstractWritingTask):
     @override
     def check_options(self, given: Collection[str]) -> None:
         check_decoding(self, given)
+        check_pass_at(self, given)
+
+    @override
+    def check_measurable(self, examples: Sequence[Example], source: str) -> None:
+        if self.pass_at and not any(_tests(row) for row in examples):
+            raise DataError(
+                f"{source}: no row has tests, which task option pass_at needs. Name their column "
+                "with --column tests=NAME, or leave the option out."
+            )
+
+    @override
+    def writers_of_others(self) -> "list[TextGeneration]":
+        number = (self.num_samples or max(self.pass_at)) if self.pass_at else 1
+        return [dataclasses.replace(self, seed=self.seed + own) for own in range(1, number)]
 
     @override
     def encode(
@@ -130,7 +158,9 @@ class TextGeneration(AbstractWritingTask):
             number = len({row.row for row in rows})
             if number == len(rows):
                 return []
-            return [f"{number} passages are read in {len(rows)} windows of {max_length} tokens"]
+            return [
+                f"{counted(number, 'passage')} read in {len(rows)} windows of {max_length} tokens"
+            ]
         notes = []
         for what, side in (("prompts cut at their start", 0), ("completions cut at their end", 1)):
             cut = sum(row.extra["cut"][side] for row in rows)
@@ -188,7 +218,25 @@ class TextGeneration(AbstractWritingTask):
         if not self.writes_for_report:
             return {}
         given = [prediction.answer for prediction in predictions]
-        return {"exact_match": exact_match([row.label for row in examples], given)}
+        found: dict[str, Any] = {"exact_match": exact_match([row.label for row in examples], given)}
+        if self.pass_at:
+            found |= self._passing(examples, predictions)
+        return found
+
+    def _passing(
+        self, examples: Sequence[Example], predictions: Sequence[AbstractPrediction]
+    ) -> dict[str, Any]:
+        """Run what was written for the rows that have tests."""
+        tested = [
+            ([program_of(text) for text in (answer.text, *answer.others)], _tests(row))
+            for row, answer in zip(examples, predictions, strict=True)
+            if isinstance(answer, Written) and _tests(row)
+        ]
+        programs, tests = [own for own, _ in tested], [own for _, own in tested]
+        passed = count_passing(programs, tests, seconds=self.test_seconds)
+        counts = [(number, len(own)) for number, own in zip(passed, programs, strict=True)]
+        rates = {f"pass_at_{k}": mean_pass_at(k, counts) for k in self.pass_at}
+        return {**rates, "n_with_tests": len(tested)}
 
     @override
     def baselines(
@@ -201,6 +249,43 @@ class TextGeneration(AbstractWritingTask):
         self, train: Sequence[Encoded], test: Sequence[Encoded], tokenizer: Any, number: int
     ) -> dict[str, list[AbstractPrediction]]:
         return {"unigram": unigram(train, test, len(tokenizer), number)}
+
+
+def check_pass_at(task: TextGeneration, given: Collection[str]) -> None:
+    """Refuse options about tests that do not fit one another.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    for name in ("num_samples", "test_seconds"):
+        if name in given and not task.pass_at:
+            raise ConfigError(
+                f"task option {name}={getattr(task, name)}: without pass_at no code is run, so it "
+                "has no effect. Give pass_at=1 with it, or leave it out."
+            )
+    if not task.pass_at:
+        return
+    if task.form != ToText.name:
+        raise ConfigError(
+            f"task option pass_at: rows of prompts with completions and tests are needed, and "
+            f"these are {task.form} rows."
+        )
+    number, most = task.num_samples or max(task.pass_at), max(task.pass_at)
+    if number < most:
+        raise ConfigError(
+            f"task option num_samples={number}: pass@{most} needs {most} programs or more."
+        )
+    if number > 1 and not task.do_sample:
+        raise ConfigError(
+            f"task option pass_at: {number} programs of a row are the same unless they are drawn; "
+            "give do_sample=true, and a temperature such as 0.8."
+        )
+
+
+def _tests(row: Example) -> list[str]:
+    parts = row.parts or {}
+    own = [test for test in parts.get("tests", ()) if isinstance(test, str) and test.strip()]
+    return [parts["setup"], *own] if own and "setup" in parts else own
 
 
 def chat_prompt(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:

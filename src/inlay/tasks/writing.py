@@ -28,11 +28,13 @@ class Written(AbstractPrediction):
         text: What was written; empty if only the known text was measured.
         nll: Negative log likelihood of the known text, in nats; 0 if there is none.
         tokens: Its tokens.
+        others: More texts that were drawn for the same row.
     """
 
     text: str
     nll: float = 0.0
     tokens: int = 0
+    others: tuple[str, ...] = ()
 
     @property
     @override
@@ -65,6 +67,10 @@ class AbstractWritingTask(AbstractTask):
     @abstractmethod
     def writes_for_report(self) -> bool:
         """Whether a report needs texts to be written, which takes much longer than scores."""
+
+    def writers_of_others(self) -> "Sequence[AbstractWritingTask]":
+        """Return what writes the further texts that a report needs of each row."""
+        return ()
 
     @abstractmethod
     def encode_prompts(

@@ -100,6 +100,7 @@ def _card(
             "name": dataset.name,
             "source": _lasting_source(config.data),
             "options": data_options(config),
+            "has_pairs": _has_pairs(dataset),
         },
         "metrics": {"test": report},
     }
@@ -112,6 +113,7 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
         "task": prepared.task.name,
         "headline": dataclasses.asdict(prepared.task.headline),
         "data": dataset.name,
+        "has_pairs": _has_pairs(dataset),
         "base": prepared.base.id,
         "method": config.method,
         "at": config.at,
@@ -131,6 +133,10 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
         "best_step": progress.best_step,
         "versions": versions(),
     }
+
+
+def _has_pairs(dataset: Dataset) -> bool:
+    return any(row.pair is not None for row in dataset.splits["train"])
 
 
 def _scores(prepared: Prepared, split: str) -> list[torch.Tensor]:

@@ -138,6 +138,7 @@ def _task(config: TrainConfig, dataset: Dataset, base: Base) -> AbstractTask:
     """Build the task for a data set and a base; refuses a base of the wrong form."""
     kind = base_kind(base)
     task = task_for(config.task, dataset, base_kind=kind, options=config.task_options)
+    task.check_measurable(dataset.splits["test"], dataset.name)
     if task.needs == "encoder" and kind == "encoder-decoder":
         raise BaseError(
             f"{base.id!r} is {kind}, which task {task.name!r} cannot use: it reads one sequence of "

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from inlay.adapters.entry import Entry
-from inlay.errors import SiteError, TrainingError
+from inlay.errors import SiteError, TrainingError, counted
 from inlay.sites.replay import Replay, Trunk, trunks
 from inlay.sites.sitemap import SiteMap
 from inlay.store.activations import ActivationStore
@@ -194,7 +194,9 @@ class TrunkReplay:
     def summary(self) -> str:
         """Say in a few words what is replayed and where it is kept."""
         blocks = sum(len(trunk.blocks) for trunk in self.replay.trunks)
-        reused = f", {self.num_reused:,} rows are there already" if self.num_reused else ""
+        reused = (
+            f", {counted(self.num_reused, 'row')} of them there already" if self.num_reused else ""
+        )
         return (
             f"the lowest {blocks} blocks are computed once for each row and kept in "
             f"{self.stores[0].folder.parent}{reused}"

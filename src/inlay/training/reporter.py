@@ -19,7 +19,7 @@ class Plan:
         num_head_parameters: Weights of the head.
         num_base_parameters: Weights of the base.
         rows: Split -> rows.
-        num_labels: Labels of the task.
+        num_labels: Labels or tags that the task answers with.
         num_steps: Steps of the optimiser, if training is not stopped early.
         seconds: Estimated time for training, in seconds.
         settings: Learning rate, epochs and the like, in words.

@@ -131,11 +131,16 @@ class RunFolder:
 
 
 def run_digest(config: TrainConfig, dataset: Dataset) -> str:
-    """Hash what decides a run's result: its settings and the contents of its data."""
+    """Hash what decides a run's result: its settings, its files and the rows of each split."""
     settings = config.model_dump(exclude=_NO_PART_OF_A_RUN)
     files = sorted(record.sha256 for record in dataset.files)
-    text = json.dumps([settings, files], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    # Without rows, files that trade their splits would look like the same data.
+    rows = {
+        split: [(row.text, row.pair, row.label, row.parts) for row in own]
+        for split, own in dataset.splits.items()
+    }
+    text = json.dumps([settings, files, rows], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def choose_folder(

@@ -6,6 +6,7 @@ from typing import Any, final
 
 from inlay.data.forms.base import Given
 from inlay.data.rows import Dataset
+from inlay.errors import counted
 from inlay.evaluation.predictor import Predictor, load_predictor
 from inlay.evaluation.records import Record, mistakes
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
@@ -142,10 +143,10 @@ def plan_of(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
     where = ""
     if entry.placement is not None:
         where = f"at {entry.placement.at}, layers {entry.placement.layers}"
-        where += f" ({len(entry.layers)} sites)"
+        where += f" ({counted(len(entry.layers), 'site')})"
     settings = (
         f"{config.optimizer}, learning rate {config.learning_rate:g} {config.schedule}, batch "
-        f"{config.batch_size}, up to {config.epochs} epochs, seed {config.seed}, "
+        f"{config.batch_size}, up to {counted(config.epochs, 'epoch')}, seed {config.seed}, "
         f"{prepared.numerics.precision}, at most {prepared.max_length} tokens"
     )
     return Plan(
@@ -156,7 +157,8 @@ def plan_of(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
         num_head_parameters=entry.num_head_parameters,
         num_base_parameters=base_size(prepared, entry),
         rows={split: len(rows) for split, rows in dataset.splits.items()},
-        num_labels=len(dataset.labels), num_steps=steps_of(training),
+        num_labels=len(prepared.task.settings().get("labels", dataset.labels)),
+        num_steps=steps_of(training),
         seconds=estimate_seconds(prepared), settings=settings,
         notes=[*dataset.notes, *prepared.notes, prepared.replay_note],
     )  # fmt: skip

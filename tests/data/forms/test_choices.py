@@ -34,7 +34,7 @@ def test_choices_may_be_an_object_of_texts():
         ("pink", THREE, "q", "label 'pink' is neither a choice nor its number or letter"),
         (True, THREE, "q", "label True is neither"),
         (None, THREE, "q", "label is missing"),
-        (0, ["one"], "q", "1 choices; two or more are needed"),
+        (0, ["one"], "q", "1 choice; two or more are needed"),
         (0, None, "q", "choices are missing"),
         (0, "a b", "q", "choices are a text"),
         (0, ["a", ""], "q", "choice 1 is empty"),

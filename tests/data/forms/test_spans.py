@@ -97,7 +97,7 @@ def test_one_answer_of_several_that_is_not_there_is_left_out():
         ("Paris", "the answer 'Paris' is not in the context"),
         ({"text": ["Paris"], "answer_start": [3]}, "the answer 'Paris' is not in the context"),
         ("{broken", "the answer '{broken' is not in the context"),
-        ({"text": ["a", "b"], "answer_start": [1]}, "2 answers but 1 offsets"),
+        ({"text": ["a", "b"], "answer_start": [1]}, "2 answers but 1 offset"),
         ({"answer_start": [1]}, 'answers have no list "text"'),
         ({"text": [" "], "answer_start": [1]}, "an answer has no text"),
         ([{"answer_start": 1}], "an answer has no text"),

@@ -23,8 +23,8 @@ def read(tokens, tags=MISSING, *, has_target=True):
 @pytest.mark.parametrize(
     ("tokens", "tags", "reason"),
     [
-        (["a", "b"], ["O"], "1 tags for 2 tokens"),
-        (["a"], ["O", "O"], "2 tags for 1 tokens"),
+        (["a", "b"], ["O"], "1 tag for 2 tokens"),
+        (["a"], ["O", "O"], "2 tags for 1 token"),
         ([], [], "there are no tokens"),
         (["a"], [], "there are no tags"),
         (["a", " "], ["O", "O"], "token 1 is empty"),
@@ -128,7 +128,7 @@ def test_a_file_is_recognised_and_bad_rows_are_counted(tmp_path):
     path = write(tmp_path / "t.jsonl", [*rows, (["a", "b"], ["O"])])
     data = read_dataset(path, max_rejected=0.1)
     assert (data.form, data.labels) == ("tagged", ["city"])
-    assert [(row.line, row.reason) for row in data.rejected] == [(41, "1 tags for 2 tokens")]
+    assert [(row.line, row.reason) for row in data.rejected] == [(41, "1 tag for 2 tokens")]
     assert sum(map(len, data.splits.values())) == 40
 
 

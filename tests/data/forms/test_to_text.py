@@ -25,6 +25,9 @@ def test_an_input_is_added_to_its_instruction_and_tests_are_kept():
     row = read("sort", "b", input="3 1", tests=["assert True"])
     assert row.text == "sort\n\n3 1"
     assert row.parts == {"tests": ["assert True"]}
+    row = read("sort", "b", tests=["assert True"], setup="k = 3")
+    assert row.parts == {"tests": ["assert True"], "setup": "k = 3"}
+    assert read("sort", "b", tests=["assert True"], setup=" ").parts == {"tests": ["assert True"]}
     assert read("sort", "b", input=" ").text == "sort"
 
 

@@ -9,6 +9,7 @@ from typing_extensions import override
 from inlay.data.forms.base import AbstractForm, Place, Role, kind_of, text_of
 from inlay.data.rows import Example
 from inlay.data.table import MISSING, Table
+from inlay.errors import counted
 
 
 @final
@@ -43,7 +44,7 @@ class Choices(AbstractForm):
             absent = choices is MISSING or choices is None
             return "choices are missing" if absent else f"choices are {kind_of(choices)}"
         if len(choices) < 2:
-            return f"{len(choices)} choices; two or more are needed"
+            return f"{counted(len(choices), 'choice')}; two or more are needed"
         for number, choice in enumerate(choices):
             _, fault = text_of(choice, f"choice {number}")
             if fault:

@@ -11,6 +11,7 @@ from inlay.data.forms.base import AbstractForm, Place, Role, kind_of, text_of
 from inlay.data.rows import Example
 from inlay.data.splits import text_key
 from inlay.data.table import MISSING, Table
+from inlay.errors import counted
 
 _AMBIGUOUS = "answer without an offset stands in its context several times: the first is taken"
 
@@ -91,7 +92,7 @@ def _answers(value: Any) -> list[tuple[int | None, str]] | str:
             return 'answers have no list "text"'
         starts = starts if isinstance(starts, list) else [None] * len(texts)
         if len(starts) != len(texts):
-            return f"{len(texts)} answers but {len(starts)} offsets"
+            return f"{counted(len(texts), 'answer')} but {counted(len(starts), 'offset')}"
         value = [
             {"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)
         ]

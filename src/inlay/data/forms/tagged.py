@@ -10,6 +10,7 @@ from typing_extensions import override
 from inlay.data.forms.base import AbstractForm, Given, Place, Role, kind_of, sample, text_of
 from inlay.data.rows import Example
 from inlay.data.table import MISSING, Table
+from inlay.errors import counted
 
 _MARK = re.compile("^[BIELSU]-")
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -94,7 +95,7 @@ class Tagged(AbstractForm):
         if isinstance(tags, str):
             return tags
         if len(tags) != len(tokens):
-            return f"{len(tags)} tags for {len(tokens)} tokens"
+            return f"{counted(len(tags), 'tag')} for {counted(len(tokens), 'token')}"
         parts["tags"] = tags
         return Example(" ".join(tokens), None, worded(tokens, tags), place.file, place.line, parts)
 

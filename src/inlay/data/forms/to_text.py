@@ -17,7 +17,7 @@ class ToText(AbstractForm):
     """`source` and `target`, or `prompt` and `completion`.
 
     An `input` beside an instruction is added to it. `parts` holds `tests` where the row has them:
-    code that checks an answer.
+    code that checks an answer, after the code in `setup` where there is some.
     """
 
     name: ClassVar[str] = "to-text"
@@ -30,6 +30,7 @@ class ToText(AbstractForm):
             is_target=True,
         ),
         Role("tests", ("tests", "testlist"), is_needed=False, is_target=True),
+        Role("setup", ("setup", "testsetupcode"), is_needed=False, is_target=True),
     )
 
     @override
@@ -57,5 +58,8 @@ class ToText(AbstractForm):
             if fault:
                 return fault
         tests = cells.get("tests", MISSING)
-        parts = {"tests": tests} if isinstance(tests, list) else None
+        parts: dict[str, Any] | None = {"tests": tests} if isinstance(tests, list) else None
+        setup = cells.get("setup", MISSING)
+        if parts is not None and isinstance(setup, str) and setup.strip():
+            parts["setup"] = setup
         return Example(source, None, target, place.file, place.line, parts)
