@@ -45,7 +45,11 @@ def title(name: str) -> str:
 
 def number(name: str, value: float) -> str:
     """Return a metric's value: shares in per cent, others as they are."""
-    return f"{value:.3g}" if name in _PLAIN else wording.percent(value)
+    return _plain(value) if name in _PLAIN else wording.percent(value)
+
+
+def _plain(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 999.5 else wording.count(value)
 
 
 def report_lines(report: Mapping[str, Any], split: str = "test") -> list[str]:
@@ -81,7 +85,7 @@ def baseline_lines(baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:
         metric = scores["metric"]
         gain = scores["gain"]
         if metric in _PLAIN:
-            side = f"{abs(gain):.3g} {'better' if gain >= 0 else 'worse'} than"
+            side = f"{_plain(abs(gain))} {'better' if gain >= 0 else 'worse'} than"
         else:
             side = f"{100 * abs(gain):.1f} points {'above' if gain >= 0 else 'below'}"
         lines.append(
