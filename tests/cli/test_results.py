@@ -120,3 +120,13 @@ def test_no_line_ends_between_a_name_and_its_value(number):
 def test_the_next_step_is_what_the_task_can_answer(task, settings, rest):
     given = {"has_pairs": False, "members": [], **settings}
     assert next_step("runs/a b", task, **given) == f"inlay predict 'runs/a b' {rest}"
+
+
+def test_large_values_are_written_out():
+    report = {"metric": "perplexity", "perplexity": 1442.3, "perplexity_ci": [1000, 1500], "n": 1}
+    assert report_lines(report) == ["test   perplexity 1 442 (95 %: 1 000 to 1 500)   1 row"]
+
+
+def test_the_number_of_programs_is_part_of_a_name():
+    report = {"metric": "perplexity", "perplexity": 9.0, "perplexity_ci": [8.0, 9.5], "n": 3}
+    assert report_lines({**report, "pass_at_10": 0.25})[1] == "       pass@10 25.0 %"

@@ -26,12 +26,23 @@ def draw(seed, number=60):
 
 def test_labels_come_from_the_data_and_targets_are_a_vector():
     data = Dataset(
-        name="d", splits={}, labels=["x", "y"], columns={}, files=[], rejected=[], notes=[],
+        name="d", splits={"train": [row("x"), row("x", "y"), row()]}, labels=["x", "y"],
+        columns={}, files=[], rejected=[], notes=[],
         made_splits=False, form="multi-labelled",
     )  # fmt: skip
-    assert MultiLabel.for_dataset(data).labels == ("x", "y")
+    task = MultiLabel.for_dataset(data)
+    assert task.labels == ("x", "y")
+    assert task.shares == (2.5 / 4, 1.5 / 4)
     assert TASK.target(row("c", "a")) == [1.0, 0.0, 1.0]
     assert TASK.target(Example("t", None, "", "f", 1)) is None
+
+
+def test_a_fresh_head_begins_at_the_shares_of_train():
+    head = MultiLabel(labels=("a", "b"), shares=(0.2, 0.01)).build_head(5).eval()
+    zero = head(torch.zeros(1, 3, 5), torch.ones(1, 3)).sigmoid()
+    assert zero.detach()[0].tolist() == pytest.approx([0.2, 0.01], rel=1e-5)
+    plain = TASK.build_head(5)
+    assert plain.out.bias.detach().abs().max() < 0.5
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])

@@ -81,7 +81,7 @@ def test_a_task_that_reads_windows_says_so_itself(ready, tmp_path):
     found = ready(data=str(data))
     assert len(found.encoded["train"]) > 96
     assert [note.partition(":")[0] for note in found.notes] == ["train", "validation", "test"]
-    assert all("do not fit a window of 64 tokens" in note for note in found.notes)
+    assert all("longer than a window of 64 tokens" in note for note in found.notes)
 
 
 def test_estimate_changes_nothing(ready):

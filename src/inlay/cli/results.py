@@ -18,6 +18,11 @@ _NAMES = {
     "micro_f1": "micro-F1",
     "entity_f1": "entity F1",
     "f1": "F1",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
+    "bleu": "BLEU",
+    "chrf": "chrF",
     "answerable_f1": "answerable F1",
     "no_answer_f1": "no-answer F1",
     "r_squared": "R²",
@@ -45,7 +50,11 @@ def title(name: str) -> str:
 
 def number(name: str, value: float) -> str:
     """Return a metric's value: shares in per cent, others as they are."""
-    return f"{value:.3g}" if name in _PLAIN else wording.percent(value)
+    return _plain(value) if name in _PLAIN else wording.percent(value)
+
+
+def _plain(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 999.5 else wording.count(value)
 
 
 def report_lines(report: Mapping[str, Any], split: str = "test") -> list[str]:
@@ -81,7 +90,7 @@ def baseline_lines(baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:
         metric = scores["metric"]
         gain = scores["gain"]
         if metric in _PLAIN:
-            side = f"{abs(gain):.3g} {'better' if gain >= 0 else 'worse'} than"
+            side = f"{_plain(abs(gain))} {'better' if gain >= 0 else 'worse'} than"
         else:
             side = f"{100 * abs(gain):.1f} points {'above' if gain >= 0 else 'below'}"
         lines.append(

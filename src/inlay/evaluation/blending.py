@@ -144,7 +144,7 @@ def _asked(saved: _Saved) -> Any:
     """Return a task's settings without what is fitted or can be chosen after training."""
     if saved.task is None:
         return None
-    return _without(_FITTED | changeable(saved.task), saved.task.settings())
+    return _without(_FITTED | {"shares"} | changeable(saved.task), saved.task.settings())
 
 
 def _without(left_out: Collection[str], plain: Any) -> Any:

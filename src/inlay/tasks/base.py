@@ -151,6 +151,22 @@ class AbstractTask(ABC):
     ) -> list[Encoded]:
         """Turn examples into rows of at most `max_length` tokens, in the order of the examples."""
 
+    def training_rows(
+        self, rows: Sequence[Encoded], *, model: nn.Module, tokenizer: Any, max_length: int
+    ) -> list[Encoded]:
+        """Return the rows that training sees, from those that train was encoded as.
+
+        Args:
+            rows: As `encode` gave them.
+            model: The base with its adapter active, to be tried and left as it is.
+            tokenizer: Of the base.
+            max_length: Tokens of a row, at most.
+
+        Raises:
+            ConfigError: If the base or the adapter does not suit what was asked.
+        """
+        return list(rows)
+
     def reading_notes(self, rows: Sequence[Encoded], *, max_length: int) -> list[str] | None:
         """Return what is to be said of how rows were read; `None` to have cut rows counted."""
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
@@ -18,7 +18,7 @@ from inlay.tasks.base import AbstractPrediction, Batch, Encoded
 from inlay.tasks.baselines import words_and_regressions
 from inlay.tasks.classification import check_labels
 from inlay.tasks.option_types import DropRate, InnerFraction, When
-from inlay.tasks.pooled import AbstractPooledTask, stacked_targets
+from inlay.tasks.pooled import AbstractPooledTask, PooledHead, stacked_targets
 
 
 @final
@@ -66,6 +66,8 @@ class MultiLabel(AbstractPooledTask):
         labels: The labels' names, in the order of the head's outputs.
         threshold: Probability from which on a label is chosen, in (0, 1).
         dropout: Of the head, in [0, 1).
+        shares: Of train's rows that have each label. A fresh head begins there: from even odds all
+            labels at first pull the hidden states the same way, until texts cannot be told apart.
     """
 
     name: ClassVar[str] = "multi-label"
@@ -76,6 +78,7 @@ class MultiLabel(AbstractPooledTask):
     labels: tuple[str, ...]
     threshold: InnerFraction = 0.5
     dropout: DropRate = 0.1
+    shares: tuple[float, ...] = ()
 
     @property
     @override
@@ -85,7 +88,19 @@ class MultiLabel(AbstractPooledTask):
     @classmethod
     @override
     def for_dataset(cls, dataset: Dataset) -> Self:
-        return cls(labels=tuple(dataset.labels))
+        rows = dataset.splits["train"]
+        counts = Counter(label for row in rows for label in _labels(row))
+        # One row is added that has half of each label, so that no odds are infinite.
+        shares = [round((counts[label] + 0.5) / (len(rows) + 1), 6) for label in dataset.labels]
+        return cls(labels=tuple(dataset.labels), shares=tuple(shares))
+
+    @override
+    def build_head(self, width: int) -> nn.Module:
+        head = PooledHead(width=width, num_outputs=len(self.labels), dropout=self.dropout)
+        if self.shares:
+            with torch.no_grad():
+                head.out.bias.copy_(torch.tensor(self.shares).logit())
+        return head
 
     @property
     @override
@@ -94,7 +109,10 @@ class MultiLabel(AbstractPooledTask):
 
     @override
     def settings(self) -> dict[str, Any]:
-        return {"task": self.name, **dataclasses.asdict(self), "labels": list(self.labels)}
+        return {
+            "task": self.name, **dataclasses.asdict(self), "labels": list(self.labels),
+            "shares": list(self.shares),
+        }  # fmt: skip
 
     @override
     def target(self, example: Example) -> list[float] | None:

@@ -19,6 +19,7 @@ from inlay.metrics.pass_at import mean_pass_at
 from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
 from inlay.tasks.decoding import DECODING, check_decoding, generate
 from inlay.tasks.option_types import Count, CountOrNone, Fraction, Number, Positive, Seed, When
+from inlay.tasks.packing import check_apart, collate_packed, pack, packed_logits
 from inlay.tasks.programs import count_passing, program_of
 from inlay.tasks.writing import IGNORED, AbstractWritingTask, Written, pad, padding_of, unigram
 
@@ -49,6 +50,7 @@ class TextGeneration(AbstractWritingTask):
             of these numbers how likely one of so many programs passes; no code is run if empty.
         num_samples: Programs that are drawn for each row; the largest of `pass_at` if 0.
         test_seconds: Time that a program may take.
+        packing: Whether a row of training holds several short examples, of which none sees another.
     """
 
     name: ClassVar[str] = "text-generation"
@@ -56,7 +58,7 @@ class TextGeneration(AbstractWritingTask):
     better: ClassVar[str] = "token_probability"
     options: ClassVar[Mapping[str, When]] = {
         "separator": "training", **DECODING, "pass_at": "always", "num_samples": "always",
-        "test_seconds": "always",
+        "test_seconds": "always", "packing": "training",
     }  # fmt: skip
 
     form: str = Plain.name  # type: ignore[misc]  # one task for three forms of rows
@@ -72,6 +74,7 @@ class TextGeneration(AbstractWritingTask):
     pass_at: tuple[Count, ...] = ()
     num_samples: CountOrNone = 0
     test_seconds: Positive = 5.0
+    packing: bool = False
 
     @property
     @override
@@ -131,6 +134,15 @@ class TextGeneration(AbstractWritingTask):
         return encoded
 
     @override
+    def training_rows(
+        self, rows: Sequence[Encoded], *, model: nn.Module, tokenizer: Any, max_length: int
+    ) -> list[Encoded]:
+        if not self.packing:
+            return list(rows)
+        check_apart(model, rows, tokenizer)
+        return pack(rows, max_length)
+
+    @override
     def encode_prompts(
         self, examples: Sequence[Example], tokenizer: Any, *, max_length: int
     ) -> list[Encoded]:
@@ -170,6 +182,8 @@ class TextGeneration(AbstractWritingTask):
 
     @override
     def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:
+        if "packed" in rows[0].extra:
+            return collate_packed(rows, tokenizer)
         ids = [row.features["input_ids"] for row in rows]
         inputs = {
             "input_ids": pad(ids, padding_of(tokenizer)),
@@ -181,6 +195,8 @@ class TextGeneration(AbstractWritingTask):
     @override
     def scores(self, model: nn.Module, head: nn.Module | None, batch: Batch) -> Tensor:
         """Return `(rows, positions, tokens)`."""
+        if "segments" in batch.inputs:
+            return packed_logits(model, batch.inputs)
         logits: Tensor = model(**batch.inputs, use_cache=False).logits
         return logits
 

@@ -105,9 +105,8 @@ def prepare(
     numerics = choose_numerics(
         config.precision, trains_base=updates_base, device=accelerator.device
     )
-    base = resolve_base(config.base)
+    base, shelf = resolve_base(config.base), shelf or Shelf()
     task = _task(config, dataset, base)
-    shelf = shelf or Shelf()
     adapters, tokenizer = shelf.base(base, numerics, task.needs, accelerator.device)
     torch.manual_seed(config.seed)
     head = task.build_head(output_width(adapters.sites))
@@ -115,22 +114,23 @@ def prepare(
     entry = _add(adapters, config, preset, name, head).to(accelerator.device)
     max_length = _max_length(config, tokenizer, adapters.model)
     encoded = shelf.encoded(dataset, task, tokenizer, max_length)
-    counts = mixture(task, encoded["train"])[1]
-    optimizer, schedule = _optimizer(config, entry, counts)
+    notes = _truncation_notes(dataset, encoded, task, tokenizer, max_length)
+    train = task.training_rows(
+        encoded["train"], model=adapters.model, tokenizer=tokenizer, max_length=max_length
+    )
+    notes += _packing_notes(encoded["train"], train)
+    optimizer, schedule = _optimizer(config, entry, mixture(task, train)[1])
     training = Training(
         config=config, task=task, model=adapters.model, entry=entry, head=head, tokenizer=tokenizer,
-        train=encoded["train"], validation=encoded["validation"], run=run,
-        row_name=_row_namer(dataset.splits["train"], encoded["train"]),
-        optimizer=optimizer, schedule=schedule, accelerator=accelerator,
-        trains_base=updates_base, autocast=numerics.autocast, checkpoints=checkpoints,
-        reporter=reporter, stop=stop,
+        train=train, validation=encoded["validation"], run=run, optimizer=optimizer,
+        row_name=_row_namer(dataset.splits["train"], train), schedule=schedule,
+        accelerator=accelerator, trains_base=updates_base, autocast=numerics.autocast,
+        checkpoints=checkpoints, reporter=reporter, stop=stop,
     )  # fmt: skip
-    notes = _truncation_notes(dataset, encoded, task, tokenizer, max_length)
     replay, note = _replay(config, adapters, entry, task, shelf, updates_base=updates_base)
     return Prepared(
-        training=training, adapters=adapters, name=name, base=base, task=task,
-        numerics=numerics, max_length=max_length, encoded=encoded, notes=notes,
-        replay=replay, replay_note=note,
+        training=training, adapters=adapters, name=name, base=base, task=task, replay=replay,
+        numerics=numerics, max_length=max_length, encoded=encoded, notes=notes, replay_note=note,
     )  # fmt: skip
 
 
@@ -290,6 +290,12 @@ def _max_length(config: TrainConfig, tokenizer: Any, model: Any) -> int:
         limits.append(positions)
     limit = int(min(limits))
     return min(config.max_length or _LONGEST, limit)
+
+
+def _packing_notes(encoded: Sequence[Encoded], train: Sequence[Encoded]) -> list[str]:
+    if len(train) == len(encoded):
+        return []
+    return [f"train: {len(encoded)} rows packed into {len(train)}"]
 
 
 def _truncation_notes(

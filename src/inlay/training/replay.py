@@ -193,12 +193,11 @@ class TrunkReplay:
 
     def summary(self) -> str:
         """Say in a few words what is replayed and where it is kept."""
-        blocks = sum(len(trunk.blocks) for trunk in self.replay.trunks)
-        reused = (
-            f", {counted(self.num_reused, 'row')} of them there already" if self.num_reused else ""
-        )
+        number = sum(len(trunk.blocks) for trunk in self.replay.trunks)
+        blocks = "block is" if number == 1 else f"{number} blocks are"
+        reused = f", {counted(self.num_reused, 'row')} there already" if self.num_reused else ""
         return (
-            f"the lowest {blocks} blocks are computed once for each row and kept in "
+            f"the lowest {blocks} computed once for each row and kept in "
             f"{self.stores[0].folder.parent}{reused}"
         )
 
