@@ -104,8 +104,9 @@ class Adapters(nn.Module):
         submodel: str | None = None,
         head: nn.Module | None = None,
         copy_heads: bool = True,
+        tensors: Mapping[str, Tensor] | None = None,
     ) -> Entry:
-        """Add a new, inactive adapter with fresh weights; nothing runs or learns differently yet.
+        """Add a new, inactive adapter; nothing runs or learns differently yet.
 
         Args:
             name: Any text; dots, slashes and spaces are allowed.
@@ -116,16 +117,18 @@ class Adapters(nn.Module):
             submodel: Which of several submodels; all by default.
             head: A head of the caller's own, kept and trained with the adapter.
             copy_heads: Whether the adapter gets its own copy of a Hugging Face task class's head.
+            tensors: Its weights, copied, named as in `Entry.tensors`; fresh ones by default.
 
         Raises:
-            AdapterError: If the name is taken or empty.
+            AdapterError: If the name is taken or empty, or `tensors` are not exactly its weights.
             SiteError: If the placement matches nothing or the method cannot act there.
             ConfigError: If the method is not known or a setting is not allowed.
         """
         self._check_name(name)
-        entry = self._maker.adapter(
-            name, method, at=at, layers=layers, submodel=submodel, head=head, copy_heads=copy_heads
-        )
+        entry = self._maker.made(
+            name, method, tensors, at=at, layers=layers, submodel=submodel, head=head,
+            copy_heads=copy_heads,
+        )  # fmt: skip
         return self._keep(name, entry)
 
     def add_combiner(
@@ -381,8 +384,6 @@ class Adapters(nn.Module):
 
     def _keep(self, name: str, entry: Entry) -> Entry:
         """Take a new adapter in."""
-        entry.requires_grad_(requires_grad=False)
-        entry.train(self.model.training)
         key = str(self._counter)
         self._counter += 1
         self._entries[key] = entry
