@@ -40,7 +40,7 @@ def finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Pr
     scores = score_rows(
         task, training.model, training.head, few, training.tokenizer, autocast=training.autocast
     )
-    own = _answers(prepared, task, test[:ROWS], few)
+    own = _answers(prepared, task, test[:ROWS], few, scores)
     results = {
         "validation": _validation_report(prepared, task, rows, validation),
         "test": report,
@@ -56,11 +56,15 @@ def finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Pr
 
 
 def _answers(
-    prepared: Prepared, task: AbstractTask, rows: Sequence[Example], encoded: Sequence[Encoded]
+    prepared: Prepared,
+    task: AbstractTask,
+    rows: Sequence[Example],
+    encoded: Sequence[Encoded],
+    kept: Sequence[torch.Tensor] | None = None,
 ) -> list[AbstractPrediction]:
     training = prepared.training
     return answer_rows(
-        task, training.model, training.head, encoded, rows, training.tokenizer,
+        task, training.model, training.head, encoded, rows, training.tokenizer, kept=kept,
         autocast=training.autocast,
     )  # fmt: skip
 
