@@ -51,15 +51,14 @@ class Set:
 
 
 SETS = (
+    Set(data="rotten_tomatoes", task="text-classification", rows=1000, epochs=5),
     Set(data="banking77", task="text-classification", rows=2000, epochs=5),
-    Set(data="rotten_tomatoes", task="text-classification", rows=2000, epochs=5),
     Set(data="snli_small", task="text-classification", rows=2000, epochs=5),
-    Set(data="snips_slots", task="tagging", rows=1500, epochs=10),
-    Set(data="ner_wnut17", task="tagging", rows=1500, epochs=10),
-    Set(data="ud_english_ewt", task="tagging", rows=1500, epochs=10),
-    Set(data="squadshifts_wiki", task="question-answering", rows=2000, epochs=4, test_rows=300),
-    Set(data="banking77", task="similarity", rows=2000, epochs=1),
-    Set(data="clinc150", task="similarity", rows=2000, epochs=1),
+    Set(data="snips_slots", task="tagging", rows=1000, epochs=10),
+    Set(data="ner_wnut17", task="tagging", rows=1000, epochs=10),
+    Set(data="banking77", task="similarity", rows=1000, epochs=1),
+    Set(data="clinc150", task="similarity", rows=1000, epochs=1),
+    Set(data="squadshifts_wiki", task="question-answering", rows=600, epochs=4, test_rows=200),
 )
 
 
