@@ -32,8 +32,8 @@ from inlay.training import finish
 
 RESULTS = Path(__file__).parent / "results" / "tasks.jsonl"
 TABLE = Path(__file__).parent / "results" / "tasks.md"
-TEST_ROWS = 1000
-FULL_RATES = (1e-4, 2e-4, 4e-4)
+TEST_ROWS = 500
+FULL_RATES = (2e-4, 4e-4)
 METHODS = ("bottleneck", "full", "head")
 
 Result = dict[str, Any]
@@ -52,10 +52,9 @@ class Set:
 
 SETS = (
     Set(data="rotten_tomatoes", task="text-classification", rows=1000, epochs=5),
-    Set(data="banking77", task="text-classification", rows=2000, epochs=5),
-    Set(data="snli_small", task="text-classification", rows=2000, epochs=5),
-    Set(data="snips_slots", task="tagging", rows=1000, epochs=10),
-    Set(data="ner_wnut17", task="tagging", rows=1000, epochs=10),
+    Set(data="snli_small", task="text-classification", rows=1500, epochs=5),
+    Set(data="snips_slots", task="tagging", rows=600, epochs=10),
+    Set(data="ner_wnut17", task="tagging", rows=600, epochs=10),
     Set(data="banking77", task="similarity", rows=1000, epochs=1),
     Set(data="clinc150", task="similarity", rows=1000, epochs=1),
     Set(data="squadshifts_wiki", task="question-answering", rows=600, epochs=4, test_rows=200),
