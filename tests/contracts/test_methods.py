@@ -238,8 +238,10 @@ def test_checkpointing_gives_the_same_gradients(case):
         torch.testing.assert_close(one, two)
 
 
-TRACED = ("bottleneck", "compacter", "lora", "ia3", "side", "loreft", "prefix", "prompt", "full")
-"""One method for each way to act on a pass; tracing one takes seconds."""
+TRACED = (
+    "bottleneck", "compacter", "lora", "ia3", "side", "loreft", "unipelt", "prompt", "full"
+)  # fmt: skip
+"""One method for each way to act on a pass (`unipelt` is also a prefix); tracing takes seconds."""
 
 
 @pytest.mark.parametrize(
