@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from inlay.adapters.base_weights import copy_weights
+from inlay.adapters.checking import check_stacking
 from inlay.adapters.entry import Entry, build_combiners, build_layers
 from inlay.compose.fuse import Fuse
 from inlay.compose.route import Route
@@ -58,6 +59,7 @@ class Maker:
         submodel: str | None,
         head: nn.Module | None,
         copy_heads: bool,
+        below: Entry | None,
     ) -> Entry:
         """Build an adapter from what `Adapters.add` takes.
 
@@ -65,7 +67,26 @@ class Maker:
             AdapterError: If it is no method, or a place is given to one that has none.
             SiteError: If the placement matches nothing or the method cannot act there.
             ConfigError: If the method is not known or a setting is not allowed.
+            CompositionError: If it cannot run above the other adapter.
         """
+        entry = self._alone(name, method, at, layers, submodel, head, copy_heads=copy_heads)
+        if below is not None:
+            check_stacking(below, entry)
+            entry.stack_on = below.name
+        return entry
+
+    def _alone(
+        self,
+        name: str,
+        method: AbstractMethod | str,
+        at: str | Sequence[str] | None,
+        layers: Layers,
+        submodel: str | None,
+        head: nn.Module | None,
+        *,
+        copy_heads: bool,
+    ) -> Entry:
+        """Build an adapter by its method."""
         default_at = ""
         if isinstance(method, str):
             preset = parse_method(method)
