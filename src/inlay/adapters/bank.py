@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from inlay.adapters.base_weights import GradientFlags
-from inlay.adapters.checking import check, check_removable, check_skipping, resolved
+from inlay.adapters.checking import (
+    check,
+    check_name,
+    check_removable,
+    check_skipping,
+    check_stacking,
+    resolved,
+)
 from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry
 from inlay.adapters.heads import RowAnswer, task_answers
@@ -104,6 +111,7 @@ class Adapters(nn.Module):
         head: nn.Module | None = None,
         copy_heads: bool = True,
         stack_on: str | None = None,
+        fresh: bool = True,
     ) -> Entry:
         """Add a new, inactive adapter with fresh weights; nothing runs or learns differently yet.
 
@@ -118,6 +126,8 @@ class Adapters(nn.Module):
             copy_heads: Whether the adapter gets its own copy of a Hugging Face task class's head.
             stack_on: An adapter that runs below this one wherever this one is named. `train` with
                 this one's name leaves that as it is; `save` keeps a copy of it.
+            fresh: Whether it starts here. If all of its weights are copied in next, as by `load`,
+                a start that takes time is left out.
 
         Raises:
             AdapterError: If the name is taken or empty, or there is no adapter to stack it on.
@@ -125,11 +135,15 @@ class Adapters(nn.Module):
             ConfigError: If the method is not known or a setting is not allowed.
             CompositionError: If the two cannot run one above the other.
         """
-        self._check_name(name)
+        check_name(name, self._keys)
+        below = None if stack_on is None else self.entry(stack_on)
         entry = self._maker.adapter(
-            name, method, at=at, layers=layers, submodel=submodel, head=head, copy_heads=copy_heads,
-            below=None if stack_on is None else self.entry(stack_on),
+            name, method, at=at, layers=layers, submodel=submodel, head=head,
+            copy_heads=copy_heads, fresh=fresh,
         )  # fmt: skip
+        if below is not None:
+            check_stacking(below, entry)
+            entry.stack_on = stack_on
         return self._keep(name, entry)
 
     def add_combiner(
@@ -158,7 +172,7 @@ class Adapters(nn.Module):
         node = simplify(resolved(composition, self.entry))
         if not isinstance(node, Fuse | Route):
             raise CompositionError(f"{composition!r} learns nothing; give Fuse(...) or Route(...).")
-        self._check_name(node.key)
+        check_name(node.key, self._keys)
         check(
             activated(node), self.entry, {**self._combinations, node.key: node},
             merged=self._merged.name, model=self.model,
@@ -298,7 +312,7 @@ class Adapters(nn.Module):
                 outputs before and after differ by more than rounding.
         """
         entry = self.entry(name)
-        self._merged.check(entry, self.active)
+        self._merged.check(entry, self.active, self.sites)
         self.use(name)
         outputs = Outputs(self.model, check, self.using)
         self._merged.merge(entry, self.sites)
@@ -386,11 +400,3 @@ class Adapters(nn.Module):
         self._keys[name] = key
         self._wiring.change(entry, 1)
         return entry
-
-    def _check_name(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
-            raise AdapterError(f"an adapter's name is a text that is not empty, not {name!r}.")
-        if name in self._keys:
-            raise AdapterError(
-                f"there is an adapter {name!r} already; remove it first or choose another name."
-            )

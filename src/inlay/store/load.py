@@ -243,7 +243,13 @@ def _add(
             where = placement.sites if placement else None
             method = method_from_settings(manifest.method)
             entry = adapters.add(
-                name, method, at=where, head=head, copy_heads=copy_heads, stack_on=below
+                name,
+                method,
+                at=where,
+                head=head,
+                copy_heads=copy_heads,
+                fresh=False,
+                stack_on=below,
             )
     except SiteError as error:
         raise FormatError(f"{folder}: the adapter does not fit this model: {error}") from error
