@@ -1,6 +1,6 @@
 """Refuse, when it is activated, a composition that cannot run."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from torch import nn
 
@@ -11,9 +11,11 @@ from inlay.adapters.running import Active
 from inlay.compose.average import Average
 from inlay.compose.fuse import Fuse
 from inlay.compose.nodes import AbstractNode, Composition, names_in, walk
+from inlay.compose.plan import combiners_in
 from inlay.compose.route import Route
+from inlay.compose.stack import Stack
 from inlay.errors import AdapterError, CompositionError
-from inlay.methods.base import AbstractSiteMethod, AbstractWeightMethod
+from inlay.methods.base import AbstractSiteMethod
 
 
 def check_name(name: str, taken: Collection[str]) -> None:
@@ -31,18 +33,82 @@ def check_name(name: str, taken: Collection[str]) -> None:
 
 
 def resolved(composition: Composition, entry: Callable[[str], Entry]) -> Composition:
-    """Put the `Fuse` or `Route` in the place of the name of its learned weights.
+    """Put in the place of a name what it stands for.
+
+    That is the `Fuse` or `Route` for the name of its learned weights, and `Stack(below, name)` for
+    an adapter that is stacked on another, unless the other is in front of it already.
 
     Raises:
         AdapterError: If a name is not known.
         CompositionError: If it is no composition.
     """
     if isinstance(composition, str):
-        return entry(composition).combines or composition
+        own = entry(composition)
+        if own.stack_on is not None:
+            return Stack(resolved(own.stack_on, entry), composition)
+        return own.combines or composition
+    if isinstance(composition, Stack):
+        return _stacked(composition.children, entry)
     if isinstance(composition, AbstractNode):
         return composition.with_children([resolved(c, entry) for c in composition.children])
     names_in(composition)
     return composition
+
+
+def _stacked(children: Sequence[Composition], entry: Callable[[str], Entry]) -> Composition:
+    """Put a stack together, without running twice what an adapter is stacked on."""
+    parts: list[Composition] = []
+    for child in children:
+        found = resolved(child, entry)
+        own = list(found.children) if isinstance(found, Stack) else [found]
+        below = own[:-1] if isinstance(child, str) else []
+        if below and parts[-len(below) :] == below:
+            own = own[-1:]
+        parts += own
+    return Stack(*parts)
+
+
+def check_stacking(below: Entry, above: Entry) -> None:
+    """Refuse to stack a new adapter on one that it cannot run above.
+
+    Raises:
+        CompositionError: With the reason.
+    """
+    if below.combines is not None:
+        raise CompositionError(
+            f"{below.name!r} is the learned weights of {str(below.combines)!r}, which an adapter "
+            "cannot be stacked on; stack it on one adapter, or use Stack(...) yourself."
+        )
+    for entry in (below, above):
+        if entry.weights:
+            raise CompositionError(
+                f"{above.name!r} stacked on {below.name!r}: {entry.name!r} is of method "
+                f"{entry.method.name!r}, which exchanges the base's own weights and can only be "
+                "used alone; take one that acts at sites, such as bottleneck or lora."
+            )
+
+
+def check_removable(
+    name: str, entries: Iterable[Entry], combinations: Mapping[str, Fuse | Route]
+) -> None:
+    """Refuse to remove an adapter that others need.
+
+    Raises:
+        CompositionError: If another is stacked on it, or learned weights are over it.
+    """
+    above = [entry.name for entry in entries if entry.stack_on == name]
+    if above:
+        raise CompositionError(f"{above[0]!r} is stacked on {name!r}; remove that first.")
+    removed = combinations.get(name)
+    over = [
+        key
+        for key, node in combinations.items()
+        if name in names_in(node) or (removed is not None and removed in combiners_in(node)[1:])
+    ]
+    if over:
+        raise CompositionError(
+            f"the learned combination {over[0]!r} is over {name!r}; remove that first."
+        )
 
 
 def check(
@@ -68,7 +134,7 @@ def check(
     composition = active.composition
     alone = active.plan.only[0] if active.plan.only else composition
     for name in active.names:
-        if isinstance(entry(name).method, AbstractWeightMethod) and alone != name:
+        if entry(name).weights and alone != name:
             raise CompositionError(
                 f"{composition!r}: {name!r} exchanges the base's own weights and can only be used "
                 "alone."

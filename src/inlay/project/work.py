@@ -33,6 +33,8 @@ def run_project(
 ) -> list[Run]:
     """Train every run that is not fresh; those that are fresh are not touched.
 
+    What a task is stacked on is trained before it.
+
     Args:
         project: The project.
         names: Tasks; all if none.
@@ -44,8 +46,9 @@ def run_project(
         Interrupted: If a signal asked to stop; the same call goes on.
     """
     done = []
-    for name in names or project.tasks:
+    for name in project.with_below(names):
         state = task_state(project, project.task(name))
+        below = _below(project, state)
         for run in state.runs:
             if run.state == "fresh":
                 continue
@@ -55,10 +58,21 @@ def run_project(
             done.append(
                 train(
                     reporter=reporter, given_as=str(project.path),
-                    **{**state.task.settings, "seed": run.seed, "out": str(run.folder)},
+                    **{
+                        **state.task.settings, **below.get(run.seed, {}), "seed": run.seed,
+                        "out": str(run.folder),
+                    },
                 )
             )  # fmt: skip
     return done
+
+
+def _below(project: Project, state: TaskState) -> dict[int, dict[str, str]]:
+    """Return for each seed the setting that says which run of another task is below."""
+    if state.task.stack_on is None:
+        return {}
+    below = task_state(project, project.task(state.task.stack_on))
+    return {run.seed: {"stack_on": str(run.folder)} for run in below.runs}
 
 
 def read_promoted(project: Project) -> dict[str, dict[str, Any]]:
