@@ -263,15 +263,14 @@ class Running:
         """Return the loss terms that learned combinations gave in this thread's last pass."""
         return self.thread.losses
 
-    def _layers(self, site: str) -> list[AbstractLayer]:
-        """Return the layers at a site that are not left out, in the order of the composition."""
-        merged, found = self.merged(), []
+    def _layers(self, site: str) -> Iterator[AbstractLayer]:
+        """Give the layers at a site that are not left out, in the order of the composition."""
+        merged = self.merged()
         for name in self.active.names:
             layer = self.entry(name).layer_at(site)
             if layer is None or name == merged or self.dropping.drops(site, layer.training):
                 continue
-            found.append(layer)
-        return found
+            yield layer
 
     def _note(self, key: str, site: str, weights: Tensor, loss: Tensor | None) -> None:
         if loss is not None and torch.is_grad_enabled():

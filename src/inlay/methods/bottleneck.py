@@ -25,7 +25,8 @@ from inlay.methods.base import (
 )
 from inlay.methods.input_gate import Gating, InputGate, check_gating, made_gate
 from inlay.methods.widths import check_widths, inner_width_at
-from inlay.ops.grouped import Slots, grouped_linear, grouped_scale
+from inlay.ops.grouped import Slots, add_grouped_product, grouped_linear, grouped_scale
+from inlay.ops.products import add_product, product_dtype
 
 Init = Literal["zero", "houlsby", "bert"]
 Scaling = Literal["learned", "channel"]
@@ -178,14 +179,16 @@ class BottleneckLayer(AbstractAdapterLayer):
 
     @override
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        inputs = inputs.to(self.up.weight.dtype)
         start = outputs
         if self.residual == "input":
             start = inputs.to(outputs.dtype)
         elif self.residual == "x+r":
             inputs, stream = inputs.chunk(2, dim=-1)
             start = add(outputs, stream)
-        update = self.up(self.down(self.norm_before(inputs)))
+        if self._is_plain():
+            dtype = product_dtype(outputs, self.up.weight)
+            return add_product(start, self._hidden(inputs, dtype), *self._scaled_up())
+        update = self.up(self._hidden(inputs, self.up.weight.dtype))
         scale = self.scale if self.gate is None else self.scale * self.gate(inputs, mask)
         if self.norms_sum:
             total = start.to(update.dtype) + self.dropout(update) * scale
@@ -193,19 +196,40 @@ class BottleneckLayer(AbstractAdapterLayer):
             return normed.to(outputs.dtype)
         return add(start, self.dropout(self.norm_after(update)) * scale)
 
+    def _is_plain(self) -> bool:
+        """Tell whether the last map's product is the update, but for a scale."""
+        dropped = self.training and self.dropout.p > 0
+        has_gate = self.gate is not None
+        return not dropped and not has_gate and isinstance(self.norm_after, nn.Identity)
+
+    def _hidden(self, inputs: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return what the last map multiplies, computed in a precision."""
+        hidden = inputs
+        if isinstance(self.norm_before, nn.LayerNorm):
+            hidden = self.norm_before(inputs.to(self.up.weight.dtype))
+        hidden = hidden.to(dtype)
+        for module in self.down:
+            if isinstance(module, nn.Linear):
+                hidden = nn.functional.linear(
+                    hidden, module.weight.to(dtype), module.bias.to(dtype)
+                )
+            else:
+                hidden = module(hidden)
+        return hidden
+
+    def _scaled_up(self) -> tuple[Tensor, Tensor]:
+        """Return the last map's weight and bias times the scale."""
+        weight, bias, scale = self.up.weight, self.up.bias, self.scale
+        if isinstance(scale, float):
+            return (weight, bias) if scale == 1 else (weight * scale, bias * scale)
+        return weight * scale.unsqueeze(-1), bias * scale
+
     @override
     def low_rank(self) -> LowRank | None:
-        dropped = self.training and self.dropout.p > 0
-        if dropped or self.residual != "x" or not isinstance(self.norm_after, nn.Identity):
+        if self.residual != "x" or not self._is_plain():
             return None
-        if self.gate is not None:
-            return None
-        scale = self.scale
-        return LowRank(
-            lambda inputs: self.down(self.norm_before(inputs.to(self.up.weight.dtype))),
-            self.up.weight * (scale if isinstance(scale, float) else scale.unsqueeze(-1)),
-            self.up.bias * scale,
-        )
+        dtype = self.up.weight.dtype
+        return LowRank(lambda inputs: self._hidden(inputs, dtype), *self._scaled_up())
 
     @override
     def grouped(self) -> Grouped | None:
@@ -230,18 +254,24 @@ class BottleneckLayer(AbstractAdapterLayer):
     def _run_grouped(
         self, weights: tuple[Tensor, ...], slots: Slots, inputs: Tensor, outputs: Tensor
     ) -> Tensor:
-        hidden = inputs.to(weights[0].dtype)
-        place = 0
-        for module in (*self.down, self.up):
+        dtype = product_dtype(outputs, weights[0])
+        hidden, rest = inputs.to(dtype), list(weights)
+        for module in self.down:
             if isinstance(module, nn.Linear):
-                hidden = grouped_linear(hidden, weights[place], weights[place + 1], slots)
-                place += 2
+                weight, bias = rest.pop(0).to(dtype), rest.pop(0).to(dtype)
+                hidden = grouped_linear(hidden, weight, bias, slots)
             else:
                 hidden = module(hidden)
-        hidden = self.dropout(hidden)
-        if isinstance(self.scale, float):
-            return add(outputs, hidden * self.scale)
-        return add(outputs, grouped_scale(hidden, weights[place], slots))
+        up, bias = rest[:2]
+        if self.training and self.dropout.p > 0:
+            update = self.dropout(grouped_linear(hidden, up.to(dtype), bias.to(dtype), slots))
+            factor = grouped_scale(update, rest[2], slots) if rest[2:] else update * self.scale
+            return add(outputs, factor)
+        if rest[2:]:
+            up, bias = up * rest[2].unsqueeze(-1), bias * rest[2]
+        elif self.scale != 1:
+            up, bias = up * self.scale, bias * self.scale
+        return add_grouped_product(outputs, hidden, up, bias, slots)
 
 
 def _scale(scaling: float | Scaling, width: int) -> nn.Parameter | float:

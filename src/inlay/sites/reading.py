@@ -90,7 +90,7 @@ class Reader:
         stream = self.stream.reshape(x.shape)
         if name == "r":
             return self.form.given(stream)
-        total = stream + x * self.site.scale
+        total = stream + x if self.site.scale == 1 else stream + x * self.site.scale
         if name.startswith("norm(x+r)") and self.norm is not None:
             total = self.norm.forward(total)  # `forward`: the norm's own hooks are not meant
         if name == "norm(x+r), r":
