@@ -9,14 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from inlay.adapters.base_weights import GradientFlags
-from inlay.adapters.checking import (
-    check,
-    check_name,
-    check_removable,
-    check_skipping,
-    check_stacking,
-    resolved,
-)
+from inlay.adapters.checking import check, check_name, check_skipping, resolved
 from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry
 from inlay.adapters.heads import RowAnswer, task_answers
@@ -24,6 +17,7 @@ from inlay.adapters.making import Maker
 from inlay.adapters.merge import Merged
 from inlay.adapters.merge_check import Outputs
 from inlay.adapters.running import Active, Running, Weights, activated
+from inlay.adapters.stacking import check_removable, check_stacking
 from inlay.adapters.summary import summary_of
 from inlay.adapters.swap import WeightSwap
 from inlay.adapters.wiring import Wiring
