@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from inlay.errors import AdapterError, FormatError
 from inlay.store.load import read_tensors
 from inlay.store.manifest import read_manifest
 from tests.contracts import tiny
+from tests.forks import Fork
 
 
 @pytest.fixture
@@ -207,22 +209,19 @@ def test_what_is_read_is_what_was_written(saved):
     assert all(torch.equal(tensors[key], own[key]) for key in own)
 
 
+def outputs_of_another_process(folder, output):
+    model = tiny.classifier()
+    inlay.load(model, folder)
+    model.adapters.use("a")
+    torch.save(tiny.hidden(model, tiny.batch()), output)
+    return "peft" in sys.modules
+
+
 def test_equal_outputs_in_a_fresh_process(saved, tmp_path):
     """The adapter, read by another process, gives bitwise the same outputs."""
-    import subprocess
-    import sys
-
     folder, model = saved
     model.adapters.use("a")
-    torch.save(tiny.hidden(model, tiny.batch()), tmp_path / "output.pt")
-    program = (
-        "import sys, torch, inlay; torch.set_num_threads(1)\n"
-        "from tests.contracts import tiny\n"
-        "model = tiny.classifier(); inlay.load(model, sys.argv[1]); model.adapters.use('a')\n"
-        "saved = torch.load(sys.argv[2], weights_only=True)\n"
-        "assert torch.equal(tiny.hidden(model, tiny.batch()), saved)\n"
-        "assert 'peft' not in sys.modules\n"
-    )
-    command = [sys.executable, "-c", program, str(folder), str(tmp_path / "output.pt")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = Fork(outputs_of_another_process, folder, tmp_path / "output.pt")
+    assert process.end() == 0, process.err.read_text()
+    found = torch.load(tmp_path / "output.pt", weights_only=True)
+    assert torch.equal(found, tiny.hidden(model, tiny.batch()))

@@ -17,6 +17,8 @@ from inlay.errors import BaseError, ResourceError, RunError, TrainingError
 from inlay.training import finish as finish_module
 from inlay.training.run_folder import RunFolder
 from tests import tiny
+from tests.forks import Fork
+from tests.training.crash import main as killed_processes
 
 ROOT = Path(__file__).parent.parent.parent
 WEIGHTS = Path("adapter") / "adapter.safetensors"
@@ -103,7 +105,10 @@ def test_the_run_answers(finished, root):
     assert not any(record.is_correct for record in wrong)
 
 
-METHODS = ["lora", 'lora[ranks={"q": 3, "1.ffn.up": 5}, magnitude=true]', "full", "top:1", "head"]
+METHODS = [
+    "lora", 'lora[ranks={"q": 3, "1.ffn.up": 5}, magnitude=true]',
+    "unipelt[prefix.inner_width=4]", "full", "top:1", "head",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -121,7 +126,7 @@ def tiny_base_size(root):
     return sum(value.numel() for value in base.values())
 
 
-def test_a_trained_base_is_the_same_in_a_fresh_process(root, tmp_path):
+def test_a_trained_base_is_the_same_in_a_fresh_process(root, tmp_path, started_anew):
     run = train(root, tmp_path / "run", method="full", learning_rate=1e-3)
     assert run.metrics["reload_check"] == {"rows": 30, "identical": 30, "bitwise": True}
 
@@ -151,13 +156,11 @@ def crash(root, out, moments):
         "data": str(tiny.shared_data(root)), "base": str(tiny.shared_base(root)),
         "out": str(out), "moments": moments,
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.crash"],
-        input=json.dumps(request), capture_output=True, text=True, check=False, cwd=ROOT,
-        timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout), done.stderr
+    ends = out.with_name("ends.json")
+    process = Fork(killed_processes, request, ends)
+    code, errors = process.end(timeout=200), process.err.read_text()
+    assert code == 0, errors
+    return json.loads(ends.read_text()), errors
 
 
 MOMENTS = [
@@ -368,6 +371,8 @@ import json, sys, torch
 torch.set_num_threads(1)
 import inlay
 from tests import tiny
+from tests.forks import Fork
+from tests.training.crash import main as killed_processes
 listener = tiny.Listener()
 run = inlay.train(**json.loads(sys.argv[1]), reporter=listener)
 print(json.dumps([run.metrics["reload_check"], len(listener.steps), run.metrics["test"]["n"]]))
