@@ -75,6 +75,11 @@ def _takes(method: AbstractWeightMethod, path: str, model: nn.Module) -> bool:
     return method.takes(model.get_submodule(owner), name)
 
 
+def is_in_fewer_bits(weight: torch.Tensor) -> bool:
+    """Tell whether a weight is made of several tensors, such as int8 numbers and their scales."""
+    return hasattr(weight, "__tensor_flatten__")  # PyTorch's own protocol
+
+
 @final
 class MapWeight:
     """The weight of a linear map at the time of the call, without gradient.
@@ -90,8 +95,10 @@ class MapWeight:
         self._module = module
 
     def __call__(self) -> torch.Tensor:
-        """Return the weight, `(out_width, in_width)`, a view."""
+        """Return the weight, `(out_width, in_width)`, a view unless it is in fewer bits."""
         weight = self._module.get_parameter("weight").detach()
+        if is_in_fewer_bits(weight):
+            weight = weight.dequantize()
         # A map that multiplies from the right keeps (in, out).
         return weight if isinstance(self._module, nn.Linear) else weight.T
 

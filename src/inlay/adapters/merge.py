@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import nn
 
+from inlay.adapters.base_weights import is_in_fewer_bits
 from inlay.adapters.entry import Entry
 from inlay.compose.nodes import Composition
 from inlay.errors import AdapterError
@@ -47,11 +48,23 @@ class Merged:
             raise AdapterError(f"{self.name!r} is merged already; call unmerge() first.")
 
     def merge(self, entry: Entry, sites: SiteMap) -> None:
-        """Add the entry's updates to the base's weights, computed in at least float32."""
+        """Add the entry's updates to the base's weights, computed in at least float32.
+
+        Raises:
+            AdapterError: If a weight is stored in fewer bits, or a layer cannot be merged.
+        """
         modules = dict(self._model[0].named_modules())
+        weights = {
+            name: modules[sites[name].module].get_parameter("weight") for name in entry.layers
+        }
+        if any(is_in_fewer_bits(weight) for weight in weights.values()):
+            raise AdapterError(
+                f"{entry.name!r} cannot be merged: the base's weights are stored in int8. Load the "
+                "base without it."
+            )
         for name, layer in entry.layers.items():
             module = modules[sites[name].module]
-            weight = module.get_parameter("weight")
+            weight = weights[name]
             if not isinstance(layer, AbstractMergeableLayer):
                 raise AdapterError(f"site {name!r}: {type(layer).__name__} cannot be merged.")
             update = layer.weight_update()
