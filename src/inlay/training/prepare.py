@@ -187,8 +187,11 @@ def _loaded(
         usual = [row for row in usual if task.kind_of(row) == task.kind_of(usual[0])]
         batch = task.collate(usual, tokenizer).to(device)
         shape = len(usual), max(row.length for row in usual)
+        # The adapter's own head is made after the seed is set; any will do to run the base.
+        head = task.build_head(output_width(adapters.sites))
+        head = None if head is None else head.to(device)
         return choose_attention(
-            adapters.model, adapters.sites, lambda: task.scores(adapters.model, None, batch),
+            adapters.model, adapters.sites, lambda: task.scores(adapters.model, head, batch),
             usual=numerics.attention, shape=shape, autocast=numerics.autocast,
         )  # fmt: skip
 
