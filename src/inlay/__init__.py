@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from inlay.sites.sitemap import Site as Site
     from inlay.sites.sitemap import SiteMap as SiteMap
     from inlay.store.save import save as save
+    from inlay.training.depth import depth as depth
     from inlay.training.many import train_many as train_many
     from inlay.training.sweep import sweep as sweep
     from inlay.training.train import Run as Run
@@ -83,6 +84,7 @@ _HOMES = {
     "Norms": "inlay.methods.parts_of_base",
     "OutputAdapter": "inlay.methods.ends",
     "Parallel": "inlay.compose.parallel",
+    "Part": "inlay.methods.union",
     "Predictor": "inlay.evaluation.predictor",
     "Prefix": "inlay.methods.prefix",
     "Prompt": "inlay.methods.prompt",
@@ -95,11 +97,13 @@ _HOMES = {
     "SiteMap": "inlay.sites.sitemap",
     "Stack": "inlay.compose.stack",
     "Top": "inlay.methods.comparators",
+    "Union": "inlay.methods.union",
     "VeRA": "inlay.methods.vera",
     "attach": "inlay.adapters.attach",
     "blend": "inlay.adapters.blend",
     "blend_saved": "inlay.evaluation.blending",
     "compare": "inlay.evaluation.compare",
+    "depth": "inlay.training.depth",
     "detach": "inlay.adapters.attach",
     "evaluate": "inlay.evaluation.report",
     "fold": "inlay.adapters.fold",

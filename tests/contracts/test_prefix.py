@@ -8,7 +8,7 @@ from inlay.errors import SiteError
 from inlay.sites.example import example_inputs
 from tests.contracts.families import FAMILIES
 
-OWN_CODE = {"deberta-v2", "gpt-j", "falcon", "bloom"}
+OWN_CODE = {"deberta", "deberta-v2", "gpt-j", "falcon", "bloom"}
 """Families whose attention does not go through transformers' attention functions."""
 
 NO_ATTENTION = {"mamba", "convnext"}
@@ -22,7 +22,7 @@ def states(model):
 def with_prefix(name, method, attention="sdpa"):
     model = FAMILIES[name].build()
     model.set_attn_implementation(attention)
-    adapters = inlay.attach(model)
+    adapters = inlay.attach(model, sites=FAMILIES[name].sites)
     cross = "cross_attention" in adapters.sites.kinds()
     adapters.add("a", method, at="attention, cross_attention" if cross else "attention")
     return model

@@ -147,3 +147,26 @@ def test_the_task_is_named_by_the_class():
     assert task_type(tiny.classifier(), has_head=True) == "SEQ_CLS"
     assert task_type(tiny.classifier(), has_head=False) is None
     assert task_type(torch.nn.Linear(2, 2), has_head=True) is None
+
+
+def test_an_adapter_above_another_has_no_form_in_peft(tmp_path):
+    model = adapted(tiny.encoder())
+    model.adapters.add("top", "lora", stack_on="a")
+    with pytest.raises(FormatError, match="'top' is stacked on 'a', and PEFT's files have"):
+        save_peft(model, "top", tmp_path / "top")
+
+
+@pytest.mark.parametrize(
+    ("method", "at", "message"),
+    [
+        (inlay.LoRA(gate=True), "q", "has a gate, for which PEFT has no place"),
+        (inlay.Prefix(inner_width=None, takes_positions=True, gate="token"), "attention", "a gate"),
+        (inlay.LoRA(), "q, embedding", "has a LoRA at 'embedding', a table or a convolution"),
+    ],
+)
+def test_what_is_not_written(tmp_path, method, at, message):
+    model = tiny.encoder()
+    inlay.attach(model).add("a", method, at=at)
+    with pytest.raises(FormatError, match=message):
+        save_peft(model, "a", tmp_path / "x")
+    assert not (tmp_path / "x").exists()

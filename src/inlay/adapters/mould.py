@@ -7,9 +7,9 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from inlay.adapters.base_weights import MapWeight
 from inlay.adapters.entry import Entry
 from inlay.errors import AdapterError
+from inlay.sites.maps import BaseMap
 from inlay.sites.sitemap import Site
 
 _OWN = ("_parameters", "_buffers", "_modules", "training")
@@ -135,7 +135,9 @@ class _Part:
             state[name] = copied()
         state["training"] = training
         for table, name, key, dtype, device in self.tensors:
-            own = given[key].detach().to(device, dtype, copy=True)
+            own = given[key].clone(memory_format=torch.contiguous_format)
+            if own.dtype != dtype or own.device != device:
+                own = own.to(device, dtype)
             is_buffer = table == "_buffers"
             state[table][name] = own if is_buffer else nn.Parameter(own, requires_grad=False)
         modules = state["_modules"]
@@ -147,7 +149,9 @@ class _Part:
 
 def _part_of(module: nn.Module, prefix: str, prefixes: Mapping[int, str]) -> _Part:
     plain = dict(vars(module))
-    tables = {"_parameters": module._parameters, "_buffers": module._buffers}
+    tables: dict[str, dict[str, Any]] = {
+        "_parameters": module._parameters, "_buffers": module._buffers
+    }  # fmt: skip
     tensors = tuple(
         (table, name, prefix + name, tensor.dtype, tensor.device)
         for table, own in tables.items()
@@ -183,4 +187,5 @@ def _is_plain(value: object) -> bool:
         return all(map(_is_plain, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return all(_is_plain(getattr(value, field.name)) for field in dataclasses.fields(value))
-    return value is None or isinstance(value, str | int | float | MapWeight)
+    of_base = getattr(value, "__self__", value)  # a map of the base, or a method of one
+    return value is None or isinstance(of_base, str | int | float | BaseMap)

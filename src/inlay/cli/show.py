@@ -84,6 +84,7 @@ def _adapter(manifest: "Manifest") -> dict[str, Any]:
         "labels": manifest.card.get("task", {}).get("labels", []),
         "metrics": manifest.card.get("metrics", {}),
         "blend": manifest.card.get("blend"),
+        "stack_on": manifest.stack_on.name if manifest.stack_on else None,
     }
 
 
@@ -117,14 +118,20 @@ def _config_lines(config: dict[str, Any], origins: dict[str, str]) -> list[str]:
     return ["", *lines]
 
 
-def _adapter_lines(adapter: dict[str, Any]) -> list[str]:
-    sizes = adapter["parameters"]
-    method = dict(adapter["method"])
+def _in_words(settings: dict[str, Any]) -> str:
+    """Return a method and its settings, without those that are off."""
+    method = dict(settings)
     words = [str(method.pop("method", method.pop("name", "?")))]
     words += [f"{key}={value}" for key, value in method.items() if value not in (None, False)]
+    return " ".join(words)
+
+
+def _adapter_lines(adapter: dict[str, Any]) -> list[str]:
+    sizes = adapter["parameters"]
+    parts = adapter["method"].get("parts", [adapter["method"]])
     lines = [
         "",
-        *_wrapped("adapter", f"{adapter['name']!r}: {' '.join(words)}"),
+        *_wrapped("adapter", f"{adapter['name']!r}: {' | '.join(map(_in_words, parts))}"),
         (
             f"         {wording.count(sizes['adapter'])} weights, and "
             f"{wording.count(sizes['head'])} in the head"
@@ -135,6 +142,8 @@ def _adapter_lines(adapter: dict[str, Any]) -> list[str]:
         few = ", ".join(sites[:6]) + (", ..." if len(sites) > 6 else "")
         where = f"at {adapter['at']}, layers {adapter['layers']}: "
         lines += _wrapped("", f"{where}{wording.plural(len(sites), 'site')} ({few})")
+    if adapter["stack_on"] is not None:
+        lines += _wrapped("below", f"{adapter['stack_on']!r}, which stayed as it was; see below/")
     base = adapter["base"]
     lines.append(
         f"base     {base['id']}   {base['model_class']}, weights {base['fingerprint'][:12]}"

@@ -21,7 +21,7 @@ from inlay.exchange.adapterhub_fusion import load_adapterhub_fusion as load_adap
 from inlay.exchange.adapterhub_heads import HeadRead, read_head
 from inlay.exchange.adapterhub_invertible import invertible_parts
 from inlay.exchange.adapterhub_lora import lora_parts
-from inlay.exchange.adapterhub_parts import Part, Source, source_of
+from inlay.exchange.adapterhub_parts import Part, Source, joined, source_of
 from inlay.exchange.adapterhub_prefix import prefix_parts
 from inlay.exchange.adapterhub_reft import reft_parts
 
@@ -42,7 +42,8 @@ class Loaded:
     """What was read."""
 
     composition: Composition
-    """What to use: the adapter's name, or a `Stack` of its parts if it is of several methods."""
+    """What to use: the adapter's name, or a `Stack` of its parts if several methods of it act at
+    one site."""
     card: dict[str, Any]
     """Where it is from and what to know of it; plain data for `inlay.save(..., card=card)`."""
 
@@ -50,13 +51,13 @@ class Loaded:
 def load_adapterhub(
     model: nn.Module, folder: str | Path, name: str | None = None, *, without_head: bool = False
 ) -> str:
-    """Load an adapter of one method that AdapterHub has saved; see `read_adapterhub`.
+    """Load what AdapterHub has saved as one adapter; see `read_adapterhub`.
 
     Returns:
         The adapter's name on this model.
 
     Raises:
-        FormatError: Also if the adapter is of several methods, which one name cannot stand for.
+        FormatError: Also if several methods act at one site, which one name cannot stand for.
     """
     loaded = read_adapterhub(model, folder, name, without_head=without_head)
     if isinstance(loaded.composition, str):
@@ -64,8 +65,8 @@ def load_adapterhub(
     for own in reversed(names_in(loaded.composition)):
         adapters_of(model).remove(own)
     raise FormatError(
-        f"{folder}: the adapter is of several methods; load it by `read_adapterhub(...)`, and use "
-        f"the composition that this gives, {loaded.composition!r}."
+        f"{folder}: several methods of the adapter act at one site; load it by "
+        f"`read_adapterhub(...)`, and use the composition that this gives, {loaded.composition!r}."
     )
 
 
@@ -76,8 +77,9 @@ def read_adapterhub(
 
     Every option must be known, every tensor have a place, and no place be without its tensors.
     Where AdapterHub departs from a paper, what it does is kept and noted in the card. A head in
-    the same folder comes along. An adapter of several methods becomes several, with `/` and the
-    method behind its name, and a `Stack` of them. If anything is wrong the model is left as it was.
+    the same folder comes along. An adapter of several methods is a `Union`; if two of them act at
+    one site it becomes several adapters, with `/` and the method behind its name, and a `Stack` of
+    them. If anything is wrong the model is left as it was.
 
     Args:
         model: A model with `attach`ed adapters, of the base that the adapter was trained on. The
@@ -115,7 +117,7 @@ def _parts(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> list
             )
         parts += READERS[architecture](source, config)
     source.check_all_used()
-    return parts
+    return joined(parts, adapters.sites)
 
 
 def _add(
@@ -155,7 +157,7 @@ def _add_part(
     own_heads = any(key.startswith("own_head/") for key in tensors)
     try:
         entry = adapters.add(
-            name, part.method, at=part.sites, head=head.module, copy_heads=own_heads
+            name, part.method, at=part.sites, head=head.module, copy_heads=own_heads, fresh=False
         )
     except InlayError as error:
         raise type(error)(f"{checkpoint.folder}: {error}") from error

@@ -7,7 +7,7 @@ from inlay.errors import FormatError
 from inlay.exchange.adapterhub_config import Config
 from inlay.exchange.adapterhub_ia3 import ia3_parts
 from inlay.exchange.adapterhub_linear import check_linear, lora_places
-from inlay.exchange.adapterhub_parts import Part, Source, Tails, by_place
+from inlay.exchange.adapterhub_parts import GATE_NOTE, Part, Source, Tails, by_place, gate_weights
 from inlay.methods.lora import LoRA
 from inlay.sites.sitemap import Site
 
@@ -18,18 +18,23 @@ def lora_parts(source: Source, config: Config) -> list[Part]:
     Raises:
         FormatError: If an option or a tensor is missing, unknown, or cannot be expressed.
     """
-    for key in ("use_gating", "use_dora", "vera_d", "vera_b"):
+    for key in ("use_dora", "vera_d", "vera_b"):
         if config.take(key, None):
             raise FormatError(f"{config.where}: option {key} is not supported for a LoRA.")
     mode = config.take("composition_mode", "add")
+    has_gate = config.take("use_gating", default=False)
     if mode == "scale":
+        if has_gate:
+            raise FormatError(f"{config.where}: option use_gating=True is not supported for IA3.")
         return ia3_parts(source, config)
     if mode != "add":
         raise config.wrong("composition_mode", mode, "'add' or 'scale'")
     rank, alpha = int(config.number("r")), config.number("alpha")
     version = source.checkpoint.version
-    notes = []
-    if version is not None and version < (1, 1) and rank != alpha:
+    notes = [GATE_NOTE] if has_gate else []
+    if has_gate:
+        alpha = rank  # the gate takes the place of alpha / rank
+    elif version is not None and version < (1, 1) and rank != alpha:
         notes.append(f"alpha={alpha} had no effect in AdapterHub before 1.1.0; it is {rank} here")
         alpha = rank
     dropout = config.number("dropout", 0.0)
@@ -50,12 +55,19 @@ def lora_parts(source: Source, config: Config) -> list[Part]:
         # One rank for all maps: those that are not fused get ranks of zeros.
         a, b = _padded(a, b, rank * parts)
         tensors |= {f"site/{name}/a": a, f"site/{name}/b": b}
+        if has_gate:
+            gates = gate_weights(own, site.in_width or 0, parts if site.kind == "qkv" else 1)
+            for key, tensor in gates.items():
+                tensors[f"site/{name}/{key}"] = _more_rows(tensor, parts)
     if fused:
         notes.append(
             f"the fused map has one LoRA of rank {rank * parts} instead of {parts} of rank {rank}; "
             "what connects them is zero, but would be trained"
         )
-    method = LoRA(rank=rank * parts, alpha=alpha * parts, dropout=dropout)
+    method = LoRA(
+        rank=rank * parts, alpha=alpha * parts, dropout=dropout,
+        gate="padded" if has_gate else False, gates=parts if has_gate else 1,
+    )  # fmt: skip
     return [Part(method=method, sites=tuple(tails), tensors=tensors, notes=tuple(notes))]
 
 
@@ -76,6 +88,11 @@ def _factors(
         columns = slice(number * rank, (number + 1) * rank)
         b[rows, columns] = given[number * third : (number + 1) * third]
     return a, b
+
+
+def _more_rows(tensor: Tensor, rows: int) -> Tensor:
+    """Put zeros behind a tensor, until it has so many rows."""
+    return torch.cat([tensor, tensor.new_zeros(rows - len(tensor), *tensor.shape[1:])])
 
 
 def _padded(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor]:

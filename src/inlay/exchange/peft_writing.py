@@ -83,6 +83,7 @@ def save_peft(
     if folder.exists() and not _may_replace(folder):
         raise FormatError(f"{folder} is not empty and holds no PEFT adapter; choose another.")
     kind, writer, prefix = _writer(entry)
+    _check_form(adapters, entry)
     if for_vllm:
         _check_can_serve(entry, without_head=without_head)
     options, tensors = writer(adapters, entry, uniform=for_vllm)
@@ -110,6 +111,11 @@ def save_peft(
 
 
 def _writer(entry: Entry) -> tuple[str, Writer, str]:
+    if entry.stack_on is not None:
+        raise FormatError(
+            f"adapter {entry.name!r} is stacked on {entry.stack_on!r}, and PEFT's files have no "
+            "place for an adapter below another. Save it with `inlay.save`."
+        )
     if type(entry.method) not in WRITERS:
         known = ", ".join(sorted(method.name for method in WRITERS))
         what = "a learned combination" if entry.combines else f"of method {entry.method.name!r}"
@@ -118,6 +124,21 @@ def _writer(entry: Entry) -> tuple[str, Writer, str]:
             "Save it with `inlay.save`."
         )
     return WRITERS[type(entry.method)]
+
+
+def _check_form(adapters: Adapters, entry: Entry) -> None:
+    """Refuse a gate, and a LoRA where it is written otherwise than at a linear map."""
+    if getattr(entry.method, "gate", False) is not False:
+        raise FormatError(
+            f"adapter {entry.name!r} has a gate, for which PEFT has no place. Save it with "
+            "`inlay.save`."
+        )
+    odd = [name for name in entry.layers if adapters.sites[name].kind in ("embedding", "kernel")]
+    if isinstance(entry.method, LoRA) and odd:
+        raise FormatError(
+            f"adapter {entry.name!r} has a LoRA at {odd[0]!r}, a table or a convolution, which is "
+            "not written in PEFT's form. Save it with `inlay.save`."
+        )
 
 
 def _check_can_serve(entry: Entry, *, without_head: bool) -> None:

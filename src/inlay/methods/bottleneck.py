@@ -23,6 +23,7 @@ from inlay.methods.base import (
     check_choice,
     check_fraction,
 )
+from inlay.methods.input_gate import Gating, InputGate, check_gating, made_gate
 from inlay.methods.widths import check_widths, inner_width_at
 from inlay.ops.grouped import Slots, add_grouped_product, grouped_linear, grouped_scale
 from inlay.ops.products import add_product, product_dtype
@@ -43,7 +44,8 @@ class Bottleneck(AbstractSiteMethod):
     2024 (arXiv:2406.06820). The base adds the stream and applies its norms itself.
 
     Parameters for one site and one hidden layer: `2 * width * d + d + width`, with `d` the inner
-    width, plus 1 or `width` for a learned scale and `2 * width` for each norm.
+    width, plus 1 or `width` for a learned scale, `2 * width` for each norm and `width + 1` for a
+    gate.
 
     Args:
         reduction: The inner width is `width / reduction`, at least 1. A mapping gives a value
@@ -65,6 +67,8 @@ class Bottleneck(AbstractSiteMethod):
         init: `"zero"` starts the last map at zero, so that a new adapter changes nothing;
             `"houlsby"` draws all maps from a truncated normal with deviation 0.01 and `"bert"`
             from a normal with 0.02, which change the base a little, as in the papers.
+        gate: Whether the update is multiplied by a gate that reads what the adapter reads, as in
+            UniPELT (Mao et al. 2022, arXiv:2110.07577); see `inlay.methods.input_gate.Gating`.
 
     Raises:
         ConfigError: If a value is not allowed, or both widths are given.
@@ -93,6 +97,7 @@ class Bottleneck(AbstractSiteMethod):
     residual: Residual = "x"
     hidden_layers: int = 1
     init: Init = "zero"
+    gate: Gating = False
 
     def __post_init__(self) -> None:
         """Check every value here, where it is used."""
@@ -110,6 +115,7 @@ class Bottleneck(AbstractSiteMethod):
             )
         check_fraction("Bottleneck", "dropout", self.dropout)
         check_at_least("Bottleneck", "hidden_layers", self.hidden_layers, 1)
+        check_gating("Bottleneck", self.gate)
         if isinstance(self.scaling, str):
             check_choice("Bottleneck", "scaling", self.scaling, get_args(Scaling))
         check_widths("Bottleneck", self.reduction, self.inner_width, usual=4)
@@ -124,14 +130,18 @@ class Bottleneck(AbstractSiteMethod):
 
     @override
     def build(self, place: Place) -> "BottleneckLayer":
-        return BottleneckLayer(self, width=place.width, inner_width=self.inner_width_at(place))
+        gate = made_gate("Bottleneck", self.gate, place, place.width)
+        inner_width = self.inner_width_at(place)
+        return BottleneckLayer(self, width=place.width, inner_width=inner_width, gate=gate)
 
 
 @final
 class BottleneckLayer(AbstractAdapterLayer):
     """The trainable layer of `Bottleneck` at one site."""
 
-    def __init__(self, method: Bottleneck, *, width: int, inner_width: int) -> None:
+    def __init__(
+        self, method: Bottleneck, *, width: int, inner_width: int, gate: InputGate | None = None
+    ) -> None:
         super().__init__()
         self.reads: Input = "norm(x+r), r" if method.residual == "x+r" else method.input
         self.residual, self.norms_sum = method.residual, method.norm_after == "sum"
@@ -146,6 +156,8 @@ class BottleneckLayer(AbstractAdapterLayer):
         self.dropout = nn.Dropout(method.dropout)
         self.scale = _scale(method.scaling, width)
         self.initialise(method.init)
+        self.gate = gate
+        self.sees_neighbours = gate is not None and gate.sees_neighbours
 
     def initialise(self, init: Init) -> None:
         """Draw the starting weights."""
@@ -177,18 +189,19 @@ class BottleneckLayer(AbstractAdapterLayer):
             dtype = product_dtype(outputs, self.up.weight)
             return add_product(start, self._hidden(inputs, dtype), *self._scaled_up())
         update = self.up(self._hidden(inputs, self.up.weight.dtype))
+        scale = self.scale if self.gate is None else self.scale * self.gate(inputs, mask)
         if self.norm_after is None:
-            return add(start, self.dropout(update) * self.scale)
+            return add(start, self.dropout(update) * scale)
         if self.norms_sum:
-            total = start.to(update.dtype) + self.dropout(update) * self.scale
+            total = start.to(update.dtype) + self.dropout(update) * scale
             normed: Tensor = self.norm_after(total)
             return normed.to(outputs.dtype)
-        return add(start, self.dropout(self.norm_after(update)) * self.scale)
+        return add(start, self.dropout(self.norm_after(update)) * scale)
 
     def _is_plain(self) -> bool:
         """Tell whether the last map's product is the update, but for a scale."""
         dropped = self.training and self.dropout.p > 0
-        return not dropped and self.norm_after is None
+        return not dropped and self.gate is None and self.norm_after is None
 
     def _hidden(self, inputs: Tensor, dtype: torch.dtype) -> Tensor:
         """Return what the last map multiplies, computed in a precision."""
@@ -222,6 +235,8 @@ class BottleneckLayer(AbstractAdapterLayer):
     @override
     def grouped(self) -> Grouped | None:
         if self.residual != "x" or self.norm_before is not None or self.norm_after is not None:
+            return None
+        if self.gate is not None:
             return None
         linears = [m for m in (*self.down, self.up) if isinstance(m, nn.Linear)]
         weights = [tensor for linear in linears for tensor in (linear.weight, linear.bias)]

@@ -46,7 +46,6 @@ class IA3(AbstractSiteMethod):
     name: ClassVar[str] = "ia3"
     default_at: ClassVar[str] = "k, v, down"
     kinds: ClassVar[frozenset[str]] = LINEAR_KINDS
-    can_merge: ClassVar[bool] = True
     needs_weight: ClassVar[bool] = True
 
     inputs: str = "down"
@@ -58,6 +57,10 @@ class IA3(AbstractSiteMethod):
 
     def _kinds(self) -> list[str]:
         return [kind.strip() for kind in self.inputs.split(",") if kind.strip()]
+
+    @override
+    def can_merge(self) -> bool:
+        return True
 
     @override
     def build(self, place: Place) -> AbstractLayer:

@@ -23,6 +23,7 @@ LEARNING_RATES = {
     "prompt": 1e-2,
     "side": 2e-3,
     "invertible": 1e-3,
+    "union": 1e-3,
     "bitfit": 2e-3,
     "norms": 2e-3,
     "full": 2e-4,
@@ -31,8 +32,8 @@ LEARNING_RATES = {
 }
 """Method -> peak learning rate for AdamW with a linear decay.
 
-Those of `vera`, `compacter`, `loreft`, `prefix`, `prompt`, `invertible` and `side` are of the
-papers' order of size and have not been chosen on validation data yet.
+Those of `vera`, `compacter`, `loreft`, `prefix`, `prompt`, `invertible`, `side` and `union` are of
+the papers' order of size and have not been chosen on validation data yet.
 """
 
 TASK_DEFAULTS: dict[str, dict[str, dict[str, object]]] = {
@@ -48,6 +49,9 @@ are told apart by what the lower blocks see, so tagging gains from adapters ther
 
 BLOCK_LAYERS = "upper"
 """Blocks that get adapters: the upper half trains twice as fast and is as accurate."""
+
+_IN_NO_BLOCK = frozenset({"embedding", "start", "output", "kernel"})
+"""Kinds of site that are in no block, or need not be, so that no number of blocks can be said."""
 
 _FEWEST_STEPS = 100
 """Steps of the optimiser that a training gets at least, within `_MOST_EPOCHS`."""
@@ -78,7 +82,8 @@ def with_defaults(
         own = {key: value for key, value in own.items() if key != "method"}
     usual: dict[str, object] = {"learning_rate": LEARNING_RATES[preset.method.name]}
     if isinstance(preset.method, AbstractSiteMethod):
-        has_ends = preset.method.kinds & {"embedding", "output"}
+        words = {word.strip() for word in (config.at or preset.at).split(",")}
+        has_ends = words & _IN_NO_BLOCK
         usual |= {"at": preset.at, "layers": "all" if has_ends else BLOCK_LAYERS}
     else:
         for key in ("at", "layers"):
