@@ -93,7 +93,9 @@ def test_unknown_method():
         with_defaults(resolve_config({"data": "a", "method": "botleneck"}))
 
 
-@pytest.mark.parametrize(("at", "layers"), {"q, embedding": "all", "kernel": "all", "q": "upper"}.items())
+@pytest.mark.parametrize(
+    ("at", "layers"), {"q, embedding": "all", "kernel": "all", "q": "upper"}.items()
+)
 def test_what_lies_in_no_block_takes_no_number_of_blocks(at, layers):
     resolved, _ = with_defaults(resolve_config({"data": "a", "method": "lora", "at": at}))
     assert (resolved.config.at, resolved.config.layers) == (at, layers)
