@@ -13,7 +13,7 @@ from inlay.exchange.peft_reading import load_peft
 from tests.contracts import tiny
 from tests.exchange import peft_files
 
-READ = ("lora", "lora_all_linear", "lora_rank_pattern", "rslora")
+READ = ("lora", "lora_all_linear", "lora_rank_pattern", "rslora", "dora", "ia3")
 
 
 @pytest.mark.parametrize("family", peft_files.FAMILIES)

@@ -54,7 +54,9 @@ def check(
     composition = active.composition
     alone = active.plan.only[0] if active.plan.only else composition
     for name in active.names:
-        if isinstance(entry(name).method, AbstractWeightMethod) and alone != name:
+        found = entry(name)
+        swaps = isinstance(found.method, AbstractWeightMethod) or found.weights
+        if swaps and alone != name:
             raise CompositionError(
                 f"{composition!r}: {name!r} exchanges the base's own weights and can only be used "
                 "alone."

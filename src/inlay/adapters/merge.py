@@ -39,6 +39,11 @@ class Merged:
                 f"{entry.name!r} is of method {entry.method.name!r}, which cannot be merged into "
                 "the base's weights; only changes of linear maps (lora, ia3, vera) can."
             )
+        if entry.weights:
+            raise AdapterError(
+                f"{entry.name!r} has copies of base weights beside its update, for example of "
+                f"{next(iter(entry.weights))!r}, which exchange weights and add nothing to merge."
+            )
         if active is not None and active != entry.name:
             raise AdapterError(
                 f"{active!r} is active; call use({entry.name!r}) or use(None) first."

@@ -82,7 +82,7 @@ def save(
         own_heads=list(entry.own_heads),
         tensors={key: list(value.shape) for key, value in tensors.items()},
         combines=_combines(adapters, entry),
-        card=({} if entry.blend is None else {"blend": entry.blend}) | dict(card or {}),
+        card=_card(entry) | dict(card or {}),
     )
     with folder_atomically(folder) as temporary:
         (temporary / WEIGHTS_FILE).write_bytes(to_safetensors(tensors))
@@ -91,6 +91,12 @@ def save(
         plain = manifest.model_dump(exclude=left_out)
         text = json.dumps(plain, indent=2, ensure_ascii=False)
         (temporary / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _card(entry: Entry) -> dict[str, Any]:
+    """Return what an adapter knows of where it is from."""
+    known = {"blend": entry.blend, "imported": entry.imported}
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def _placement(entry: Entry) -> PlacementRecord | None:
