@@ -1,13 +1,10 @@
 """Copies of the base's weights, and its gradient flags."""
 
-import copy
-from dataclasses import replace
-
 import pytest
 import torch
 
 import inlay
-from inlay.adapters.base_weights import GradientFlags, copy_weights, map_weight
+from inlay.adapters.base_weights import GradientFlags, copy_weights
 from tests.contracts import tiny
 
 
@@ -43,30 +40,6 @@ def test_the_first_flags_come_back():
     frozen.requires_grad_(True)
     flags.thaw()
     assert frozen.requires_grad, "flags are given back once"
-
-
-@pytest.mark.parametrize(("kind", "site"), [("llama", "1.ffn.up"), ("gpt2", "1.attention.qkv")])
-def test_a_map_s_weight_is_the_present_one(kind, site):
-    model = tiny.decoder(kind)
-    site = inlay.probe(model)[site]
-    module, weight = model.get_submodule(site.module), map_weight(site, model)
-    x = torch.randn(2, site.in_width)
-    bias = 0 if getattr(module, "bias", None) is None else module.bias
-    torch.testing.assert_close(module(x) - bias, x @ weight().T, atol=1e-5, rtol=1e-5)
-    assert not weight().requires_grad
-    twin_module, twin_weight = copy.deepcopy((module, weight))
-    module.weight.data = module.weight.data * 2
-    torch.testing.assert_close(weight(), 2 * twin_weight())
-    twin_module.double()
-    assert twin_weight().dtype == torch.float64, "a copy follows the copied module"
-
-
-def test_where_there_is_no_such_weight():
-    model = tiny.decoder("llama")
-    sites = inlay.probe(model)
-    assert map_weight(sites["1.ffn"], model) is None
-    assert map_weight(replace(sites["1.ffn.up"], width=7), model) is None
-    assert map_weight(replace(sites["1.ffn.up"], module="nowhere"), model) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

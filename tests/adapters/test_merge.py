@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers as hf
 
 import inlay
 from inlay.errors import AdapterError, CompositionError
@@ -108,3 +109,59 @@ def test_the_merged_weight_is_the_papers():
             torch.testing.assert_close(new.norm(dim=1), lengths.abs(), atol=1e-12, rtol=1e-10)
             cosines = torch.nn.functional.cosine_similarity(new, direction)
             torch.testing.assert_close(cosines, lengths.sign(), atol=1e-12, rtol=0)
+
+
+def picture_model(**settings):
+    torch.manual_seed(1)
+    config = hf.ViTConfig(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40,
+        image_size=16, patch_size=4, **settings,
+    )  # fmt: skip
+    return tiny.perturbed(hf.ViTModel(config)), {"pixel_values": torch.randn(2, 3, 16, 16)}
+
+
+@pytest.mark.parametrize("variant", ["plain", "ranks", "pissa"])
+def test_a_table_and_a_convolution_merge_exactly_too(variant):
+    settings = {"plain": {}, "ranks": {"scale": "alpha/sqrt(rank)"}, "pissa": {"init": "pissa"}}
+    method = inlay.LoRA(rank=3, alpha=7, **settings[variant])
+    for model, inputs, at in (
+        (tiny.encoder(), tiny.batch(), "embedding"),
+        (*picture_model(), "kernel"),
+    ):
+        weights = {key: value.clone() for key, value in model.state_dict().items()}
+        tiny.stir(inlay.attach(model).add("a", method, at=at))
+        base = tiny.hidden(model, inputs)
+        model.adapters.use("a")
+        before = tiny.hidden(model, inputs)
+        assert not torch.allclose(before, base, atol=1e-2)
+        model.adapters.merge("a", check=inputs)
+        torch.testing.assert_close(tiny.hidden(model, inputs), before, atol=1e-4, rtol=1e-3)
+        model.adapters.unmerge()
+        assert torch.equal(tiny.hidden(model, inputs), before)
+        inlay.detach(model)
+        assert all(torch.equal(model.state_dict()[key], value) for key, value in weights.items())
+
+
+def test_a_weight_that_another_module_uses_is_not_changed_behind_its_back():
+    torch.manual_seed(1)
+    model = tiny.perturbed(hf.BertForMaskedLM(hf.BertConfig(**tiny.SMALL)))
+    adapters = inlay.attach(model)
+    tiny.stir(adapters.add("a", inlay.LoRA(rank=2), at="embedding"))
+    with pytest.raises(AdapterError, match="shares its weight with 'cls.predictions.decoder'"):
+        adapters.merge("a")
+    layers = model.bert.encoder.layer
+    layers[0].attention.self.query.weight = layers[1].attention.self.query.weight
+    before = tiny.hidden(model, tiny.batch())
+    tiny.stir(adapters.add("b", inlay.LoRA(rank=2), at="q"))
+    with pytest.raises(AdapterError, match="layer.0.attention.self.query' shares its weight with"):
+        adapters.merge("b")
+    adapters.use(None)
+    assert torch.equal(tiny.hidden(model, tiny.batch()), before), "nothing was merged by half"
+
+
+def test_what_a_gate_multiplies_is_no_weight():
+    model = tiny.encoder()
+    adapters = inlay.attach(model)
+    adapters.add("a", inlay.LoRA(rank=2, gate=True), at="q")
+    with pytest.raises(AdapterError, match="'lora' with a gate, which cannot be merged"):
+        adapters.merge("a")

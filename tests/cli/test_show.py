@@ -50,3 +50,18 @@ def test_what_is_neither(call, tmp_path):
     assert code == 2
     assert "is neither a run nor a saved adapter" in err
     assert "does not exist" in call("show", tmp_path / "nowhere")[2]
+
+
+def test_an_adapter_of_several_methods(call, tmp_path):
+    import inlay
+    from tests.contracts import tiny
+
+    model = tiny.encoder()
+    inlay.attach(model).add("a", "unipelt[prefix.inner_width=3]")
+    inlay.save(model, "a", tmp_path / "a")
+    code, out, _ = call("show", tmp_path / "a")
+    assert code == 0
+    joined = " ".join(out.split())
+    assert "'a': prefix length=10 inner_width=3" in joined
+    assert "at=attention | bottleneck reduction=16" in joined
+    assert "at=ffn | lora rank=8" in joined

@@ -78,6 +78,13 @@ FAMILIES: dict[str, Family] = {
         blocks={"": TWO}, norm="post",
     ),
     "deberta-v2": Family(config=hf.DebertaV2Config(**_SMALL), blocks={"": TWO}, norm="post"),
+    "deberta": Family(
+        config=hf.DebertaConfig(
+            **_SMALL, relative_attention=True, pos_att_type=["c2p", "p2c"],
+            position_biased_input=False,
+        ),
+        blocks={"": TWO}, norm="post", maps=("qkv", "other", "other", "o", "up", "down"),
+    ),
     "albert": Family(
         config=hf.AlbertConfig(embedding_size=16, **_SMALL), blocks={"": TWO}, num_blocks=1,
         norm="post",
@@ -170,6 +177,7 @@ FAMILIES: dict[str, Family] = {
         blocks={"": ("mixer",)}, causal=("",), maps=("up", "other", "down"),
     ),
     "vit": Family(config=hf.ViTConfig(**_VISION), blocks={"": TWO}),
+    "beit": Family(config=hf.BeitConfig(**_VISION), blocks={"": TWO}),
     "dinov2": Family(
         config=hf.Dinov2Config(
             hidden_size=32, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8

@@ -2,7 +2,6 @@
 
 import inlay
 from inlay.methods.base import AbstractMethod
-from inlay.methods.presets import PRESETS
 
 SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
     "bottleneck": (inlay.Bottleneck(inner_width=5, activation="gelu"), "attention, ffn"),
@@ -21,6 +20,9 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
     "compacter-own": (
         inlay.Compacter(reduction=5, n=2, shared_rule=False, input="norm(x+r)"), "ffn"
     ),
+    "bottleneck-gate": (
+        inlay.Bottleneck(inner_width=5, activation="gelu", gate=True), "attention, ffn"
+    ),
     "conv": (inlay.ConvAdapter(reduction=6, kernel=3), "attention, ffn"),
     "embedding": (inlay.EmbeddingAdapter(rank=3), "embedding"),
     "output": (inlay.OutputAdapter(layers=2, inner_width=9), "output"),
@@ -37,12 +39,23 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
     "lora-pissa-magnitude": (
         inlay.LoRA(rank=3, alpha=7.0, init="pissa", magnitude=True), "o, up"
     ),
+    "lora-embedding": (inlay.LoRA(rank=3, alpha=7.0), "embedding"),
+    "lora-gate": (inlay.LoRA(rank=4, alpha=7.0, gate=True, gates=2), "o, up"),
     "ia3": (inlay.IA3(), "k, v, down"),
     "ia3-inner": (inlay.IA3(inputs="o"), "o, up"),
     "vera": (inlay.VeRA(rank=5, seed=3), "linear"),
     "invertible": (inlay.Invertible(reduction=3, activation="tanh"), "embedding"),
     "invertible-glow": (inlay.Invertible(form="glow", activation="gelu"), "embedding"),
     "side": (inlay.Side(reduction=5, expansion=3), "embedding, block, output"),
+    "union": (
+        inlay.Union(
+            parts=(
+                inlay.Part(method=inlay.LoRA(rank=3), at="o, up"),
+                inlay.Part(method=inlay.Bottleneck(inner_width=5, gate="token"), at="ffn"),
+            )
+        ),
+        "o, up, ffn",
+    ),
     "loreft": (inlay.LoReFT(rank=3, first=2, last=0), "block"),
     "loreft-ends": (inlay.LoReFT(rank=3, first=1, last=2), "block, attention"),
 }  # fmt: skip
@@ -53,6 +66,18 @@ PREFIX_METHODS: dict[str, tuple[AbstractMethod, str]] = {
     "prefix-flat": (inlay.Prefix(length=5, inner_width=None), "attention"),
     "prefix-positions": (
         inlay.Prefix(length=4, inner_width=None, takes_positions=True), "attention",
+    ),
+    "unipelt": (
+        inlay.Union(
+            parts=(
+                inlay.Part(
+                    method=inlay.Prefix(length=3, inner_width=7, gate=True), at="attention"
+                ),
+                inlay.Part(method=inlay.Bottleneck(inner_width=5, gate=True), at="ffn"),
+                inlay.Part(method=inlay.LoRA(rank=2, alpha=2.0, gate=True), at="o"),
+            )
+        ),
+        "attention, ffn, o",
     ),
     "prompt": (inlay.Prompt(length=3, deviation=0.5), "embedding"),
     "prompt-lstm": (inlay.Prompt(length=2, encoder="lstm", inner_width=5), "embedding"),
@@ -67,6 +92,3 @@ WEIGHT_METHODS: dict[str, AbstractMethod] = {
     "head": inlay.Head(),
 }
 """The comparators."""
-
-INEXACT_PRESETS = {name for name, preset in PRESETS.items() if preset.method.init != "zero"}
-"""Presets whose paper starts near the base, not at it."""

@@ -8,7 +8,7 @@ from inlay.errors import SiteError
 from inlay.sites.example import example_inputs
 from tests.contracts.families import FAMILIES
 
-OWN_CODE = {"deberta-v2", "gpt-j", "falcon", "bloom"}
+OWN_CODE = {"deberta", "deberta-v2", "gpt-j", "falcon", "bloom"}
 """Families whose attention does not go through transformers' attention functions."""
 
 NO_ATTENTION = {"mamba", "convnext"}

@@ -80,7 +80,7 @@ def test_widths_are_those_of_the_modules(model, sites):
 def test_has_both_ends_of_each_submodel(sites):
     for submodel in sites.submodels():
         own = [site for site in sites if site.submodel == submodel]
-        kinds = [site.kind for site in own if site.block is not None or not site.is_linear]
+        kinds = [site.kind for site in own if site.block is not None or not site.is_map]
         assert kinds[0] == "embedding"
         assert kinds[-1] == "output"
 

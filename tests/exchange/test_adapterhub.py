@@ -104,6 +104,8 @@ def several(folder, **options):
     tensors = {start: torch.randn(2 * 3 * 2 * 24)}
     for block in range(3):
         tensors |= hub.bottleneck(f"encoder.layer.{block}.output", seed=block)
+        if options.get("mh_adapter"):
+            tensors |= hub.bottleneck(f"encoder.layer.{block}.attention.output", seed=block)
     prefix = {"architecture": "prefix_tuning", "flat": True, "prefix_length": 2}
     config = {"architecture": "union", "configs": [prefix, hub.DEFAULTS | options]}
     return hub.write(folder, config, tensors)
@@ -111,6 +113,21 @@ def several(folder, **options):
 
 def test_an_adapter_of_several_methods(model, tmp_path):
     several(tmp_path)
+    assert load_adapterhub(model, tmp_path, name="my own") == "my own"
+    method = model.adapters.entry("my own").method
+    assert [(part.method.name, part.at) for part in method.parts] == [
+        ("prefix", "attention"), ("bottleneck", "ffn"),
+    ]  # fmt: skip
+    inlay.save(model, "my own", tmp_path / "ours")
+    inlay.load(model, tmp_path / "ours", name="again")
+    with model.adapters.using("my own"):
+        wanted = tiny.hidden(model, tiny.batch())
+    with model.adapters.using("again"):
+        assert torch.equal(tiny.hidden(model, tiny.batch()), wanted)
+
+
+def test_several_methods_at_one_site_are_several_adapters(model, tmp_path):
+    several(tmp_path, mh_adapter=True)
     loaded = read_adapterhub(model, tmp_path, name="my own")
     assert loaded.composition == inlay.Stack("my own/prefix", "my own/bottleneck")
     assert model.adapters.names == ("my own/prefix", "my own/bottleneck")
@@ -122,13 +139,13 @@ def test_an_adapter_of_several_methods(model, tmp_path):
         assert all(not torch.equal(one, other) for other in outputs[:index])
     for name in model.adapters.names[::-1]:
         model.adapters.remove(name)
-    with pytest.raises(FormatError, match="of several methods; load it by `read_adapterhub"):
+    with pytest.raises(FormatError, match="act at one site; load it by `read_adapterhub"):
         load_adapterhub(model, tmp_path)
     assert model.adapters.names == ()
 
 
-def test_several_methods_come_all_or_none(model, tmp_path):
-    several(tmp_path)
+def test_several_adapters_come_all_or_none(model, tmp_path):
+    several(tmp_path, mh_adapter=True)
     model.adapters.add("a/bottleneck", "bottleneck")
     with pytest.raises(AdapterError, match="there is an adapter 'a/bottleneck' already"):
         read_adapterhub(model, tmp_path)
@@ -148,14 +165,24 @@ def test_one_method_wired_in_two_ways(tmp_path):
     tensors |= hub.bottleneck(f"{owner}.attention.attention_adapters")
     options = {"mh_adapter": True, "original_ln_before": False}
     hub.write(tmp_path, hub.DEFAULTS | options, tensors)
-    loaded = read_adapterhub(model, tmp_path)
-    entries = [model.adapters.entry(name) for name in loaded.composition.children]
-    reads = {next(iter(entry.layers)): entry.method.input for entry in entries}
-    assert reads == {"0.attention": "r", "0.ffn": "x"}
-    assert [entry.name for entry in entries] == ["a/bottleneck", "a/bottleneck 2"]
+    parts = model.adapters.entry(load_adapterhub(model, tmp_path)).method.parts
+    assert {part.at: part.method.input for part in parts} == {"attention": "r", "ffn": "x"}
 
 
 def test_an_unknown_method(model, tmp_path):
     made(tmp_path, architecture="loras")
     with pytest.raises(FormatError, match="'loras' is not supported; .* Did you mean 'lora'"):
         load_adapterhub(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "why"),
+    [("prompt_tuning", "behind the positions and the norm"), ("mtl_lora", "for each task")],
+)
+def test_methods_without_a_form_are_refused_with_the_reason(tmp_path, architecture, why):
+    model = tiny.encoder()
+    inlay.attach(model)
+    tensors = {"prompt_tuning.prompt_tunings.a.prompt_embedding.weight": torch.ones(3, 24)}
+    folder = hub.write(tmp_path, {"architecture": architecture}, tensors)
+    with pytest.raises(FormatError, match=f"{architecture}' is not read: .*{why}"):
+        load_adapterhub(model, folder)

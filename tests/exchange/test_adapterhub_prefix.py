@@ -106,7 +106,8 @@ def test_a_pair_has_three_groups(tmp_path):
 @pytest.mark.parametrize(
     ("options", "change", "message"),
     [
-        ({"use_gating": True}, {}, "option use_gating=True is not supported"),
+        ({"use_gating": True}, {}, "the gate of the prefix at '0.attention' is missing"),
+        ({"shared_gating": 3}, {}, "option shared_gating=3 cannot be used; true or false"),
         ({"prefix_length": 4}, {}, "wte.weight' is 5 x 24, but here it must be 4 x 24"),
         ({"flat": True}, {}, "self_prefix.control_trans' is missing"),
         ({"wide": 1}, {}, "unknown option 'wide'"),

@@ -26,9 +26,10 @@ HEADS = {
     "qwen3": hf.AutoModelForCausalLM,
     "gpt2": hf.AutoModelForCausalLM,
     "bart": hf.AutoModelForSeq2SeqLM,
+    "vit": hf.AutoModel,
 }
 TASKS = {
-    "roberta": "SEQ_CLS", "distilbert": "TOKEN_CLS", "bart": "SEQ_2_SEQ_LM",
+    "roberta": "SEQ_CLS", "distilbert": "TOKEN_CLS", "bart": "SEQ_2_SEQ_LM", "vit": None,
 }  # fmt: skip
 """Family -> PEFT's word for what its class here is for; a language model's else."""
 
@@ -41,6 +42,8 @@ def built(family):
 
 def batch(model):
     inputs = example_inputs(model)
+    if "input_ids" not in inputs:
+        return inputs
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     inputs["attention_mask"][0, -2:] = 0
     return inputs
@@ -64,10 +67,17 @@ READ = {
     "dora": ("roberta", "LoraConfig", {"use_dora": True, "target_modules": "all-linear"}),
     "dora-conv1d": ("gpt2", "LoraConfig", {"use_dora": True, "target_modules": ["c_attn"]}),
     "rslora-patterns": (
-        "opt", "LoraConfig",
-        {"r": 3, "use_rslora": True, "rank_pattern": {"fc1": 5}, "lora_alpha": 6,
-         "alpha_pattern": {r"layers\.1\.self_attn\.q_proj": 9},
-         "target_modules": ["q_proj", "v_proj", "fc1"], "layers_to_transform": [1]},
+        "opt",
+        "LoraConfig",
+        {
+            "r": 3,
+            "use_rslora": True,
+            "rank_pattern": {"fc1": 5},
+            "lora_alpha": 6,
+            "alpha_pattern": {r"layers\.1\.self_attn\.q_proj": 9},
+            "target_modules": ["q_proj", "v_proj", "fc1"],
+            "layers_to_transform": [1],
+        },
     ),
     "pissa": ("qwen3", "LoraConfig", {"init_lora_weights": "pissa", "r": 3}),
     "olora": (
@@ -76,7 +86,11 @@ READ = {
     ),
     "bias-all": ("roberta", "LoraConfig", {"bias": "all"}),
     "bias-own": ("opt", "LoraConfig", {"bias": "lora_only", "target_modules": ["fc1", "q_proj"]}),
-    "lora-bias": ("distilbert", "LoraConfig", {"lora_bias": True, "r": 3, "target_modules": ["q_lin"]}),
+    "lora-bias": (
+        "distilbert", "LoraConfig", {"lora_bias": True, "r": 3, "target_modules": ["q_lin"]}
+    ),
+    "table": ("qwen3", "LoraConfig", {"target_modules": ["embed_tokens", "q_proj"], "r": 3}),
+    "kernel": ("vit", "LoraConfig", {"target_modules": ["projection", "fc1"], "r": 3}),
     "modules": (
         "gpt-neox", "LoraConfig",
         {"modules_to_save": ["final_layer_norm", "lm_head", "dense_4h_to_h"]},
@@ -156,6 +170,8 @@ WRITE = {
     "orthogonal": ("opt", "lora[rank=3,init=orthogonal,scale=alpha/sqrt(rank)]", {}),
     "ranks": ("qwen3", inlay.LoRA(rank=3, ranks={"q": 2}, alphas={"down": 3.0}), {}),
     "pissa": ("gpt2", "lora[rank=3,init=pissa]", {}),
+    "table": ("opt", "lora[rank=3]", {"at": "embedding, q"}),
+    "kernel": ("vit", "lora[rank=3]", {"at": "kernel, up"}),
     "dora": ("gpt-neox", "lora[rank=3,magnitude=true]", {}),
     "pissa-dora": ("roberta", "lora[rank=3,init=pissa,magnitude=true]", {}),
     "vera": ("opt", "vera[rank=4,seed=3]", {"at": "q, up, down"}),

@@ -1,5 +1,7 @@
 """The bottleneck's mathematics, sizes and starts."""
 
+import copy
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -174,3 +176,25 @@ def test_reductions_by_submodel():
 def test_residuals_that_make_no_sense(settings, message):
     with pytest.raises(ConfigError, match=message):
         Bottleneck(**settings)
+
+
+@pytest.mark.parametrize("scaling", [1.0, 3.0, "channel"])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_on_a_bfloat16_base_it_is_the_exact_one_to_rounding(scaling, activation):
+    """Outputs and gradients against the layer in float64, which is the definition."""
+    exact = built(inner_width=5, scaling=scaling, activation=activation)
+    layer = copy.deepcopy(exact).float()
+    h, x = inputs()
+    low = [value.bfloat16().requires_grad_() for value in (h, x)]
+    rounded = [value.detach().double().requires_grad_() for value in low]
+    found, wanted = layer(*low), exact(*rounded)
+    assert found.dtype == torch.bfloat16
+    weights = torch.linspace(-1, 1, wanted.numel(), dtype=torch.float64).view_as(wanted)
+    (found.double() * weights).sum().backward()
+    (wanted * weights).sum().backward()
+    pairs = [(found, wanted), *((a.grad, b.grad) for a, b in zip(low, rounded, strict=True))]
+    pairs += [(a.grad, b.grad) for a, b in zip(layer.parameters(), exact.parameters(), strict=True)]
+    for one, two in pairs:
+        error = (one.double() - two).norm() / two.norm()
+        assert error < 0.02
+    assert all(p.grad.dtype == torch.float32 for p in layer.parameters())

@@ -177,7 +177,8 @@ def test_grouped_form(shared, counts):
     groups = [layer.grouped() for layer in ones]
     assert groups[0].key == groups[1].key
     stacked = tuple(torch.stack(pair) for pair in zip(*(g.weights for g in groups), strict=True))
-    found = groups[0].run(stacked, Slots(counts), h, x)
+    numbers = (0,) * counts[0] + (1,) * counts[1]
+    found = groups[0].run(stacked, Slots(numbers), h, x)
     parts = zip(ones, h.split(counts), x.split(counts), strict=True)
     torch.testing.assert_close(found, torch.cat([layer(a, b) for layer, a, b in parts]))
 

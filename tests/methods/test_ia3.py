@@ -72,7 +72,7 @@ def test_together_as_one_by_one(kind):
     assert forms[0].key == forms[1].key
     assert forms[0].key != layer_at("k" if kind == "down" else "down", weight).grouped().key
     stacked = tuple(map(torch.stack, zip(*(form.weights for form in forms), strict=True)))
-    found = forms[0].run(stacked, Slots((1, 2)), x, base(x))
+    found = forms[0].run(stacked, Slots((0, 1, 1)), x, base(x))
     wanted = torch.cat([one(x[:1], base(x[:1])), two(x[1:], base(x[1:]))])
     torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
 

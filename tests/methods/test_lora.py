@@ -1,6 +1,9 @@
 """LoRA's settings: which map gets which rank and scale."""
 
+import copy
+
 import pytest
+import torch
 
 import inlay
 from inlay.errors import ConfigError
@@ -8,6 +11,7 @@ from inlay.methods.base import Place
 from inlay.methods.lora import LoRA
 from inlay.methods.parse import method_from_settings, parse_method
 from tests.contracts import tiny
+from tests.contracts.families import FAMILIES
 
 PLACES = {
     "0.attention.q": Place(width=9, in_width=14, kind="q"),
@@ -93,8 +97,91 @@ def test_wrong_values(settings, said):
 
 
 def test_wrong_places():
-    with pytest.raises(ConfigError, match="LoRA needs a linear map; a site of kind 'ffn' is none"):
+    with pytest.raises(ConfigError, match="'ffn', a site of kind 'ffn', is none that it can"):
         LoRA().build(Place(width=9))
     adapters = inlay.attach(tiny.encoder())
     with pytest.raises(ConfigError, match="rank=25.* has only 24 singular values; give a smaller"):
         adapters.add("a", LoRA(init="pissa", rank=25), at="q")
+
+
+def test_at_a_table_of_words():
+    """As in the authors' code `A` starts at zero there, and a word's row of `A` is looked up."""
+    model = tiny.encoder().double()
+    adapters = inlay.attach(model)
+    entry = adapters.add("a", LoRA(rank=3, alpha=7.0), at="embedding")
+    (layer,) = entry.layers.values()
+    assert entry.num_adapter_parameters == 3 * (97 + 24)
+    assert not layer.a.any()
+    assert layer.b.any()
+    tiny.stir(entry)
+    words = tiny.batch()["input_ids"]
+    with adapters.using("a"):
+        found = model.embeddings.word_embeddings(words)
+    table = model.embeddings.word_embeddings.weight
+    one_hot = torch.nn.functional.one_hot(words, 97).double()
+    wanted = one_hot @ (table + 7 / 3 * (layer.b @ layer.a).T)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_at_a_convolution():
+    """The paper's update of the kernel as a matrix over the patches that it sees."""
+    model = FAMILIES["whisper"].build().double()
+    adapters = inlay.attach(model)
+    sites = {site.name: site for site in adapters.sites if site.kind == "kernel"}
+    assert [(s.submodel, s.width, s.in_width) for s in sites.values()] == [
+        ("encoder", 32, 16 * 3), ("encoder", 32, 32 * 3),
+    ]  # fmt: skip
+    entry = adapters.add("a", LoRA(rank=3, alpha=7.0), at="kernel")
+    assert entry.num_adapter_parameters == 3 * (16 * 3 + 32) + 3 * (32 * 3 + 32)
+    tiny.stir(entry)
+    for name, site in sites.items():
+        module, layer = model.get_submodule(site.module), entry.layers[name]
+        x = torch.randn(2, module.in_channels, 12, dtype=torch.float64)
+        with adapters.using("a"):
+            found = module(x)
+        update = (7 / 3 * layer.b @ layer.a).view_as(module.weight)
+        changed = copy.deepcopy(module)
+        changed.weight.data = module.weight + update
+        torch.testing.assert_close(found, changed(x))
+
+
+@pytest.mark.parametrize("at", ["embedding", "kernel"])
+@pytest.mark.parametrize("settings", [{"magnitude": True}, {"gate": True}])
+def test_what_only_a_linear_map_can_have(at, settings):
+    adapters = inlay.attach(FAMILIES["whisper"].build())
+    with pytest.raises(ConfigError, match="only a linear map can have that"):
+        adapters.add("a", LoRA(**settings), at="decoder.embedding" if at == "embedding" else at)
+
+
+def test_vectors_that_come_from_no_table():
+    adapters = inlay.attach(FAMILIES["whisper"].build())
+    with pytest.raises(ConfigError, match="needs a linear map, a table or a convolution"):
+        adapters.add("a", LoRA(), at="encoder.embedding")
+
+
+def test_dropout_at_a_table_is_of_what_a_word_becomes():
+    model = tiny.encoder()
+    entry = inlay.attach(model).add("a", LoRA(rank=50, dropout=0.5), at="embedding")
+    tiny.stir(entry)
+    (layer,) = entry.layers.values()
+    words = torch.tensor([[5, 6]])
+    layer.train()
+    dropped = layer.reduce(words, layer.a)
+    layer.eval()
+    ratio = dropped / layer.reduce(words, layer.a)
+    assert set(ratio.flatten().round().tolist()) == {0.0, 2.0}
+
+
+def test_what_was_saved_is_not_worked_out_again(tmp_path, monkeypatch):
+    """A decomposition of every map would make loading slow; the start is in the file."""
+    model = tiny.encoder()
+    tiny.stir(inlay.attach(model).add("a", LoRA(rank=2, init="pissa")))
+    model.adapters.use("a")
+    inlay.save(model, "a", tmp_path / "a")
+    monkeypatch.setattr("inlay.methods.lora_layer.nearest_low_rank", None)
+    fresh = tiny.encoder()
+    inlay.load(fresh, tmp_path / "a")
+    fresh.adapters.use("a")
+    assert torch.equal(tiny.hidden(fresh, tiny.batch()), tiny.hidden(model, tiny.batch()))
+    with pytest.raises(TypeError, match="not callable"):
+        fresh.adapters.add("b", LoRA(rank=2, init="pissa"))

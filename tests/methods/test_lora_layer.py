@@ -124,7 +124,7 @@ def test_low_rank_and_grouped_forms(variant):
     assert groups[0].key == groups[1].key
     stacked = tuple(map(torch.stack, zip(*(g.weights for g in groups), strict=True)))
     wanted = torch.cat([one(x[:1], y[:1]), two(x[1:], y[1:])])
-    torch.testing.assert_close(groups[0].run(stacked, Slots((1, 1)), x, y), wanted)
+    torch.testing.assert_close(groups[0].run(stacked, Slots((0, 1)), x, y), wanted)
 
 
 def test_layers_of_different_form_do_not_run_together():

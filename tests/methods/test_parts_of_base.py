@@ -84,3 +84,12 @@ def test_a_base_without_biases_is_refused():
         trained(model, "bitfit")
     assert model.adapters.names == ()
     assert not any(isinstance(m, nn.LayerNorm) for m in model.modules())
+
+
+def test_counts_by_the_papers_formulas():
+    model, width, inner, blocks = tiny.encoder(), 24, 40, 3
+    biases = blocks * (4 * width + inner + width + 2 * width) + width + width
+    assert trained(model, "bitfit").num_adapter_parameters == biases
+    assert (
+        model.adapters.add("norms", "norms").num_adapter_parameters == (2 * blocks + 1) * 2 * width
+    )

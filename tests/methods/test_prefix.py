@@ -38,6 +38,10 @@ def test_parameter_counts():
     # While training: P' of length x width, a map to the inner width, one to all keys and values.
     expected = 5 * 12 + (12 * 7 + 7) + (7 * 2 * 3 * 12 + 2 * 3 * 12)
     assert count(Prefix(length=5, inner_width=7)) == expected
+    # Mao et al.: a gate reads what the attention is given.
+    for gates in (1, 2):
+        gated = Prefix(length=5, inner_width=7, gate=True, gates=gates)
+        assert count(gated) == expected + 3 * gates * (12 + 1)
     assert sum(p.numel() for p in Prefix(length=5, inner_width=7).build(place()).parameters()) == (
         5 * 12 + 13 * 7 + 8 * 14
     )
@@ -84,6 +88,8 @@ def test_dropout_acts_in_training_only():
         ({"activation": "no"}, "activation is one of"),
         ({"dropout": 1.0}, "dropout is a fraction"),
         ({"inner_width": None, "activation": "relu"}, "there is no activation; leave it out"),
+        ({"gates": 2}, "no effect without a gate; add gate=True"),
+        ({"gates": 3, "gate": True}, "gates is one of 1, 2"),
     ],
 )
 def test_wrong_values(settings, message):

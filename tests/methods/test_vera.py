@@ -85,7 +85,7 @@ def test_only_adapters_of_one_seed_and_rank_run_together():
     x, y = data()
     stacked = tuple(map(torch.stack, zip(*(g.grouped().weights for g in (one, two)), strict=True)))
     wanted = torch.cat([one(x[:1], y[:1]), two(x[1:], y[1:])])
-    torch.testing.assert_close(one.grouped().run(stacked, Slots((1, 1)), x, y), wanted)
+    torch.testing.assert_close(one.grouped().run(stacked, Slots((0, 1)), x, y), wanted)
 
 
 def test_the_matrices_are_not_saved_and_come_back(tmp_path):

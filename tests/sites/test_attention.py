@@ -9,6 +9,7 @@ import inlay
 from inlay.errors import SiteError
 from inlay.sites.attention import AttentionPlace, attention_place, relative_bias
 from inlay.sites.sitemap import Site, SiteMap
+from inlay.sites.tensors import first_float_argument
 from tests.contracts import tiny
 from tests.contracts.families import FAMILIES
 
@@ -275,3 +276,38 @@ def test_misread_widths_are_refused():
     entry.layer_at("0.attention").widths = (20, 20)
     with pytest.raises(SiteError, match="20 channels, but the attention has 4 heads of 6"):
         tiny.hidden(model, tiny.batch())
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize(("gate", "gates"), [("token", 1), ("token", 2), ("sequence", 2)])
+def test_gates_multiply_keys_and_values_for_each_query(attention, gate, gates):
+    """UniPELT's gate reads what the attention is given; padding has no part in it."""
+    model, inputs = tiny.encoder(), tiny.batch()
+    model.set_attn_implementation(attention)
+    adapters = inlay.attach(model.double())
+    method = inlay.Prefix(length=3, inner_width=None, gate=gate, gates=gates)
+    entry = adapters.add("a", method, at="attention")
+    generator = torch.Generator().manual_seed(8)
+    for parameter in entry.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    adapters.use("a")
+    site, states = "1.attention", {}
+    module = model.encoder.layer[1].attention.self
+    module.register_forward_pre_hook(
+        lambda m, args, kwargs: states.update(x=first_float_argument(args, kwargs)),
+        with_kwargs=True,
+    )
+    found = kept(model, adapters.sites, site, lambda: tiny.hidden(model, inputs))
+    layer, mask = entry.layer_at(site), inputs["attention_mask"].bool()
+    weights = torch.sigmoid(layer.gate.linear(states["x"]))
+    keys, values = layer()
+    for row in range(3):
+        own = {role: tensor[row : row + 1] for role, tensor in found.items()}
+        for position in range(int(mask[row].sum())):
+            gates_here = weights[row, position]
+            if gate == "sequence":
+                gates_here = weights[row][mask[row]].mean(0)
+            by_position = by_hand(
+                own, keys * gates_here[0], values * gates_here[-1], 4, mask[row : row + 1]
+            )
+            torch.testing.assert_close(found["o"][row, position], by_position[0, position])

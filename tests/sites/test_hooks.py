@@ -41,7 +41,7 @@ class Double:
     def returns_prompts(self, site):
         return False
 
-    def prefixes(self, site):
+    def prefixes(self, site, states):
         return []
 
     def prompts(self, site):
@@ -136,3 +136,60 @@ def test_what_cannot_be_read():
         model["m"](torch.ones(2, 3))
     with pytest.raises(SiteError, match="does not say where the residual stream can be read"):
         install(model, site, Double(), streams=["a"])
+
+
+class TwoUpdates(nn.Module):
+    """A block whose two updates leave through one module, as where a stochastic depth is shared."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.norm_one, self.norm_two = nn.LayerNorm(4), nn.LayerNorm(4)
+        self.drop = nn.Identity()
+        self.fails = False
+
+    def forward(self, x):
+        x = x + self.drop(self.one(self.norm_one(x)) * self.norm_one.weight)
+        y = self.norm_two(x)
+        if self.fails:
+            raise RuntimeError("broken off")
+        return x + self.drop(self.two(y) * self.norm_two.weight)
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+@pytest.mark.parametrize("reads", [(), ("r",)])
+def test_two_updates_of_one_module_take_turns(turn, reads):
+    torch.manual_seed(1)
+    block = TwoUpdates()
+    for parameter in block.parameters():
+        nn.init.normal_(parameter)
+    site = Site(
+        name=("one", "two")[turn], kind="ffn", module="drop", width=4, takes_turns=True,
+        stream_module=("norm_one", "norm_two")[turn],
+    )  # fmt: skip
+    x = torch.randn(2, 3, 4)
+    factors = (2, 1) if turn == 0 else (1, 2)
+    middle = x + factors[0] * block.one(block.norm_one(x)) * block.norm_one.weight
+    wanted = middle + factors[1] * block.two(block.norm_two(middle)) * block.norm_two.weight
+    actor = Double(reads)
+    install(block, site, actor, streams=[site.name] if reads else [])
+    for _ in range(2):
+        torch.testing.assert_close(block(x), wanted)
+    if reads:
+        torch.testing.assert_close(actor.read["r"], (x, middle)[turn])
+
+
+def test_a_pass_that_broke_off_leaves_no_turn_behind():
+    torch.manual_seed(1)
+    block = TwoUpdates()
+    site = Site(
+        name="two", kind="ffn", module="drop", width=4, takes_turns=True, stream_module="norm_two"
+    )
+    hooks = SiteHooks(block, Double())
+    hooks.install([site], streams=frozenset(), heads=[], calls=True)
+    x = torch.randn(2, 3, 4)
+    wanted, block.fails = block(x), True
+    with pytest.raises(RuntimeError, match="broken off"):
+        block(x)
+    block.fails = False
+    assert torch.equal(block(x), wanted)

@@ -40,13 +40,18 @@ def roles(kind, sizes, *, gate=None):
         (["query_key_value", "dense"], ["qkv", "o"]),
         (["anything", "dense"], ["qkv", "o"]),
         (["q_proj", "rest", "out"], ["q", "kv", "o"]),
+        (
+            {"in_proj": (8, 24), "pos_proj": (8, 8), "pos_q_proj": (8, 8), "o": (8, 8)},
+            ["qkv", "other", "other", "o"],
+        ),
         (["query", "key", "value", "pos_key_proj", "dense"], ["q", "k", "v", "other", "o"]),
         (["only"], ["o"]),
         ([], []),
     ],
 )
 def test_attention(names, expected):
-    assert roles("attention", dict.fromkeys(names, (8, 8))) == expected
+    sizes = names if isinstance(names, dict) else dict.fromkeys(names, (8, 8))
+    assert roles("attention", sizes) == expected
 
 
 def test_feed_forward():

@@ -3,6 +3,7 @@ import transformers as hf
 
 import inlay
 from tests.contracts import tiny
+from tests.contracts.families import FAMILIES
 
 
 def outer(model):
@@ -50,3 +51,20 @@ def test_a_lora_acts_there():
     torch.testing.assert_close(
         pooled["y"], torch.nn.functional.linear(pooled["x"], weight, model.bert.pooler.dense.bias)
     )
+
+
+def test_the_convolution_that_makes_patches():
+    config = hf.ViTConfig(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=40,
+        image_size=16, patch_size=4,
+    )  # fmt: skip
+    for model in (hf.ViTModel(config), hf.ViTForImageClassification(config)):
+        (site,) = (s for s in inlay.probe(tiny.perturbed(model)) if s.kind == "kernel")
+        assert site.name == "embeddings.patch_embeddings.projection"
+        assert (site.width, site.in_width, site.channel_dim) == (24, 3 * 4 * 4, 1)
+        assert not site.is_linear, "linear does not name it"
+
+
+def test_a_convolution_belongs_to_the_stack_behind_it():
+    sites = inlay.probe(FAMILIES["clip"].build())
+    assert [s.submodel for s in sites if s.kind == "kernel"] == ["vision_model"]

@@ -80,7 +80,7 @@ def test_the_decoder_of_a_pair():
     handle = shift_positions(model, found, By(4))
     table.register_forward_hook(lambda module, args, output: seen.append(output))
     tiny.hidden(model, inputs)
-    torch.testing.assert_close(seen[0], expected)
+    torch.testing.assert_close(seen[0], expected[:1])
     handle.remove()
 
 
@@ -97,7 +97,9 @@ def test_numbers():
         skipping.numbers(given | {"attention_mask": mask[:, None]})
 
 
-@pytest.mark.parametrize(("name", "why"), [("t5", "stack 'decoder'"), ("vit", "takes position_ids")])
+@pytest.mark.parametrize(
+    ("name", "why"), [("t5", "stack 'decoder'"), ("vit", "takes position_ids")]
+)
 def test_models_that_cannot(name, why):
     with pytest.raises(SiteError, match=why):
         numbering_of(FAMILIES[name].build())
@@ -130,9 +132,9 @@ def test_attentions_that_know_distances_only():
 
 
 def test_a_prefix_that_takes_positions_is_refused_where_there_are_none():
-    model = FAMILIES["bart"].build()
+    model = FAMILIES["clip"].build()
     inlay.attach(model)
     method = inlay.Prefix(length=3, inner_width=None, takes_positions=True)
     with pytest.raises(SiteError, match="takes_positions=True: words cannot be moved"):
-        model.adapters.add("a", method, submodel="decoder")
+        model.adapters.add("a", method)
     assert model.adapters.names == ()

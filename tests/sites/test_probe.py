@@ -7,6 +7,7 @@ from torch import nn
 import inlay
 from inlay.errors import SiteError
 from tests.contracts import tiny
+from tests.contracts.families import FAMILIES
 
 
 class Mixer(nn.Module):
@@ -130,3 +131,13 @@ def test_the_random_state_is_not_touched():
     torch.manual_seed(5)
     inlay.probe(model)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_two_updates_that_leave_through_one_module_take_turns():
+    """A stochastic depth that both sublayers share, behind scales that are no modules."""
+    sites = inlay.probe(FAMILIES["beit"].build())
+    own = [site for site in sites if site.block == 1 and site.is_residual]
+    assert len({site.module for site in own}) == 1
+    assert all(site.takes_turns for site in own)
+    assert len({site.stream_module for site in own}) == 2
+    assert not any(site.takes_turns for site in inlay.probe(FAMILIES["dinov2"].build()))

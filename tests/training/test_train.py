@@ -103,7 +103,10 @@ def test_the_run_answers(finished, root):
     assert not any(record.is_correct for record in wrong)
 
 
-METHODS = ["lora", 'lora[ranks={"q": 3, "1.ffn.up": 5}, magnitude=true]', "full", "top:1", "head"]
+METHODS = [
+    "lora", 'lora[ranks={"q": 3, "1.ffn.up": 5}, magnitude=true]',
+    "unipelt[prefix.inner_width=4]", "full", "top:1", "head",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("method", METHODS)

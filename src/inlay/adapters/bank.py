@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from inlay.adapters.base_weights import GradientFlags
-from inlay.adapters.checking import check, check_skipping, resolved
+from inlay.adapters.checking import check, check_name, check_skipping, resolved
 from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry
 from inlay.adapters.heads import RowAnswer, task_answers
@@ -104,6 +104,7 @@ class Adapters(nn.Module):
         submodel: str | None = None,
         head: nn.Module | None = None,
         copy_heads: bool = True,
+        fresh: bool = True,
     ) -> Entry:
         """Add a new, inactive adapter with fresh weights; nothing runs or learns differently yet.
 
@@ -116,16 +117,19 @@ class Adapters(nn.Module):
             submodel: Which of several submodels; all by default.
             head: A head of the caller's own, kept and trained with the adapter.
             copy_heads: Whether the adapter gets its own copy of a Hugging Face task class's head.
+            fresh: Whether it starts here. If all of its weights are copied in next, as by `load`,
+                a start that takes time is left out.
 
         Raises:
             AdapterError: If the name is taken or empty.
             SiteError: If the placement matches nothing or the method cannot act there.
             ConfigError: If the method is not known or a setting is not allowed.
         """
-        self._check_name(name)
+        check_name(name, self._keys)
         entry = self._maker.adapter(
-            name, method, at=at, layers=layers, submodel=submodel, head=head, copy_heads=copy_heads
-        )
+            name, method, at=at, layers=layers, submodel=submodel, head=head,
+            copy_heads=copy_heads, fresh=fresh,
+        )  # fmt: skip
         return self._keep(name, entry)
 
     def add_combiner(
@@ -154,7 +158,7 @@ class Adapters(nn.Module):
         node = simplify(resolved(composition, self.entry))
         if not isinstance(node, Fuse | Route):
             raise CompositionError(f"{composition!r} learns nothing; give Fuse(...) or Route(...).")
-        self._check_name(node.key)
+        check_name(node.key, self._keys)
         check(
             activated(node), self.entry, {**self._combinations, node.key: node},
             merged=self._merged.name, model=self.model,
@@ -301,7 +305,7 @@ class Adapters(nn.Module):
                 outputs before and after differ by more than rounding.
         """
         entry = self.entry(name)
-        self._merged.check(entry, self.active)
+        self._merged.check(entry, self.active, self.sites)
         self.use(name)
         outputs = Outputs(self.model, check, self.using)
         self._merged.merge(entry, self.sites)
@@ -389,11 +393,3 @@ class Adapters(nn.Module):
         self._keys[name] = key
         self._wiring.change(entry, 1)
         return entry
-
-    def _check_name(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
-            raise AdapterError(f"an adapter's name is a text that is not empty, not {name!r}.")
-        if name in self._keys:
-            raise AdapterError(
-                f"there is an adapter {name!r} already; remove it first or choose another name."
-            )

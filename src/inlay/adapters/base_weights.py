@@ -1,4 +1,4 @@
-"""The base's own weights: a map's, those a comparator copies, and the gradient flags of all."""
+"""The base's own weights: those a comparator copies, and the gradient flags of all."""
 
 from collections.abc import Mapping, Sequence
 from typing import final
@@ -8,7 +8,7 @@ from torch import nn
 
 from inlay.errors import AdapterError
 from inlay.methods.base import AbstractWeightMethod
-from inlay.sites.sitemap import Site, SiteMap
+from inlay.sites.sitemap import SiteMap
 
 
 def base_parameters(
@@ -86,40 +86,6 @@ def copy_weights(
 def _takes(method: AbstractWeightMethod, path: str, model: nn.Module) -> bool:
     owner, _, name = path.rpartition(".")
     return method.takes(model.get_submodule(owner), name)
-
-
-@final
-class MapWeight:
-    """The weight of a linear map at the time of the call, without gradient.
-
-    It holds the module and not the tensor, so that a move, a merge and a copy of the whole model
-    are followed.
-
-    Args:
-        module: The linear map.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-
-    def __call__(self) -> torch.Tensor:
-        """Return the weight, `(out_width, in_width)`, a view."""
-        weight = self._module.get_parameter("weight").detach()
-        # A map that multiplies from the right keeps (in, out).
-        return weight if isinstance(self._module, nn.Linear) else weight.T
-
-
-def map_weight(site: Site, model: nn.Module) -> MapWeight | None:
-    """Return the weight of the linear map at a site, or `None` if there is no such matrix."""
-    try:
-        module = model.get_submodule(site.module)
-        weight = module.get_parameter("weight")
-    except AttributeError:
-        return None
-    if not site.is_linear or not weight.is_floating_point() or weight.ndim != 2:
-        return None
-    found = MapWeight(module)
-    return found if found().shape == (site.width, site.in_width) else None
 
 
 @final

@@ -39,7 +39,7 @@ from inlay.methods.bottleneck import Bottleneck
 from inlay.methods.lora import LoRA
 from inlay.methods.lora_layer import LoRALayer
 
-_WIDTHS = frozenset({"rank", "alpha", "inner_width", "reduction", "scaling"})
+_WIDTHS = frozenset({"rank", "inner_width", "reduction", "scaling"})
 _TRAINING = frozenset({"dropout", "init"})
 """Settings that do not change what a trained adapter does."""
 
@@ -137,7 +137,9 @@ def _add(
     """Put the new adapter on the model, or leave the model as it was."""
     sites = list(entries[0].layers) if entries[0].placement is not None else None
     copies = any(key.startswith("own_head/") for key in own_heads)
-    entry = adapters.add(made.name, blended.method, at=sites, head=head, copy_heads=copies)
+    entry = adapters.add(
+        made.name, blended.method, at=sites, head=head, copy_heads=copies, fresh=False
+    )
     try:
         _fill(entry, {**blended.tensors, **own_heads})
     except Exception:
@@ -180,7 +182,7 @@ def _check(entries: Sequence[Entry], recipe: Recipe) -> None:
 
 
 def _check_settings(first: Entry, entry: Entry, recipe: Recipe) -> None:
-    if isinstance(first.method, LoRA):
+    if _is_matrix(first.method) and _is_matrix(entry.method):
         return  # whatever the settings, what it does is the change of a weight
     free = _TRAINING | (_WIDTHS if recipe.way == "cat" else _WIDTHS - {"scaling"})
     ours, theirs = first.method.settings(), entry.method.settings()
@@ -197,7 +199,7 @@ def _blended(
 ) -> Blended:
     """Return the new adapter's method and weights."""
     method = entries[0].method
-    is_lora = isinstance(method, LoRA)
+    is_lora = _is_matrix(method)
     if recipe.way == "svd" and not is_lora:
         raise _no_factors(method, recipe.way)
     if recipe.rank is not None and not is_lora:
@@ -210,11 +212,16 @@ def _blended(
     if is_lora:
         with adapters.original_weights():
             return blend_lora(entries, recipe)
-    if recipe.way == "cat" and isinstance(method, Bottleneck):
+    if recipe.way == "cat" and isinstance(method, Bottleneck) and method.gate is False:
         return join_bottlenecks(entries, recipe, adapters.sites)
     if recipe.way == "cat":
         raise _no_factors(method, recipe.way)
     return _blend_parameters(adapters, entries, recipe, origin)
+
+
+def _is_matrix(method: AbstractMethod) -> bool:
+    """Tell whether an adapter is the change of a weight, which a gate makes differ by input."""
+    return isinstance(method, LoRA) and method.gate is False
 
 
 def _rank(entry: Entry) -> int | None:
@@ -226,8 +233,8 @@ def _rank(entry: Entry) -> int | None:
 def _no_factors(method: AbstractMethod, way: str) -> AdapterError:
     return AdapterError(
         f"blend(method={way!r}): {method.name!r} is no product of two factors to join or cut; svd "
-        "is for lora, cat for lora and bottleneck. Use linear, or inlay.Average, which runs the "
-        "adapters and averages their updates."
+        "is for lora, cat for lora and bottleneck, both without a gate. Use linear, or "
+        "inlay.Average, which runs the adapters and averages their updates."
     )
 
 

@@ -1,6 +1,6 @@
 """Refuse, when it is activated, a composition that cannot run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from torch import nn
 
@@ -12,8 +12,22 @@ from inlay.compose.average import Average
 from inlay.compose.fuse import Fuse
 from inlay.compose.nodes import AbstractNode, Composition, names_in, walk
 from inlay.compose.route import Route
-from inlay.errors import CompositionError
+from inlay.errors import AdapterError, CompositionError
 from inlay.methods.base import AbstractSiteMethod, AbstractWeightMethod
+
+
+def check_name(name: str, taken: Collection[str]) -> None:
+    """Refuse what cannot be the name of a new adapter.
+
+    Raises:
+        AdapterError: If it is no text, empty, or taken.
+    """
+    if not isinstance(name, str) or not name:
+        raise AdapterError(f"an adapter's name is a text that is not empty, not {name!r}.")
+    if name in taken:
+        raise AdapterError(
+            f"there is an adapter {name!r} already; remove it first or choose another name."
+        )
 
 
 def resolved(composition: Composition, entry: Callable[[str], Entry]) -> Composition:
@@ -101,7 +115,8 @@ def check_kinds(active: Active, entry: Callable[[str], Entry]) -> None:
         if not isinstance(method, AbstractSiteMethod):
             continue
         where = f"{active.composition!r}: {name!r} is of method {method.name!r}, which"
-        if not method.composes and (name in mixed or not active.plan.only):
+        composes = all(member.composes for member in method.members())
+        if not composes and (name in mixed or not active.plan.only):
             raise CompositionError(
                 f"{where} cannot run for some rows of a batch only, nor be mixed with others; use "
                 "it alone or in a Stack, not in Rows, Parallel, Average, Fuse or Route."
@@ -122,7 +137,10 @@ def check_fronts(active: Active, entry: Callable[[str], Entry]) -> None:
     """
     entries = {name: entry(name) for name in active.names}
     for front, found in entries.items():
-        if not (isinstance(found.method, AbstractSiteMethod) and found.method.in_front):
+        method = found.method
+        if not isinstance(method, AbstractSiteMethod):
+            continue
+        if not any(member.in_front for member in method.members()):
             continue
         for name, other in entries.items():
             layers = [layer for site in found.layers if (layer := other.layer_at(site))]

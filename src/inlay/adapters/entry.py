@@ -7,7 +7,6 @@ from typing import Any, cast, final
 import torch
 from torch import nn
 
-from inlay.adapters.base_weights import map_weight
 from inlay.compose.fuse import Fuse
 from inlay.compose.route import Route
 from inlay.errors import ConfigError, SiteError
@@ -19,6 +18,7 @@ from inlay.methods.base import (
 )
 from inlay.methods.combining import AbstractCombineMethod, AbstractCombiner
 from inlay.sites.attention import attention_place
+from inlay.sites.maps import base_map
 from inlay.sites.placement import Placement
 from inlay.sites.positions import Numbering
 from inlay.sites.prompts import prompt_place
@@ -169,22 +169,29 @@ def needs_calls(layer: AbstractLayer) -> bool:
 
 
 def build_layers(
-    method: AbstractSiteMethod, chosen: tuple[Site, ...], sites: SiteMap, model: nn.Module
+    method: AbstractSiteMethod,
+    chosen: tuple[Site, ...],
+    sites: SiteMap,
+    model: nn.Module,
+    *,
+    fresh: bool = True,
 ) -> dict[str, AbstractLayer]:
-    """Build a method's layer for each chosen site.
+    """Build a method's layer for each chosen site; not `fresh` if weights are copied in next.
 
     Raises:
         SiteError: If the method cannot act at one of the sites.
     """
     for site in chosen:
-        if site.kind not in method.kinds:
+        member = method.member_at(site.name, site.kind)
+        if site.kind not in member.kinds:
             raise SiteError(
-                f"{type(method).__name__} cannot act at {site.name!r}, a site of kind "
-                f"{site.kind!r}; it acts at {', '.join(sorted(method.kinds))}."
+                f"{type(member).__name__} cannot act at {site.name!r}, a site of kind "
+                f"{site.kind!r}; it acts at {', '.join(sorted(member.kinds))}."
             )
     word_site = _word_site(model, sites)
+    places = {site.name: _place_for(method, site, sites, model, word_site) for site in chosen}
     layers = method.build_all(
-        {site.name: _place_for(method, site, sites, model, word_site) for site in chosen}
+        {name: dataclasses.replace(place, fresh=fresh) for name, place in places.items()}
     )
     for site in chosen:
         layer = layers[site.name]
@@ -225,17 +232,22 @@ def _place(site: Site) -> Place:
 def _place_for(
     method: AbstractSiteMethod, site: Site, sites: SiteMap, model: nn.Module, word_site: str | None
 ) -> Place:
-    """Say what a method may know of a site, ends and attentions included."""
-    if method.in_front:
-        is_cut = not getattr(method, "returned", False)
+    """Say what a method may know of a site, ends, attentions and maps included."""
+    member = method.member_at(site.name, site.kind)
+    if member.in_front:
+        is_cut = not getattr(member, "returned", False)
         prompt_place(site, sites, model, is_cut=is_cut)  # raises if there is none
-    attention = attention_place(site, sites, model) if method.in_attention else None
+    attention = attention_place(site, sites, model) if member.in_attention else None
+    found = base_map(site, model) if member.needs_weight else None
+    place = _place(site)
     return dataclasses.replace(
-        _place(site),
+        place,
         gives_words=site.name == word_site,
         key_width=attention.key_width if attention else None,
         value_width=attention.value_width if attention else None,
-        weight=map_weight(site, model) if method.needs_weight else None,
+        in_width=place.in_width if found is None else found.in_width,
+        weight=found,
+        apply=None if found is None else found.apply,
     )
 
 

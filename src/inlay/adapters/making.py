@@ -58,6 +58,7 @@ class Maker:
         submodel: str | None,
         head: nn.Module | None,
         copy_heads: bool,
+        fresh: bool,
     ) -> Entry:
         """Build an adapter from what `Adapters.add` takes.
 
@@ -71,8 +72,8 @@ class Maker:
             preset = parse_method(method)
             method, default_at = preset.method, preset.at
         if isinstance(method, AbstractSiteMethod):
-            placement = make_placement(at or default_at or method.default_at, layers, submodel)
-            return self._placed(name, method, placement, head, copy_heads=copy_heads)
+            placement = make_placement(at or default_at or method.own_place(), layers, submodel)
+            return self._placed(name, method, placement, head, copy_heads=copy_heads, fresh=fresh)
         if isinstance(method, AbstractWeightMethod):
             if at is not None or layers != "all" or submodel:
                 raise AdapterError(
@@ -90,11 +91,12 @@ class Maker:
         head: nn.Module | None,
         *,
         copy_heads: bool,
+        fresh: bool,
     ) -> Entry:
         """Build an adapter that acts at sites."""
         chosen = placement.select(self.sites)
         with self.originals():
-            layers = build_layers(method, chosen, self.sites, self.model)
+            layers = build_layers(method, chosen, self.sites, self.model, fresh=fresh)
         self._match_base(layers, chosen)
         return Entry(
             name=name, method=method, placement=placement, layers=layers, weights={}, head=head,
@@ -104,9 +106,15 @@ class Maker:
 
     def _numbering(self, method: AbstractSiteMethod, chosen: Sequence[Site]) -> Numbering | None:
         """Find how words are numbered, if the method moves them and they have numbers."""
-        if not (isinstance(method, Prefix) and method.takes_positions):
+        moving = [
+            site
+            for site in chosen
+            if isinstance(own := method.member_at(site.name, site.kind), Prefix)
+            and own.takes_positions
+        ]
+        if not moving:
             return None
-        places = [attention_place(site, self.sites, self.model).module for site in chosen]
+        places = [attention_place(site, self.sites, self.model).module for site in moving]
         if weighs_by_distance(places, self.model):
             return None
         with cast(Any, self.adapters).using(None), self.originals():

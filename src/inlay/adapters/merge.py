@@ -11,6 +11,7 @@ from inlay.adapters.entry import Entry
 from inlay.compose.nodes import Composition
 from inlay.errors import AdapterError
 from inlay.methods.base import AbstractMergeableLayer, AbstractSiteMethod
+from inlay.sites.maps import base_map, sharers
 from inlay.sites.sitemap import SiteMap
 
 
@@ -27,17 +28,18 @@ class Merged:
         self._kept: list[tuple[nn.Parameter, torch.Tensor]] = []
         self.name: str | None = None
 
-    def check(self, entry: Entry, active: Composition) -> None:
+    def check(self, entry: Entry, active: Composition, sites: SiteMap) -> None:
         """Refuse an adapter that has no place in the weights, or not now.
 
         Raises:
-            AdapterError: If the method cannot merge, something else is active, or an adapter is
-                merged already.
+            AdapterError: If the method cannot merge, a weight is shared with another module,
+                something else is active, or an adapter is merged already.
         """
-        if not (isinstance(entry.method, AbstractSiteMethod) and entry.method.can_merge):
+        if not (isinstance(entry.method, AbstractSiteMethod) and entry.method.can_merge()):
+            gated = " with a gate" if getattr(entry.method, "gate", False) else ""
             raise AdapterError(
-                f"{entry.name!r} is of method {entry.method.name!r}, which cannot be merged into "
-                "the base's weights; only changes of linear maps (lora, ia3, vera) can."
+                f"{entry.name!r} is of method {entry.method.name!r}{gated}, which cannot be merged "
+                "into the base's weights; only changes of linear maps (lora, ia3, vera) can."
             )
         if entry.weights:
             raise AdapterError(
@@ -50,18 +52,40 @@ class Merged:
             )
         if self.name is not None:
             raise AdapterError(f"{self.name!r} is merged already; call unmerge() first.")
+        self._check_alone(entry, sites)
+
+    def _check_alone(self, entry: Entry, sites: SiteMap) -> None:
+        """Refuse to change a weight through one module that another one uses as well.
+
+        Raises:
+            AdapterError: With both modules.
+        """
+        model = self._model[0]
+        for name, layer in entry.layers.items():
+            path = sites[name].module
+            module = model.get_submodule(path)
+            if (
+                not isinstance(layer, AbstractMergeableLayer)
+                or base_map(sites[name], model) is None
+            ):
+                raise AdapterError(f"site {name!r}: {type(layer).__name__} cannot be merged.")
+            others = sharers(model, module.get_parameter("weight"), module)
+            if others:
+                raise AdapterError(
+                    f"{entry.name!r} cannot be merged: {path!r} shares its weight with "
+                    f"{', '.join(map(repr, others))}, which would change too. Run the adapter "
+                    "unmerged, or give the modules weights of their own."
+                )
 
     def merge(self, entry: Entry, sites: SiteMap) -> None:
         """Add the entry's updates to the base's weights, computed in at least float32."""
         modules = dict(self._model[0].named_modules())
         for name, layer in entry.layers.items():
-            module = modules[sites[name].module]
+            module, found = modules[sites[name].module], base_map(sites[name], self._model[0])
             weight = module.get_parameter("weight")
-            if not isinstance(layer, AbstractMergeableLayer):
+            if not isinstance(layer, AbstractMergeableLayer) or found is None:
                 raise AdapterError(f"site {name!r}: {type(layer).__name__} cannot be merged.")
-            update = layer.weight_update()
-            if not isinstance(module, nn.Linear):
-                update = update.T  # a map that multiplies from the right keeps (in, out)
+            update = found.in_place(layer.weight_update())
             factors, bias = layer.bias_factors(), getattr(module, "bias", None)
             self._exchange(weight, weight.detach().to(update.dtype) + update.detach())
             if factors is not None and bias is not None:

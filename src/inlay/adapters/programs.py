@@ -15,7 +15,7 @@ from inlay.compose.plan import Program
 from inlay.compose.route import Route
 from inlay.compose.stack import Stack
 from inlay.errors import AdapterError
-from inlay.methods.base import AbstractAdapterLayer, add
+from inlay.methods.base import AbstractAdapterLayer, AbstractLayer, add
 from inlay.methods.combining import AbstractCombiner, Combined
 from inlay.methods.fusion import FusionLayer
 from inlay.ops.fusion import LowRankUpdates
@@ -106,7 +106,7 @@ class SitePass:
         if layer is None:
             return x
         inputs = self.inputs(layer, x)
-        mask = self.mask_for(layer, x)
+        mask = mask_for(layer, x, self.around.call)
         result: Tensor = layer(inputs, x) if mask is None else layer(inputs, x, mask)
         return result
 
@@ -154,21 +154,26 @@ class SitePass:
         )  # fmt: skip
         return layer.forward_low_rank(self.inputs(layer, x), updates)
 
-    def mask_for(self, layer: AbstractAdapterLayer, x: Tensor) -> Tensor | None:
-        """Return the padding mask for a layer that must know it."""
-        call = self.around.call
-        if layer.counts_positions:
-            return call.seen(x)
-        if not layer.sees_neighbours:
-            return None
-        if call.past:
-            raise AdapterError(
-                "the active adapter looks at neighbouring positions, which a key-value cache does "
-                "not hold; generate with use_cache=False."
-            )
-        return call.padding(x)
-
     def mask_of(self, x: Tensor) -> Tensor | None:
         """Return the padding mask if it is known and one of these positions."""
         call = self.around.call
         return call.padding(x) if call.is_readable and x.ndim > 2 else None
+
+
+def mask_for(layer: AbstractLayer, x: Tensor, call: Call) -> Tensor | None:
+    """Return the padding mask for a layer that must know it.
+
+    Raises:
+        AdapterError: If it looks at positions that a key-value cache does not hold, or padding
+            cannot be told.
+    """
+    if layer.counts_positions:
+        return call.seen(x)
+    if not layer.sees_neighbours:
+        return None
+    if call.past:
+        raise AdapterError(
+            "the active adapter looks at neighbouring positions, which a key-value cache does "
+            "not hold; generate with use_cache=False."
+        )
+    return call.padding(x)

@@ -22,9 +22,9 @@ class Part:
     programs: tuple[Program, ...]
     """One program, or several adapters of one kind that run in one grouped pass."""
     index: Tensor
-    """Their rows, program after program."""
+    """Their rows, in the order of the batch."""
     slots: Slots
-    """Rows of each program."""
+    """The place of each row's program among them."""
     is_busy: bool
     """Whether anything acts on these rows."""
 
@@ -77,17 +77,18 @@ class RowGroups:
             key = program if form is None else ("grouped", form.key)
             together.setdefault(key if acting(program) else None, []).append(program)
         parts = tuple(
-            Part(
-                tuple(programs),
-                torch.cat([self.index[program] for program in programs]),
-                Slots(tuple(len(self.index[program]) for program in programs)),
-                key is not None,
-            )
-            for key, programs in together.items()
+            self._part(programs, is_busy=key is not None) for key, programs in together.items()
         )
         order = torch.cat([part.index for part in parts])
         in_order = torch.equal(order, torch.arange(len(order), device=order.device))
         return Layout(parts, None if in_order else torch.argsort(order))
+
+    def _part(self, programs: Sequence[Program], *, is_busy: bool) -> Part:
+        own = [self.index[program] for program in programs]
+        index, order = torch.cat(own).sort()
+        numbers = [number for number, rows in enumerate(own) for _ in range(len(rows))]
+        slots = Slots(tuple(numbers[place] for place in order.tolist()))
+        return Part(tuple(programs), index, slots, is_busy)
 
 
 def grouped_form(site: SitePass, program: Program) -> Grouped | None:
@@ -129,14 +130,19 @@ def _run_part(rows: SitePass, part: Part, stacks: Stacks) -> Tensor:
     forms = [form for program in part.programs if (form := grouped_form(rows, program))]
     alike = len(forms) == len(part.programs) and len({form.key for form in forms}) == 1
     if first is None or not alike:  # one was set to another mode, or is left out
-        every = torch.arange(len(rows.start), device=rows.start.device)
-        singles = torch.split(every, list(part.slots.counts))
-        pieces = [rows.rows(index) for index in singles]
-        return torch.cat(
-            [piece.run(p, piece.start) for piece, p in zip(pieces, part.programs, strict=True)]
-        )
+        return _run_one_by_one(rows, part)
     stacked = stacks.of(rows.site, forms)
     return forms[0].run(stacked, part.slots, rows.inputs(first, rows.start), rows.start)
+
+
+def _run_one_by_one(rows: SitePass, part: Part) -> Tensor:
+    numbers = torch.tensor(part.slots.numbers, device=rows.start.device)
+    outputs = rows.start
+    for number, program in enumerate(part.programs):
+        index = (numbers == number).nonzero().squeeze(1)
+        own = rows.rows(index)
+        outputs = outputs.index_copy(0, index, own.run(program, own.start))
+    return outputs
 
 
 def picked(value: Any, index: Tensor, leading: int) -> Any:

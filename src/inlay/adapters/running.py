@@ -12,7 +12,7 @@ from torch import Tensor
 from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry, reads_stream
 from inlay.adapters.heads import answer, answer_rows, heads_of, own_head_finder
-from inlay.adapters.programs import Around, SitePass
+from inlay.adapters.programs import Around, SitePass, mask_for
 from inlay.adapters.rows import RowGroups, act_on_rows
 from inlay.adapters.stacks import Stacks
 from inlay.compose.fuse import Fuse
@@ -25,8 +25,10 @@ from inlay.methods.base import (
     AbstractAttentionLayer,
     AbstractLayer,
     AbstractPromptLayer,
+    AbstractSiteMethod,
 )
 from inlay.methods.prefix import Prefix
+from inlay.sites.front_keys import FrontKeys
 from inlay.sites.padding import Call
 from inlay.sites.reading import Read
 from inlay.sites.replay import Trunk, trunks
@@ -147,9 +149,18 @@ class Running:
         """Tell whether an active adapter gives keys and values to the attention at a site."""
         return any(isinstance(layer, AbstractAttentionLayer) for layer in self._layers(site))
 
-    def prefixes(self, site: str) -> list[tuple[Tensor, Tensor]]:
+    def prefixes(self, site: str, states: Tensor | None) -> list[FrontKeys]:
         """Return the keys and values of the active adapters, in the order of the composition."""
-        return [x() for x in self._layers(site) if isinstance(x, AbstractAttentionLayer)]
+        found = []
+        for layer in self._layers(site):
+            if not isinstance(layer, AbstractAttentionLayer):
+                continue
+            keys, values = layer()
+            gates = None
+            if states is not None:
+                gates = layer.gates(states, mask_for(layer, states, self.thread.call))
+            found.append(FrontKeys(keys, values, gates))
+        return found
 
     def counts_prefix(self, site: str) -> bool:
         """Tell whether the active adapters' keys count as positions at a site."""
@@ -167,7 +178,8 @@ class Running:
     def shift(self) -> int:
         """Return by how many positions the words of this pass stand further back."""
         methods = [self.entry(name).method for name in self.active.names]
-        return sum(x.length for x in methods if isinstance(x, Prefix) and x.takes_positions)
+        members = [x for m in methods if isinstance(m, AbstractSiteMethod) for x in m.members()]
+        return sum(x.length for x in members if isinstance(x, Prefix) and x.takes_positions)
 
     def act(self, site: str, x: Tensor, read: Read) -> Tensor:
         """Return what the active composition makes of `x` at a site."""
@@ -251,15 +263,14 @@ class Running:
         """Return the loss terms that learned combinations gave in this thread's last pass."""
         return self.thread.losses
 
-    def _layers(self, site: str) -> list[AbstractLayer]:
-        """Return the layers at a site that are not left out, in the order of the composition."""
-        merged, found = self.merged(), []
+    def _layers(self, site: str) -> Iterator[AbstractLayer]:
+        """Give the layers at a site that are not left out, in the order of the composition."""
+        merged = self.merged()
         for name in self.active.names:
             layer = self.entry(name).layer_at(site)
             if layer is None or name == merged or self.dropping.drops(site, layer.training):
                 continue
-            found.append(layer)
-        return found
+            yield layer
 
     def _note(self, key: str, site: str, weights: Tensor, loss: Tensor | None) -> None:
         if loss is not None and torch.is_grad_enabled():

@@ -58,17 +58,32 @@ class _Stack:
     def __init__(self) -> None:
         self.stack: Tensor | None = None
         self.owners: list[weakref.ref[Tensor] | None] = []
+        self.addresses: list[int] = []
+        """Of the weights that were asked for last."""
+        self.places: slice | Tensor = slice(0)
+        """Where these lie in the stack."""
 
     def of(self, weights: Sequence[Tensor]) -> Tensor:
         """Return the weights in this order: a part of the stack if they lie so, else a copy."""
+        if self.stack is None or self.addresses != [weight.data_ptr() for weight in weights]:
+            return self.found(weights)
+        if isinstance(self.places, slice):
+            return self.stack[self.places]
+        return self.stack.index_select(0, self.places)
+
+    def found(self, weights: Sequence[Tensor]) -> Tensor:
+        """Return the weights as `of` does, after a look where each lies."""
         stack, places = self.stack, [self.place(weight) for weight in weights]
         if stack is None or None in places:
             stack, places = self.take_in(weights)
         known = [place for place in places if place is not None]
-        first = known[0]
-        if known == list(range(first, first + len(known))):
-            return stack[first : first + len(known)]
-        return stack.index_select(0, torch.tensor(known, device=stack.device))
+        first, number = known[0], len(known)
+        is_part = known == list(range(first, first + number))
+        self.places = slice(first, first + number) if is_part else torch.tensor(known)
+        if isinstance(self.places, Tensor):
+            self.places = self.places.to(stack.device)
+        self.addresses = [weight.data_ptr() for weight in weights]
+        return self.of(weights)
 
     def place(self, weight: Tensor) -> int | None:
         """Return where a weight lies in the stack, or `None` if it does not."""

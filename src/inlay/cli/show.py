@@ -117,14 +117,20 @@ def _config_lines(config: dict[str, Any], origins: dict[str, str]) -> list[str]:
     return ["", *lines]
 
 
-def _adapter_lines(adapter: dict[str, Any]) -> list[str]:
-    sizes = adapter["parameters"]
-    method = dict(adapter["method"])
+def _in_words(settings: dict[str, Any]) -> str:
+    """Return a method and its settings, without those that are off."""
+    method = dict(settings)
     words = [str(method.pop("method", method.pop("name", "?")))]
     words += [f"{key}={value}" for key, value in method.items() if value not in (None, False)]
+    return " ".join(words)
+
+
+def _adapter_lines(adapter: dict[str, Any]) -> list[str]:
+    sizes = adapter["parameters"]
+    parts = adapter["method"].get("parts", [adapter["method"]])
     lines = [
         "",
-        *_wrapped("adapter", f"{adapter['name']!r}: {' '.join(words)}"),
+        *_wrapped("adapter", f"{adapter['name']!r}: {' | '.join(map(_in_words, parts))}"),
         (
             f"         {wording.count(sizes['adapter'])} weights, and "
             f"{wording.count(sizes['head'])} in the head"

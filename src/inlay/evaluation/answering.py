@@ -20,6 +20,7 @@ def answer_rows(
     examples: Sequence[Example],
     tokenizer: Any,
     *,
+    kept: Sequence[Tensor] | None = None,
     autocast: bool = False,
     batch_size: int = BATCH_SIZE,
 ) -> list[AbstractPrediction]:
@@ -32,12 +33,16 @@ def answer_rows(
         rows: The examples, encoded with what is known of them.
         examples: What they were encoded from.
         tokenizer: Pads rows and reads tokens back.
+        kept: What `score_rows` gave for these rows; asked if not given.
         autocast: Whether to compute in bfloat16.
         batch_size: Rows at a time.
     """
     if not examples:
         return []
-    kept = score_rows(task, model, head, rows, tokenizer, autocast=autocast, batch_size=batch_size)
+    if kept is None:
+        kept = score_rows(
+            task, model, head, rows, tokenizer, autocast=autocast, batch_size=batch_size
+        )
     found = task.decode(kept, rows, examples)
     if not isinstance(task, AbstractWritingTask) or not task.writes_for_report:
         return found

@@ -91,12 +91,19 @@ class Predictor:
                 max_length=self.max_length, autocast=self.autocast,
             )  # fmt: skip
 
-    def answer(self, rows: Sequence[Example]) -> list[AbstractPrediction]:
-        """Answer examples as a report needs it, in their order."""
+    def answer(
+        self, rows: Sequence[Example], *, kept: Sequence[torch.Tensor] | None = None
+    ) -> list[AbstractPrediction]:
+        """Answer examples as a report needs it, in their order.
+
+        Args:
+            rows: Examples with what is known of them.
+            kept: What `scores` gave for them; asked if not given.
+        """
         with adapters_of(self.model).using(self.name):
             return answer_rows(
                 self.task, self.model, self.head, self.encode(rows), rows, self.tokenizer,
-                autocast=self.autocast,
+                kept=kept, autocast=self.autocast,
             )  # fmt: skip
 
     def member(self, name: str) -> "Predictor":

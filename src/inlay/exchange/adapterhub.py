@@ -10,6 +10,7 @@ from torch import nn
 
 from inlay.adapters.attach import adapters_of
 from inlay.adapters.bank import Adapters
+from inlay.adapters.copies import add_copies
 from inlay.compose.nodes import Composition, names_in
 from inlay.compose.stack import Stack
 from inlay.errors import FormatError, InlayError, did_you_mean
@@ -21,7 +22,7 @@ from inlay.exchange.adapterhub_fusion import load_adapterhub_fusion as load_adap
 from inlay.exchange.adapterhub_heads import HeadRead, read_head
 from inlay.exchange.adapterhub_invertible import invertible_parts
 from inlay.exchange.adapterhub_lora import lora_parts
-from inlay.exchange.adapterhub_parts import Part, Source, source_of
+from inlay.exchange.adapterhub_parts import Part, Source, joined, source_of
 from inlay.exchange.adapterhub_prefix import prefix_parts
 from inlay.exchange.adapterhub_reft import reft_parts
 
@@ -35,6 +36,18 @@ READERS: dict[str, Callable[[Source, Config], list[Part]]] = {
 }
 """The peer's word for a method -> what reads it."""
 
+NOT_READ = {
+    "prompt_tuning": (
+        "AdapterHub puts its vectors behind the positions and the norm of the embeddings, where "
+        "no prompt of ours is, which stands in front of the words"
+    ),
+    "mtl_lora": (
+        "it has matrices and weights for each task and picks them by task numbers in the batch, "
+        "which no one adapter does; average or choose them in AdapterHub first"
+    ),
+}
+"""The peer's word for a method that has no form here -> the reason."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +55,8 @@ class Loaded:
     """What was read."""
 
     composition: Composition
-    """What to use: the adapter's name, or a `Stack` of its parts if it is of several methods."""
+    """What to use: the adapter's name, or a `Stack` of its parts if several methods of it act at
+    one site."""
     card: dict[str, Any]
     """Where it is from and what to know of it; plain data for `inlay.save(..., card=card)`."""
 
@@ -50,13 +64,13 @@ class Loaded:
 def load_adapterhub(
     model: nn.Module, folder: str | Path, name: str | None = None, *, without_head: bool = False
 ) -> str:
-    """Load an adapter of one method that AdapterHub has saved; see `read_adapterhub`.
+    """Load what AdapterHub has saved as one adapter; see `read_adapterhub`.
 
     Returns:
         The adapter's name on this model.
 
     Raises:
-        FormatError: Also if the adapter is of several methods, which one name cannot stand for.
+        FormatError: Also if several methods act at one site, which one name cannot stand for.
     """
     loaded = read_adapterhub(model, folder, name, without_head=without_head)
     if isinstance(loaded.composition, str):
@@ -64,8 +78,8 @@ def load_adapterhub(
     for own in reversed(names_in(loaded.composition)):
         adapters_of(model).remove(own)
     raise FormatError(
-        f"{folder}: the adapter is of several methods; load it by `read_adapterhub(...)`, and use "
-        f"the composition that this gives, {loaded.composition!r}."
+        f"{folder}: several methods of the adapter act at one site; load it by "
+        f"`read_adapterhub(...)`, and use the composition that this gives, {loaded.composition!r}."
     )
 
 
@@ -76,8 +90,9 @@ def read_adapterhub(
 
     Every option must be known, every tensor have a place, and no place be without its tensors.
     Where AdapterHub departs from a paper, what it does is kept and noted in the card. A head in
-    the same folder comes along. An adapter of several methods becomes several, with `/` and the
-    method behind its name, and a `Stack` of them. If anything is wrong the model is left as it was.
+    the same folder comes along. An adapter of several methods is a `Union`; if two of them act at
+    one site it becomes several adapters, with `/` and the method behind its name, and a `Stack` of
+    them. If anything is wrong the model is left as it was.
 
     Args:
         model: A model with `attach`ed adapters, of the base that the adapter was trained on. The
@@ -92,13 +107,18 @@ def read_adapterhub(
     """
     adapters, folder = adapters_of(model), Path(folder)
     checkpoint = read_checkpoint(folder, ADAPTER)
-    parts = _parts(checkpoint, model, adapters)
+    with adapters.original_weights():
+        parts = _parts(checkpoint, model, adapters)
     head = HeadRead()
     if not without_head and has(folder, HEAD):
         head = read_head(read_checkpoint(folder, HEAD), checkpoint, model, adapters)
     name = checkpoint.name if name is None else name
     composition = _add(checkpoint, adapters, name, parts, head)
-    return Loaded(composition=composition, card=_card(checkpoint, parts, head))
+    card = _card(checkpoint, parts, head)
+    for own in names_in(composition):
+        # Kept with the adapter, so that a saved one says where it is from.
+        adapters.entry(own).imported = {**card["source"], "notes": card["notes"]}
+    return Loaded(composition=composition, card=card)
 
 
 def _parts(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> list[Part]:
@@ -108,6 +128,9 @@ def _parts(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> list
     source = source_of(checkpoint, model, adapters.sites)
     parts: list[Part] = []
     for architecture, config in configs:
+        if architecture in NOT_READ:
+            why = NOT_READ[architecture]
+            raise FormatError(f"{where}: architecture {architecture!r} is not read: {why}.")
         if architecture not in READERS:
             raise FormatError(
                 f"{where}: architecture {architecture!r} is not supported; supported are "
@@ -115,7 +138,7 @@ def _parts(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> list
             )
         parts += READERS[architecture](source, config)
     source.check_all_used()
-    return parts
+    return joined(parts, adapters.sites)
 
 
 def _add(
@@ -155,11 +178,13 @@ def _add_part(
     own_heads = any(key.startswith("own_head/") for key in tensors)
     try:
         entry = adapters.add(
-            name, part.method, at=part.sites, head=head.module, copy_heads=own_heads
+            name, part.method, at=part.sites, head=head.module, copy_heads=own_heads, fresh=False
         )
     except InlayError as error:
         raise type(error)(f"{checkpoint.folder}: {error}") from error
     try:
+        copies = [key.removeprefix("weight/") for key in tensors if key.startswith("weight/")]
+        add_copies(adapters, entry, copies)
         own = entry.tensors()
         for key in sorted(own.keys() ^ tensors.keys()):
             what = "is missing" if key in own else "has no place on this model"

@@ -8,7 +8,15 @@ from torch import Tensor
 
 from inlay.errors import FormatError
 from inlay.exchange.adapterhub_config import Config
-from inlay.exchange.adapterhub_parts import Part, Source, Tails, by_place, check_blocks
+from inlay.exchange.adapterhub_parts import (
+    GATE_NOTE,
+    Part,
+    Source,
+    Tails,
+    by_place,
+    check_blocks,
+    gate_weights,
+)
 from inlay.methods.base import Input
 from inlay.methods.bottleneck import Bottleneck, Residual
 from inlay.sites.sitemap import Site
@@ -148,8 +156,12 @@ def bottleneck_parts(source: Source, config: Config) -> list[Part]:
         FormatError: If an option or a tensor is missing, unknown, or cannot be expressed.
     """
     switches = read_switches(config)
-    if config.take("use_gating", default=False):
-        raise FormatError(f"{config.where}: option use_gating=True is not supported.")
+    has_gate = config.take("use_gating", default=False)
+    if has_gate and switches.ln_after:
+        raise FormatError(
+            f"{config.where}: options use_gating=True, ln_after=True put the gate in front of a "
+            "norm, which cannot be expressed."
+        )
     config.take("phm_layer", default=False)
     config.ignore(
         "phm_dim", "phm_rank", "phm_bias", "factorized_phm_w", "shared_w_phm",
@@ -157,7 +169,7 @@ def bottleneck_parts(source: Source, config: Config) -> list[Part]:
     )  # fmt: skip
     config.done()
     tails, groups = wired(source, switches)
-    return [_part(source, switches, tails, places) for places in groups]
+    return [_part(source, switches, tails, places, has_gate=has_gate) for places in groups]
 
 
 def wired(source: Source, switches: Switches) -> tuple[dict[str, Tails], list[dict[str, Wiring]]]:
@@ -193,7 +205,12 @@ def wired(source: Source, switches: Switches) -> tuple[dict[str, Tails], list[di
 
 
 def _part(
-    source: Source, switches: Switches, tails: dict[str, Tails], places: dict[str, Wiring]
+    source: Source,
+    switches: Switches,
+    tails: dict[str, Tails],
+    places: dict[str, Wiring],
+    *,
+    has_gate: bool,
 ) -> Part:
     """Read the places that are wired alike."""
     tensors: dict[str, Tensor] = {}
@@ -203,6 +220,8 @@ def _part(
         targets.append(target(source, source.sites[name], places[name].kind))
         weights = _weights(tails[name], switches, source.sites[name].width)
         inner[name] = len(weights["down.0.weight"])
+        if has_gate:
+            weights |= gate_weights(tails[name], source.sites[name].width)
         tensors |= {f"site/{targets[-1]}/{key}": value for key, value in weights.items()}
     way = next(iter(places.values()))
     method = Bottleneck(
@@ -214,10 +233,10 @@ def _part(
         dropout=switches.dropout,
         norm_before=switches.ln_before,
         norm_after="sum" if _sums_first(switches) else switches.ln_after,
+        gate="padded" if has_gate else False,
     )
-    return Part(
-        method=method, sites=tuple(targets), tensors=tensors, notes=tuple(notes_on(switches))
-    )
+    notes = [*notes_on(switches), *([GATE_NOTE] if has_gate else [])]
+    return Part(method=method, sites=tuple(targets), tensors=tensors, notes=tuple(notes))
 
 
 def _sums_first(switches: Switches) -> bool:

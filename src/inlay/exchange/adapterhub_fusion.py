@@ -112,10 +112,10 @@ def _query(
                 f"{checkpoint.folder}: {name!r} is of method {method.name!r}; a fusion of "
                 "AdapterHub is over bottlenecks."
             )
-        if method.norm_after or method.residual != "x":
+        if method.norm_after or method.residual != "x" or method.gate is not False:
             raise FormatError(
-                f"{checkpoint.folder}: {name!r} has a norm behind it or a residual of its own, "
-                "which AdapterHub leaves out of what it fuses; this cannot be expressed."
+                f"{checkpoint.folder}: {name!r} has a norm behind it, a gate, or a residual of its "
+                "own, which AdapterHub leaves out of what it fuses; this cannot be expressed."
             )
         query = "x" if before_norm and method.input != "r" else method.input
     return query

@@ -143,7 +143,9 @@ class Finder:
     def _check_alone(self, site: Site, own: list[Site], folder: object) -> None:
         """Refuse a place that a hook cannot tell from another one."""
         for other in own:
-            if other.name != site.name and (other.module, other.point) == (site.module, site.point):
+            if site.takes_turns or other.name == site.name:
+                continue
+            if (other.module, other.point) == (site.module, site.point):
                 raise FormatError(
                     f"{folder}: {site.name!r} and {other.name!r} are outputs of one module of this "
                     f"model, {site.module!r}, and cannot be told apart."
@@ -179,6 +181,20 @@ class Finder:
             if role is None or site.kind != _MAPS[role]:
                 continue
             if (site.sublayer == "cross_attention") == cross:
+                return site
+        raise self._nothing(name, folder, own)
+
+    def attention(self, name: TensorName, folder: object) -> Site:
+        """Return the attention that a prefix and its gate are at.
+
+        Raises:
+            FormatError: If this model has no such attention.
+        """
+        block, rest = self._block(name, folder)
+        own = self._of(block, residual=True)
+        cross = not _CROSS.isdisjoint(rest.split("."))
+        for site in own:
+            if site.kind == ("cross_attention" if cross else "attention"):
                 return site
         raise self._nothing(name, folder, own)
 

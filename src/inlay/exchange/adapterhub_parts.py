@@ -10,7 +10,15 @@ from inlay.errors import FormatError
 from inlay.exchange.adapterhub_files import Checkpoint
 from inlay.exchange.adapterhub_names import Finder, TensorName, taken_apart
 from inlay.methods.base import AbstractSiteMethod
+from inlay.methods.union import Part as UnionPart
+from inlay.methods.union import Union
 from inlay.sites.sitemap import Site, SiteMap
+
+GATE_NOTE = (
+    "gates are averaged over all positions, padding and later ones too, as in AdapterHub; in the "
+    "paper over the words of a sequence"
+)
+"""What a user should know of gates that were learned so."""
 
 
 @final
@@ -147,6 +155,23 @@ def by_place(source: Source, placed: Iterable[tuple[Site, TensorName]]) -> dict[
     }
 
 
+def gate_weights(tails: Tails, width: int, number: int = 1) -> dict[str, Tensor]:
+    """Return the tensors of a gate by our names.
+
+    Args:
+        tails: The tensors of its place.
+        width: Channels of what it reads.
+        number: Gates side by side.
+
+    Raises:
+        FormatError: If one is missing or of another shape.
+    """
+    return {
+        "gate.linear.weight": tails.take("gate.weight", number, width),
+        "gate.linear.bias": tails.take("gate.bias", number),
+    }
+
+
 def check_blocks(
     source: Source, expected: Iterable[Site], found: Iterable[str], leave_out: Any
 ) -> None:
@@ -173,3 +198,24 @@ def check_blocks(
                 f"there is an adapter (leave_out={leave_out}); the file is incomplete, or of "
                 "another model."
             )
+
+
+def joined(parts: list[Part], sites: SiteMap) -> list[Part]:
+    """Make one part of several, whose method is their union, if no two are at one site."""
+    names = [name for part in parts for name in part.sites]
+    if len(parts) < 2 or len(set(names)) < len(names):
+        return parts
+    kinds = {name: sites[name].kind for name in names}
+    union = Union(
+        parts=tuple(UnionPart(method=part.method, at=_at(part.sites, kinds)) for part in parts)
+    )
+    tensors = {key: tensor for part in parts for key, tensor in part.tensors.items()}
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    return [Part(method=union, sites=tuple(names), tensors=tensors, notes=notes)]
+
+
+def _at(own: tuple[str, ...], kinds: Mapping[str, str]) -> str:
+    """Say which of several sites are meant: by their kinds if these are of no others."""
+    words = dict.fromkeys(kinds[name] for name in own)
+    others = {kind for name, kind in kinds.items() if name not in own}
+    return ", ".join(own if others & set(words) else words)

@@ -1,13 +1,14 @@
 """Read prefix tuning: one network, or one flat table, for all attentions of a kind."""
 
 import re
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from inlay.errors import FormatError
 from inlay.exchange.adapterhub_config import Config
-from inlay.exchange.adapterhub_parts import Part, Source, Tails
+from inlay.exchange.adapterhub_parts import GATE_NOTE, Part, Source, Tails, by_place, gate_weights
 from inlay.methods.prefix import Prefix
 from inlay.sites.attention import attention_place, relative_bias
 from inlay.sites.sitemap import Site
@@ -44,8 +45,8 @@ def prefix_parts(source: Source, config: Config) -> list[Part]:
     Raises:
         FormatError: If an option or a tensor is missing, unknown, or cannot be expressed.
     """
-    if config.take("use_gating", default=False):
-        raise FormatError(f"{config.where}: option use_gating=True is not supported.")
+    has_gate = config.take("use_gating", default=False)
+    number = 1 if config.take("shared_gating", default=True) else 2
     length, is_flat = int(config.number("prefix_length")), config.take("flat", default=False)
     inner = int(config.number("bottleneck_size", 512))
     activation = config.activation(default="tanh")
@@ -54,10 +55,11 @@ def prefix_parts(source: Source, config: Config) -> list[Part]:
         if config.take(f"{word}_prefix", default=True):
             wanted.add(word)
     leave_out, dropout = config.take("leave_out", []), config.number("dropout", 0.0)
-    config.ignore("init_weights_seed", "shared_gating")
+    config.ignore("init_weights_seed")
     config.done()
     tensors: dict[str, Tensor] = {}
     sites: list[Site] = []
+    gates = _gates(source, number) if has_gate else {}
     groups = [
         (location, tails, _sites(source, location, leave_out))
         for location, tails in _by_location(source).items()
@@ -73,16 +75,52 @@ def prefix_parts(source: Source, config: Config) -> list[Part]:
             continue
         sites += group
         tensors |= found
+        tensors |= _gates_at(source, gates, group) if has_gate else {}
     _check_all(source, [location for location, _, _ in groups], wanted)
     if not sites:
         return []
-    own = {"inner_width": None} if is_flat else {"inner_width": inner, "activation": activation}
+    own: dict[str, Any] = {"inner_width": None}
+    if not is_flat:
+        own = {"inner_width": inner, "activation": activation}
     counted = any(_weighs_by_distance(source, site) for site in sites)
+    if has_gate:
+        own |= {"gate": "padded", "gates": number}
     method = Prefix(length=length, dropout=dropout, counted=counted, **own)
     inside = {site.name for site in sites}
     ordered = tuple(site.name for site in source.sites if site.name in inside)
     notes += [_COUNTED] if counted else []
+    notes += [GATE_NOTE] if has_gate else []
     return [Part(method=method, sites=ordered, tensors=tensors, notes=tuple(notes))]
+
+
+def _gates(source: Source, number: int) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of the gates by site, those too that have no effect."""
+    found: dict[str, dict[str, Tensor]] = {}
+    placed = [(source.finder.attention(n, source.where), n) for n in source.under("prefix_gates")]
+    for site, tails in by_place(source, placed).items():
+        own = Tails(source, tails.owner, {f"gate.{tail}": key for tail, key in tails.keys.items()})
+        found[site] = gate_weights(own, source.sites[site].width, number)
+    return found
+
+
+def _gates_at(
+    source: Source, gates: dict[str, dict[str, Tensor]], sites: list[Site]
+) -> dict[str, Tensor]:
+    """Return the tensors of the gates at some attentions by our names.
+
+    Raises:
+        FormatError: If one is missing.
+    """
+    for site in sites:
+        if site.name not in gates:
+            raise FormatError(
+                f"{source.where}: the gate of the prefix at {site.name!r} is missing."
+            )
+    return {
+        f"site/{site.name}/{key}": tensor
+        for site in sites
+        for key, tensor in gates[site.name].items()
+    }
 
 
 def _check_all(source: Source, locations: list[str], wanted: set[str]) -> None:

@@ -1,18 +1,20 @@
 """LoRA in PEFT's files (Hu et al. 2021), with rsLoRA, DoRA and starts that change the base."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from inlay.adapters.bank import Adapters
-from inlay.adapters.base_weights import map_weight
 from inlay.errors import FormatError
 from inlay.exchange.peft_config import PeftConfig, value_for
 from inlay.exchange.peft_modules import AtMap, at_maps
-from inlay.exchange.peft_names import Named, Parts
+from inlay.exchange.peft_names import OF_MODULES, Named, Names, Parts
 from inlay.methods.lora import LoRA
 from inlay.ops.blending import nearest_low_rank
+from inlay.sites.maps import base_map
+from inlay.sites.sitemap import Site
 
 _FOLLOWED = (
     "alpha_pattern",
@@ -51,6 +53,8 @@ _ONLY = {
 A, B, B_BIAS, LENGTHS = (
     ".lora_A.weight", ".lora_B.weight", ".lora_B.bias", ".lora_magnitude_vector"
 )  # fmt: skip
+TABLE_A, TABLE_B, TABLE = ".lora_embedding_A", ".lora_embedding_B", ".base_layer.weight"
+"""The ends of names at a table; PEFT saves the whole table beside its factors."""
 
 
 def read_lora(config: PeftConfig, tensors: Mapping[str, Tensor], adapters: Adapters) -> Parts:
@@ -65,10 +69,11 @@ def read_lora(config: PeftConfig, tensors: Mapping[str, Tensor], adapters: Adapt
         FormatError: If an option has an effect we lack, or the file and the model do not fit.
     """
     config.check_options(_FOLLOWED, _ONLY)
-    ends = [A, B]
+    ends = [A, B, TABLE_A, TABLE_B]
     ends += [LENGTHS] if config.flag("use_dora") else []
     ends += [B_BIAS] if config.flag("lora_bias") else []
-    maps = at_maps(config, tensors, adapters, ends)
+    tensors = _without_tables(config, tensors, adapters)
+    maps = at_maps(config, tensors, adapters, ends, LoRA.kinds)
     sizes = {found.site.name: _sizes(config, found) for found in maps}
     named: Named = {}
     notes: list[str] = []
@@ -101,18 +106,51 @@ def _scale(config: PeftConfig, found: AtMap) -> float:
     return alpha / (rank**0.5 if config.flag("use_rslora") else rank)
 
 
+def _without_tables(
+    config: PeftConfig, tensors: Mapping[str, Tensor], adapters: Adapters
+) -> dict[str, Tensor]:
+    """Leave out the base's own tables, which PEFT saves beside the factors of one.
+
+    Raises:
+        FormatError: If one is not the base's, which PEFT would overwrite.
+    """
+    rest = dict(tensors)
+    for key in [k for k in tensors if k.endswith(TABLE)]:
+        start = key.removesuffix(TABLE)
+        if f"{start}{TABLE_A}" not in tensors:
+            continue
+        path = start.removeprefix(OF_MODULES)
+        names = Names(config.path.parent, adapters.model, [path])
+        own = adapters.model.get_parameter(f"{names.module(key, path)}.weight").detach().cpu()
+        given = rest.pop(key)
+        if given.shape != own.shape or not torch.equal(given.to(own.dtype), own):
+            raise FormatError(
+                f"{config.path.parent}: tensor {key!r} is not this base's own table, and would "
+                "overwrite it. Load the base that the adapter was trained on."
+            )
+    return rest
+
+
+def ends_at(site: Site) -> tuple[str, str]:
+    """Return how the factors at a site are named."""
+    return (TABLE_A, TABLE_B) if site.kind == "embedding" else (A, B)
+
+
 def _factors(config: PeftConfig, found: AtMap, rank: int) -> dict[str, Tensor]:
     """Return the factors of one map by our names, in at least float32."""
-    folder = config.path.parent
+    folder, site = config.path.parent, found.site
     both = {}
-    for ours, end, dim in (("a", A, 0), ("b", B, 1)):
+    for ours, end, dim in zip("ab", ends_at(site), (0, 1), strict=True):
         tensor = found.tensors.get(end)
-        if tensor is not None and tensor.ndim == 2 and tensor.shape[dim] != rank:
+        if tensor is not None and tensor.ndim > 1 and tensor.shape[dim] != rank:
             raise FormatError(
                 f"{folder}: tensor {found.key(end)!r} is of rank {tensor.shape[dim]}, but "
                 f"{config.path.name} says {rank}."
             )
-        shape = (rank, found.site.in_width or 0) if ours == "a" else (found.site.width, rank)
+        shape = (rank, site.in_width or 0) if ours == "a" else (site.width, rank)
+        if tensor is not None and site.kind == "kernel" and tensor.ndim > 2:
+            # The kernel's own dimensions, behind the channels.
+            found = dataclasses.replace(found, tensors={**found.tensors, end: tensor.flatten(1)})
         both[ours] = _exact(found.take(end, *shape))
     return both
 
@@ -126,7 +164,7 @@ def _placed(
 ) -> Named:
     """Return what one map gets, by our names."""
     start, weight = f"site/{found.site.name}", None
-    keys = {"a": found.key(A), "b": found.key(B)}
+    keys = {ours: found.key(end) for ours, end in zip("ab", ends_at(found.site), strict=True)}
     begin = config.values.get("init_lora_weights")
     if config.flag("use_dora") or begin in _CHANGED_STARTS:
         weight = _weight(config, found, adapters)
@@ -137,8 +175,7 @@ def _placed(
         factors["magnitude"] = lengths - torch.linalg.vector_norm(weight, dim=1)
         keys["magnitude"] = found.key(LENGTHS)
     named: Named = {
-        f"{start}/{name}": (keys.get(name, found.key(A)), tensor)
-        for name, tensor in factors.items()
+        f"{start}/{name}": (keys.get(name, keys["a"]), tensor) for name, tensor in factors.items()
     }
     if config.flag("lora_bias"):
         named |= _bias(config, found, adapters, scale)
@@ -147,7 +184,7 @@ def _placed(
 
 def _weight(config: PeftConfig, found: AtMap, adapters: Adapters) -> Tensor:
     """Return the base's own weight at a map, which some variants compute with."""
-    weight = map_weight(found.site, adapters.model)
+    weight = base_map(found.site, adapters.model)
     if weight is None:
         raise FormatError(
             f"{config.path.parent}: the LoRA at {found.path!r} is of a kind that computes with the "

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from inlay.adapters.bank import Adapters
 from inlay.adapters.entry import Entry
 from inlay.errors import FormatError
-from inlay.exchange.peft_lora import LENGTHS, A, B
+from inlay.exchange.peft_lora import LENGTHS, ends_at
 from inlay.exchange.peft_names import OF_MODULES, targets_for
 from inlay.methods.lora import LoRA
 from inlay.methods.lora_layer import LoRALayer
+from inlay.sites.sitemap import Site
 
 Number = TypeVar("Number", int, float)
 
@@ -25,6 +26,7 @@ Number = TypeVar("Number", int, float)
 class Update:
     """What is written for one map: `scale * b a`."""
 
+    site: Site
     a: Tensor
     b: Tensor
     scale: float
@@ -50,7 +52,7 @@ def write_lora(
             raise FormatError(f"site {site!r}: {type(layer).__name__} has no form in PEFT's LoRA.")
         path = adapters.sites[site].module
         down, up = layer.factors()
-        found[path] = Update(down.detach(), up.detach(), layer.scale)
+        found[path] = Update(adapters.sites[site], down.detach(), up.detach(), layer.scale)
         weight = layer.base_weight()
         if layer.magnitude is not None and weight is not None:
             rows = weight.to(layer.magnitude.dtype).square().sum(1).sqrt()
@@ -59,12 +61,12 @@ def write_lora(
         found = _uniform(found)
     tensors = {f"{OF_MODULES}{path}{LENGTHS}": rows for path, rows in lengths.items()}
     for path, update in found.items():
-        tensors |= {f"{OF_MODULES}{path}{A}": update.a, f"{OF_MODULES}{path}{B}": update.b}
+        tensors |= _tensors(f"{OF_MODULES}{path}", update, adapters.model.get_submodule(path))
     is_root = getattr(entry.method, "scale", "") == "alpha/sqrt(rank)" and not uniform
-    modules = [adapters.model.get_submodule(path) for path in found]
+    linear = [adapters.model.get_submodule(p) for p, u in found.items() if u.site.is_linear]
     options = {
         "bias": "none",
-        "fan_in_fan_out": not any(isinstance(module, nn.Linear) for module in modules),
+        "fan_in_fan_out": bool(linear) and not any(isinstance(m, nn.Linear) for m in linear),
         "init_lora_weights": True,
         "lora_dropout": entry.method.dropout if isinstance(entry.method, LoRA) else 0.0,
         "target_modules": targets_for(list(found), adapters.model),
@@ -73,6 +75,16 @@ def write_lora(
         **_sizes(found, is_root=is_root),
     }
     return options, tensors
+
+
+def _tensors(start: str, update: Update, module: nn.Module) -> dict[str, Tensor]:
+    """Return the factors at one map in the form of its module."""
+    a, b = update.a, update.b
+    if update.site.kind == "kernel":
+        shape = module.get_parameter("weight").shape
+        a, b = a.view(len(a), *shape[1:]), b.view(*b.shape, *(1 for _ in shape[2:]))
+    ends = ends_at(update.site)
+    return {f"{start}{ends[0]}": a, f"{start}{ends[1]}": b}
 
 
 def _sizes(found: Mapping[str, Update], *, is_root: bool) -> dict[str, Any]:
@@ -101,7 +113,7 @@ def _uniform(found: Mapping[str, Update]) -> dict[str, Update]:
         a = torch.nn.functional.pad(update.a, (0, 0, 0, more))
         b = torch.nn.functional.pad(update.b, (0, more))
         same = update.scale == common or common == 0
-        result[path] = Update(a, b if same else b * (update.scale / common), common)
+        result[path] = Update(update.site, a, b if same else b * (update.scale / common), common)
     return result
 
 

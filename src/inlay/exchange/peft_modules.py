@@ -1,4 +1,4 @@
-"""What a PEFT file holds for each linear map of a base: checked against its configuration."""
+"""What a PEFT file holds for each map of a base: checked against its configuration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,15 @@ from torch import Tensor
 from inlay.adapters.bank import Adapters
 from inlay.errors import FormatError
 from inlay.exchange.peft_config import PeftConfig
-from inlay.exchange.peft_names import OF_MODULES, Names, linear_sites, not_used
+from inlay.exchange.peft_names import OF_MODULES, Names, map_sites, not_used
+from inlay.methods.base import LINEAR_KINDS
 from inlay.sites.sitemap import Site
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class AtMap:
-    """The tensors of a file for one linear map."""
+    """The tensors of a file for one linear map, table or convolution."""
 
     folder: str
     path: str
@@ -49,15 +50,20 @@ class AtMap:
 
 
 def at_maps(
-    config: PeftConfig, tensors: Mapping[str, Tensor], adapters: Adapters, ends: Sequence[str]
+    config: PeftConfig,
+    tensors: Mapping[str, Tensor],
+    adapters: Adapters,
+    ends: Sequence[str],
+    kinds: frozenset[str] = LINEAR_KINDS,
 ) -> list[AtMap]:
-    """Sort a file's tensors by the linear map that they are for, in the order of the sites.
+    """Sort a file's tensors by the map that they are for, in the order of the sites.
 
     Args:
         config: What the file says of its targets.
         tensors: All of the file but heads and copies.
         adapters: The adapters of the model.
         ends: How the method's tensors are named behind a module's path.
+        kinds: Kinds of site where the method can act.
 
     Raises:
         FormatError: If a tensor has no place, or a target has no tensors.
@@ -70,7 +76,7 @@ def at_maps(
             raise not_used(folder, key, adapters)
         by_path.setdefault(key[len(OF_MODULES) : -len(end)], {})[end] = tensor
     names = Names(folder, adapters.model, list(by_path))
-    targets, sites = targets_of(config, names), linear_sites(adapters)
+    targets, sites = targets_of(config, names), map_sites(adapters, kinds)
     found: dict[str, AtMap] = {}
     for path, own in by_path.items():
         key = f"{OF_MODULES}{path}{next(iter(own))}"
@@ -80,7 +86,8 @@ def at_maps(
         if module not in sites:
             raise FormatError(
                 f"{folder}: tensor {key!r} is for {module!r}, which is no linear map that was "
-                "found on this model; `inlay sites` shows those there are."
+                "found on this model, nor another map where this method can act; `inlay sites` "
+                "shows those there are."
             )
         found[sites[module].name] = AtMap(str(folder), path, sites[module], own)
     for path in sorted(targets or ()):

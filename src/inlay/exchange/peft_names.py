@@ -1,5 +1,6 @@
 """Which tensor of a PEFT file belongs to which site or head: by the path of its module."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from inlay.adapters.bank import Adapters
 from inlay.errors import AdapterError, FormatError
 from inlay.methods.base import AbstractMethod
+from inlay.sites.maps import base_map
 from inlay.sites.sitemap import Site
 
 OF_MODULES = "base_model.model."
@@ -20,8 +22,6 @@ OF_PROMPTS = "base_model."
 """The same in files of methods that act on the base's inputs or cache."""
 
 _NOT_HERE = {
-    ".lora_embedding_A": "the LoRA of an embedding",
-    ".lora_embedding_B": "the LoRA of an embedding",
     ".trainable_tokens_delta": "trained rows of an embedding",
 }
 """The end of a tensor's name -> what it is part of."""
@@ -95,9 +95,21 @@ class Names:
         return self._ours[path]
 
 
-def linear_sites(adapters: Adapters) -> dict[str, Site]:
-    """Return the linear maps of a model by their modules' paths."""
-    return {site.module: site for site in adapters.sites if site.is_linear}
+def map_sites(adapters: Adapters, kinds: frozenset[str]) -> dict[str, Site]:
+    """Return the maps of these kinds by their modules' paths; of one module the first site.
+
+    A table's entries are its input's width here.
+    """
+    found: dict[str, Site] = {}
+    for site in adapters.sites:
+        if site.kind not in kinds:
+            continue
+        own = None if site.is_linear else base_map(site, adapters.model)
+        if own is not None:
+            found.setdefault(site.module, dataclasses.replace(site, in_width=own.in_width))
+        elif site.is_linear:
+            found.setdefault(site.module, site)
+    return found
 
 
 def targets_for(paths: list[str], model: nn.Module) -> list[str] | str:

@@ -100,7 +100,7 @@ def add_from_peft(
             check_own_biases(config, adapters, saved, parts.sites)
         has_heads = any(key.startswith("own_head/") for key in saved.named)
         at = parts.sites or None
-        entry = adapters.add(name, parts.method, at=at, copy_heads=has_heads)
+        entry = adapters.add(name, parts.method, at=at, copy_heads=has_heads, fresh=False)
     except (ConfigError, SiteError) as error:
         raise FormatError(f"{config.path}: {error}") from error
     named = {**saved.named, **parts.tensors}

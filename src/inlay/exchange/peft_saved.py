@@ -16,6 +16,9 @@ from inlay.exchange.peft_names import Named, Names
 TASK_HEADS = {"classifier", "score", "qa_outputs"}
 """Heads that PEFT lists for every task class of a kind, whether the model has them or not."""
 
+TWINS = {"original_module", "modules_to_save"}
+"""Parts of names by which `bias="all"` saves the bias of a head twice more."""
+
 BIASES = {"LORA": "lora_only", "VERA": "vera_only"}
 """Method -> the value of `bias` by which the biases of its own maps are trained."""
 
@@ -105,8 +108,7 @@ def _inside(module: str, heads: tuple[str, ...]) -> str | None:
 def _is_twin(config: PeftConfig, path: str, owner: str) -> bool:
     """Tell whether `bias="all"` has put a saved module's bias into the file once more."""
     inner = path.removeprefix(f"{owner}.").split(".")[0]
-    twins = ("original_module", "modules_to_save")
-    return config.values.get("bias") == "all" and path.endswith(".bias") and inner in twins
+    return config.values.get("bias") == "all" and path.endswith(".bias") and inner in TWINS
 
 
 def _check_there(
@@ -192,6 +194,7 @@ def _no_head(folder: Path, key: str, owner: str, adapters: Adapters) -> str:
     model = adapters.model
     has = ", ".join(map(repr, adapters.own_heads)) or "no head"
     return (
-        f"{folder}: the file has a head {owner!r} ({key!r}), but {type(model).__name__} has {has}. "
-        "Load it on the task class it was trained on, or pass without_head=True."
+        f"{folder}: the file has a head {owner!r}, but {type(model).__name__} has {has}, so there "
+        f"is no place for {key!r}. Load it on the task class it was trained on, or pass "
+        "without_head=True."
     )

@@ -10,6 +10,7 @@ from inlay.adapters.bank import Adapters
 from inlay.adapters.entry import Entry
 from inlay.errors import FormatError
 from inlay.exchange.peft_config import PeftConfig, read_config
+from inlay.exchange.peft_names import OF_MODULES
 from inlay.exchange.peft_reading import add_from_peft
 from inlay.exchange.peft_tensors import read_tensors
 from inlay.methods.base import (
@@ -20,6 +21,12 @@ from inlay.methods.base import (
 )
 
 _FACTORS = (".lora_A.weight", ".lora_B.weight")
+
+_NOT_SERVED = (
+    "modules_to_save", "use_dora", "rank_pattern", "alpha_pattern", "use_rslora", "lora_bias",
+    "trainable_token_indices", "target_parameters",
+)  # fmt: skip
+"""Options of PEFT that vLLM does not follow, or not in all of its versions."""
 
 
 def check_same(folder: Path, adapters: Adapters, entry: Entry, *, without_head: bool) -> None:
@@ -57,18 +64,22 @@ def _parts(entry: Entry, *, without_head: bool) -> dict[str, Tensor]:
 def _agree(one: AbstractLayer, two: AbstractLayer) -> bool:
     if isinstance(one, AbstractMergeableLayer) and isinstance(two, AbstractMergeableLayer):
         update, again = one.weight_update(), two.weight_update()
-        size = float(update.abs().max())
         factors, others = one.bias_factors(), two.bias_factors()
         same = factors is others or (
             factors is not None and others is not None and torch.equal(factors, others)
         )
-        return same and torch.allclose(update, again, rtol=0, atol=size * 1e-5)
+        return same and _close(update, again)
     if isinstance(one, AbstractPromptLayer) and isinstance(two, AbstractPromptLayer):
-        return torch.allclose(one(), two(), rtol=1e-6, atol=0)  # a network's rounding may vary
+        return _close(one(), two())
     if isinstance(one, AbstractAttentionLayer) and isinstance(two, AbstractAttentionLayer):
         pairs = zip(one(), two(), strict=True)
-        return all(torch.allclose(a, b, rtol=1e-6, atol=0) for a, b in pairs)
+        return all(_close(a, b) for a, b in pairs)
     return False
+
+
+def _close(one: Tensor, two: Tensor) -> bool:
+    """Tell whether two tensors are the same but for the rounding of what gave them."""
+    return torch.allclose(one, two, rtol=0, atol=float(one.abs().max()) * 1e-5)
 
 
 def _equal(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> bool:
@@ -88,14 +99,17 @@ def check_vllm(folder: Path) -> None:
     for option in ("r", "lora_alpha", "target_modules"):
         if not config.values.get(option):
             raise config.refuse(option, "vLLM needs it.")
-    for option in ("modules_to_save", "use_dora", "rank_pattern", "alpha_pattern", "use_rslora"):
+    for option in _NOT_SERVED:
         if config.values.get(option):
             raise config.refuse(option, "vLLM does not follow it.")
     if config.values.get("bias", "none") != "none":
         raise config.refuse("bias", "vLLM does not follow it.")
     for key, tensor in sorted(tensors.items()):
-        if not key.endswith(_FACTORS):
+        if not key.endswith(_FACTORS) or not key.startswith(OF_MODULES) or tensor.ndim != 2:
             raise FormatError(f"{folder}: tensor {key!r} is none that vLLM loads.")
+        other = _FACTORS[key.endswith(_FACTORS[0])]
+        if f"{key[: -len(other)]}{other}" not in tensors:
+            raise FormatError(f"{folder}: tensor {key!r} is there without its {other!r}.")
         if tensor.shape[0 if key.endswith(_FACTORS[0]) else 1] != config.whole("r"):
             raise FormatError(f"{folder}: tensor {key!r} has another rank than r says.")
     _check_targets(config)

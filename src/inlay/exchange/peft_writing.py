@@ -94,8 +94,9 @@ def save_peft(
     if folder.exists() and not _may_replace(folder):
         raise FormatError(f"{folder} is not empty and holds no PEFT adapter; choose another.")
     kind, writer, prefix = _writer(entry)
+    _check_gate(entry)
     if for_vllm:
-        _check_can_serve(entry, without_head=without_head)
+        _check_can_serve(adapters, entry, without_head=without_head)
     with adapters.original_weights():
         options, tensors = writer(adapters, entry, uniform=for_vllm)
         copies = write_copies(adapters, entry, kind)
@@ -135,12 +136,29 @@ def _writer(entry: Entry) -> tuple[str, Writer, str]:
     return WRITERS[type(entry.method)]
 
 
-def _check_can_serve(entry: Entry, *, without_head: bool) -> None:
+def _check_gate(entry: Entry) -> None:
+    """Refuse a gate."""
+    if getattr(entry.method, "gate", False) is not False:
+        raise FormatError(
+            f"adapter {entry.name!r} has a gate, for which PEFT has no place. Save it with "
+            "`inlay.save`."
+        )
+
+
+def _check_can_serve(adapters: Adapters, entry: Entry, *, without_head: bool) -> None:
     """Refuse what vLLM does not load, before anything is written."""
     if not isinstance(entry.method, LoRA):
         raise FormatError(
             f"adapter {entry.name!r} is of method {entry.method.name!r}; vLLM loads lora only."
         )
+    odd = [name for name in entry.layers if not adapters.sites[name].is_linear]
+    if odd:
+        raise FormatError(
+            f"adapter {entry.name!r} has a LoRA at {odd[0]!r}, a table or a convolution; vLLM "
+            "loads those of linear maps only."
+        )
+    if entry.method.magnitude:
+        raise FormatError(f"adapter {entry.name!r} is a DoRA, which vLLM does not load.")
     if entry.weights:
         raise FormatError(
             f"adapter {entry.name!r} has copies of base weights, for example of "
@@ -162,7 +180,8 @@ def _heads(adapters: Adapters, entry: Entry, prefix: str) -> dict[str, Tensor]:
     modules = [path for path, _ in adapters.model.named_modules()]
     for head in entry.own_heads:
         # PEFT finds `modules_to_save` by the end of a path, not even at a dot.
-        others = [p for p in modules if p.endswith(head) and p != head and p[:9] != "adapters."]
+        known = (*entry.own_heads, "adapters")
+        others = [p for p in modules if p.endswith(head) and p.split(".")[0] not in known]
         if others:
             raise FormatError(
                 f"adapter {entry.name!r} has a head {head!r}, which PEFT would take for "

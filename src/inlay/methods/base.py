@@ -20,8 +20,8 @@ LINEAR_KINDS = frozenset(
 
 Input = Literal["x", "r", "x+r", "norm(x+r)", "norm(x+r), r", "in"]
 """What a method reads at a site: the sublayer's output `x`, the residual stream `r`, the base's
-own sum of the two, that sum after the base's norm, the last beside `r` along the channels, or the
-input of a linear map."""
+own sum of the two, that sum after the base's norm, the last beside `r` along the channels, or what
+a map is given: the input of a linear map or a convolution, the indices of a table."""
 
 
 @final
@@ -32,7 +32,8 @@ class Place:
     width: int
     """Channels of the site's output."""
     in_width: int | None = None
-    """Channels of a linear map's input."""
+    """Columns of a map's matrix: channels of a linear map's input, entries of a table, or the
+    channels of a convolution's input times the size of its kernel."""
     kind: str = "ffn"
     """The site's kind."""
     block: int | None = None
@@ -50,8 +51,13 @@ class Place:
     gives_words: bool = False
     """Whether a table of output words reads what leaves this site."""
     weight: Callable[[], Tensor] | None = None
-    """At a linear map with a weight: gives it, `(width, in_width)`, frozen and as it is in the
-    base at the time; for methods that `needs_weight`."""
+    """At a map with a weight: gives it, `(width, in_width)`, frozen and as it is in the base at
+    the time; for methods that `needs_weight`."""
+    apply: Callable[[Tensor, Tensor], Tensor] | None = None
+    """At a table or a convolution: multiplies what it is given by a matrix `(rows, in_width)` as
+    it does by its own; the result has `rows` channels, which are last."""
+    fresh: bool = True
+    """Whether the layer starts here; `False` if all of its weights are copied in next."""
 
 
 class AbstractMethod(ABC):
@@ -87,9 +93,6 @@ class AbstractSiteMethod(AbstractMethod):
     needs_weight: ClassVar[bool] = False
     """Whether its layers compute with the weight of the linear map that they are at."""
 
-    can_merge: ClassVar[bool] = False
-    """Whether its effect is a change of the base's weight."""
-
     @abstractmethod
     def build(self, place: Place) -> "AbstractLayer":
         """Make the trainable layer for one site."""
@@ -101,6 +104,22 @@ class AbstractSiteMethod(AbstractMethod):
             places: Site name -> place, in the order of a forward pass.
         """
         return {name: self.build(place) for name, place in places.items()}
+
+    def can_merge(self) -> bool:
+        """Tell whether its effect is a change of the base's weight."""
+        return False
+
+    def own_place(self) -> str:
+        """Return where it goes if nothing is said."""
+        return self.default_at
+
+    def members(self) -> "tuple[AbstractSiteMethod, ...]":
+        """Return the methods that it is made of: itself, but for a union."""
+        return (self,)
+
+    def member_at(self, site: str, kind: str) -> "AbstractSiteMethod":
+        """Return the one of `members` that acts at a site of this name and kind."""
+        return self
 
     def folded(
         self, layers: "Mapping[str, AbstractLayer]"
@@ -164,7 +183,7 @@ class AbstractLayer(nn.Module, ABC):
     reads: Input = "x"
     """What `inputs` of `forward` shall be."""
 
-    sees_neighbours: ClassVar[bool] = False
+    sees_neighbours: bool = False
     """Whether a position's output depends on other positions, so that padding must be known."""
 
     counts_positions: ClassVar[bool] = False
@@ -182,6 +201,19 @@ class AbstractAttentionLayer(AbstractLayer):
 
     counted: bool = False
     """Whether they count as positions before the text where a base weighs by distance."""
+
+    def gates(self, states: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Return what keys and values are multiplied by; `None` for nothing.
+
+        Args:
+            states: What the attention is given, `(batch, positions, width)`.
+            mask: The padding, as for `AbstractAdapterLayer`.
+
+        Returns:
+            `(batch, positions or 1, 1 or 2)`: for each query, or for all of a row; for both, or
+            for keys and for values.
+        """
+        return None
 
     @abstractmethod
     def forward(self) -> tuple[Tensor, Tensor]:

@@ -23,8 +23,10 @@ from inlay.methods.base import (
     check_choice,
     check_fraction,
 )
+from inlay.methods.input_gate import Gating, InputGate, check_gating, made_gate
 from inlay.methods.widths import check_widths, inner_width_at
-from inlay.ops.grouped import Slots, grouped_linear, grouped_scale
+from inlay.ops.grouped import Slots, add_grouped_product, grouped_linear, grouped_scale
+from inlay.ops.products import add_product, product_dtype
 
 Init = Literal["zero", "houlsby", "bert"]
 Scaling = Literal["learned", "channel"]
@@ -42,7 +44,8 @@ class Bottleneck(AbstractSiteMethod):
     2024 (arXiv:2406.06820). The base adds the stream and applies its norms itself.
 
     Parameters for one site and one hidden layer: `2 * width * d + d + width`, with `d` the inner
-    width, plus 1 or `width` for a learned scale and `2 * width` for each norm.
+    width, plus 1 or `width` for a learned scale, `2 * width` for each norm and `width + 1` for a
+    gate.
 
     Args:
         reduction: The inner width is `width / reduction`, at least 1. A mapping gives a value
@@ -64,6 +67,8 @@ class Bottleneck(AbstractSiteMethod):
         init: `"zero"` starts the last map at zero, so that a new adapter changes nothing;
             `"houlsby"` draws all maps from a truncated normal with deviation 0.01 and `"bert"`
             from a normal with 0.02, which change the base a little, as in the papers.
+        gate: Whether the update is multiplied by a gate that reads what the adapter reads, as in
+            UniPELT (Mao et al. 2022, arXiv:2110.07577); see `inlay.methods.input_gate.Gating`.
 
     Raises:
         ConfigError: If a value is not allowed, or both widths are given.
@@ -92,6 +97,7 @@ class Bottleneck(AbstractSiteMethod):
     residual: Residual = "x"
     hidden_layers: int = 1
     init: Init = "zero"
+    gate: Gating = False
 
     def __post_init__(self) -> None:
         """Check every value here, where it is used."""
@@ -109,6 +115,7 @@ class Bottleneck(AbstractSiteMethod):
             )
         check_fraction("Bottleneck", "dropout", self.dropout)
         check_at_least("Bottleneck", "hidden_layers", self.hidden_layers, 1)
+        check_gating("Bottleneck", self.gate)
         if isinstance(self.scaling, str):
             check_choice("Bottleneck", "scaling", self.scaling, get_args(Scaling))
         check_widths("Bottleneck", self.reduction, self.inner_width, usual=4)
@@ -123,14 +130,18 @@ class Bottleneck(AbstractSiteMethod):
 
     @override
     def build(self, place: Place) -> "BottleneckLayer":
-        return BottleneckLayer(self, width=place.width, inner_width=self.inner_width_at(place))
+        gate = made_gate("Bottleneck", self.gate, place, place.width)
+        inner_width = self.inner_width_at(place)
+        return BottleneckLayer(self, width=place.width, inner_width=inner_width, gate=gate)
 
 
 @final
 class BottleneckLayer(AbstractAdapterLayer):
     """The trainable layer of `Bottleneck` at one site."""
 
-    def __init__(self, method: Bottleneck, *, width: int, inner_width: int) -> None:
+    def __init__(
+        self, method: Bottleneck, *, width: int, inner_width: int, gate: InputGate | None = None
+    ) -> None:
         super().__init__()
         self.reads: Input = "norm(x+r), r" if method.residual == "x+r" else method.input
         self.residual, self.norms_sum = method.residual, method.norm_after == "sum"
@@ -145,6 +156,8 @@ class BottleneckLayer(AbstractAdapterLayer):
         self.dropout = nn.Dropout(method.dropout)
         self.scale = _scale(method.scaling, width)
         self.initialise(method.init)
+        self.gate = gate
+        self.sees_neighbours = gate is not None and gate.sees_neighbours
 
     def initialise(self, init: Init) -> None:
         """Draw the starting weights."""
@@ -166,36 +179,64 @@ class BottleneckLayer(AbstractAdapterLayer):
 
     @override
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        inputs = inputs.to(self.up.weight.dtype)
         start = outputs
         if self.residual == "input":
             start = inputs.to(outputs.dtype)
         elif self.residual == "x+r":
             inputs, stream = inputs.chunk(2, dim=-1)
             start = add(outputs, stream)
-        update = self.up(self.down(self.norm_before(inputs)))
+        if self._is_plain():
+            dtype = product_dtype(outputs, self.up.weight)
+            return add_product(start, self._hidden(inputs, dtype), *self._scaled_up())
+        update = self.up(self._hidden(inputs, self.up.weight.dtype))
+        scale = self.scale if self.gate is None else self.scale * self.gate(inputs, mask)
         if self.norms_sum:
-            total = start.to(update.dtype) + self.dropout(update) * self.scale
+            total = start.to(update.dtype) + self.dropout(update) * scale
             normed: Tensor = self.norm_after(total)
             return normed.to(outputs.dtype)
-        return add(start, self.dropout(self.norm_after(update)) * self.scale)
+        return add(start, self.dropout(self.norm_after(update)) * scale)
+
+    def _is_plain(self) -> bool:
+        """Tell whether the last map's product is the update, but for a scale."""
+        dropped = self.training and self.dropout.p > 0
+        has_gate = self.gate is not None
+        return not dropped and not has_gate and isinstance(self.norm_after, nn.Identity)
+
+    def _hidden(self, inputs: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return what the last map multiplies, computed in a precision."""
+        hidden = inputs
+        if isinstance(self.norm_before, nn.LayerNorm):
+            hidden = self.norm_before(inputs.to(self.up.weight.dtype))
+        hidden = hidden.to(dtype)
+        for module in self.down:
+            if isinstance(module, nn.Linear):
+                hidden = nn.functional.linear(
+                    hidden, module.weight.to(dtype), module.bias.to(dtype)
+                )
+            else:
+                hidden = module(hidden)
+        return hidden
+
+    def _scaled_up(self) -> tuple[Tensor, Tensor]:
+        """Return the last map's weight and bias times the scale."""
+        weight, bias, scale = self.up.weight, self.up.bias, self.scale
+        if isinstance(scale, float):
+            return (weight, bias) if scale == 1 else (weight * scale, bias * scale)
+        return weight * scale.unsqueeze(-1), bias * scale
 
     @override
     def low_rank(self) -> LowRank | None:
-        dropped = self.training and self.dropout.p > 0
-        if dropped or self.residual != "x" or not isinstance(self.norm_after, nn.Identity):
+        if self.residual != "x" or not self._is_plain():
             return None
-        scale = self.scale
-        return LowRank(
-            lambda inputs: self.down(self.norm_before(inputs.to(self.up.weight.dtype))),
-            self.up.weight * (scale if isinstance(scale, float) else scale.unsqueeze(-1)),
-            self.up.bias * scale,
-        )
+        dtype = self.up.weight.dtype
+        return LowRank(lambda inputs: self._hidden(inputs, dtype), *self._scaled_up())
 
     @override
     def grouped(self) -> Grouped | None:
         norms = (self.norm_before, self.norm_after)
         if self.residual != "x" or any(isinstance(norm, nn.LayerNorm) for norm in norms):
+            return None
+        if self.gate is not None:
             return None
         linears = [m for m in (*self.down, self.up) if isinstance(m, nn.Linear)]
         weights = [tensor for linear in linears for tensor in (linear.weight, linear.bias)]
@@ -213,18 +254,24 @@ class BottleneckLayer(AbstractAdapterLayer):
     def _run_grouped(
         self, weights: tuple[Tensor, ...], slots: Slots, inputs: Tensor, outputs: Tensor
     ) -> Tensor:
-        hidden = inputs.to(weights[0].dtype)
-        place = 0
-        for module in (*self.down, self.up):
+        dtype = product_dtype(outputs, weights[0])
+        hidden, rest = inputs.to(dtype), list(weights)
+        for module in self.down:
             if isinstance(module, nn.Linear):
-                hidden = grouped_linear(hidden, weights[place], weights[place + 1], slots)
-                place += 2
+                weight, bias = rest.pop(0).to(dtype), rest.pop(0).to(dtype)
+                hidden = grouped_linear(hidden, weight, bias, slots)
             else:
                 hidden = module(hidden)
-        hidden = self.dropout(hidden)
-        if isinstance(self.scale, float):
-            return add(outputs, hidden * self.scale)
-        return add(outputs, grouped_scale(hidden, weights[place], slots))
+        up, bias = rest[:2]
+        if self.training and self.dropout.p > 0:
+            update = self.dropout(grouped_linear(hidden, up.to(dtype), bias.to(dtype), slots))
+            factor = grouped_scale(update, rest[2], slots) if rest[2:] else update * self.scale
+            return add(outputs, factor)
+        if rest[2:]:
+            up, bias = up * rest[2].unsqueeze(-1), bias * rest[2]
+        elif self.scale != 1:
+            up, bias = up * self.scale, bias * self.scale
+        return add_grouped_product(outputs, hidden, up, bias, slots)
 
 
 def _scale(scaling: float | Scaling, width: int) -> nn.Parameter | float:

@@ -78,7 +78,7 @@ class ConvAdapter(AbstractSiteMethod):
 class ConvAdapterLayer(AbstractAdapterLayer):
     """The trainable layer of `ConvAdapter` at one site."""
 
-    sees_neighbours: ClassVar[bool] = True
+    sees_neighbours: bool = True
 
     def __init__(self, method: ConvAdapter, place: Place) -> None:
         super().__init__()

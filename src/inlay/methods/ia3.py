@@ -46,7 +46,6 @@ class IA3(AbstractSiteMethod):
     name: ClassVar[str] = "ia3"
     default_at: ClassVar[str] = "k, v, down"
     kinds: ClassVar[frozenset[str]] = LINEAR_KINDS
-    can_merge: ClassVar[bool] = True
     needs_weight: ClassVar[bool] = True
 
     inputs: str = "down"
@@ -59,6 +58,10 @@ class IA3(AbstractSiteMethod):
 
     def _inputs(self) -> list[str]:
         return [word.strip() for word in self.inputs.split(",") if word.strip()]
+
+    @override
+    def can_merge(self) -> bool:
+        return True
 
     @override
     def build(self, place: Place) -> AbstractLayer:

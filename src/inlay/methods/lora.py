@@ -16,6 +16,7 @@ from inlay.methods.base import (
     check_choice,
     check_fraction,
 )
+from inlay.methods.input_gate import Gating, check_gating, made_gate
 from inlay.methods.lora_layer import Init, LoRALayer
 
 Scale = Literal["alpha/rank", "alpha/sqrt(rank)"]
@@ -30,12 +31,18 @@ class LoRA(AbstractSiteMethod):
 
     `A` starts as a linear map would (Kaiming uniform) and `B` at zero, so a new adapter changes
     nothing. This is what `loralib` does; the paper draws `A` from a normal distribution.
-    Parameters for one map: `rank * (in_width + out_width)`, and `out_width` for magnitudes.
+    Parameters for one map: `rank * (in_width + out_width)`, and `out_width` for magnitudes and
+    `gates * (in_width + 1)` for gates.
+
+    At a table of word vectors and at a convolution, `W` is the matrix that multiplies one-hot
+    words, or the patches that the kernel sees (`in_width` is the channels times the kernel's
+    size), as in the authors' code. At a table it is `A` that starts at zero.
 
     Args:
         rank: Columns of `B`.
         alpha: Numerator of the scale, so that the rank can change without retuning.
-        dropout: Fraction of the input's channels zeroed in training, in [0, 1).
+        dropout: Fraction of the input's channels zeroed in training, in [0, 1); at a table, of
+            what `A` makes of a word.
         scale: `"alpha/sqrt(rank)"` is rsLoRA (Kalajdzievski 2023, arXiv:2312.03732), which keeps
             the size of updates alike at high ranks.
         ranks: Other ranks for some maps, by kind or name of site: `{"q": 4, "0.ffn.up": 2}`; a
@@ -50,6 +57,11 @@ class LoRA(AbstractSiteMethod):
             `W + scale * B A` get trained lengths, which start at those of `W`. As in the authors'
             code there is one for each output channel; what is trained is its difference to the
             length of the base's row. Every pass computes `W x` once more.
+        gate: Whether the update is multiplied by a gate that reads the map's input, as in UniPELT
+            (Mao et al. 2022, arXiv:2110.07577), where `alpha` is the rank; see
+            `inlay.methods.input_gate.Gating`. Such a LoRA cannot be merged.
+        gates: Gates for equal parts of the ranks; AdapterHub has one for each of `q`, `k` and `v`
+            in a fused map.
 
     Raises:
         ConfigError: If a value is not allowed.
@@ -62,8 +74,7 @@ class LoRA(AbstractSiteMethod):
 
     name: ClassVar[str] = "lora"
     default_at: ClassVar[str] = "linear"
-    kinds: ClassVar[frozenset[str]] = LINEAR_KINDS
-    can_merge: ClassVar[bool] = True
+    kinds: ClassVar[frozenset[str]] = LINEAR_KINDS | {"embedding", "kernel"}
     needs_weight: ClassVar[bool] = True
 
     rank: int = 8
@@ -74,6 +85,8 @@ class LoRA(AbstractSiteMethod):
     alphas: Mapping[str, float] | None = None
     init: Init = "kaiming"
     magnitude: bool = False
+    gate: Gating = False
+    gates: int = 1
 
     def __post_init__(self) -> None:
         """Check every value here, where it is used."""
@@ -103,6 +116,30 @@ class LoRA(AbstractSiteMethod):
                     f"LoRA(init='pissa', {where}={alpha!r}): the update starts at a part of the "
                     "weight, which takes a scale above 0."
                 )
+        self._check_gates()
+
+    def _check_gates(self) -> None:
+        check_gating("LoRA", self.gate)
+        check_at_least("LoRA", "gates", self.gates, 1)
+        if self.gates > 1 and self.gate is False:
+            raise ConfigError(
+                f"LoRA(gates={self.gates}) has no effect without a gate; add gate=True."
+            )
+        if self.gate is not False and self.magnitude:
+            raise ConfigError(
+                "LoRA(gate=..., magnitude=True): lengths of the rows of a weight go with no gate, "
+                "which differs by input; leave one of the two out."
+            )
+        for rank in (self.rank, *(self.ranks or {}).values()):
+            if self.gates > 1 and rank % self.gates:
+                raise ConfigError(
+                    f"LoRA(rank={rank}, gates={self.gates}): each gate is for an equal part of the "
+                    "ranks, so their number divides the rank."
+                )
+
+    @override
+    def can_merge(self) -> bool:
+        return self.gate is False
 
     @override
     def build(self, place: Place) -> LoRALayer:
@@ -127,10 +164,20 @@ class LoRA(AbstractSiteMethod):
         return {name: self._built(name, place) for name, place in places.items()}
 
     def _built(self, name: str, place: Place) -> LoRALayer:
-        if place.in_width is None:
-            raise ConfigError(f"LoRA needs a linear map; a site of kind {place.kind!r} is none.")
+        is_odd = place.kind in ("embedding", "kernel") and place.apply is None
+        if place.in_width is None or is_odd:
+            raise ConfigError(
+                f"LoRA needs a linear map, a table or a convolution; {name!r}, a site of kind "
+                f"{place.kind!r}, is none that it can act on."
+            )
         rank = _chosen(self.ranks, name, place.kind, self.rank)
         alpha = _chosen(self.alphas, name, place.kind, self.alpha)
+        if place.apply is not None and (self.magnitude or self.gate is not False):
+            asked = "magnitude=True" if self.magnitude else f"gate={self.gate!r}"
+            raise ConfigError(
+                f"LoRA({asked}) at {name!r}: only a linear map can have that; leave it out, or put "
+                "another adapter there."
+            )
         asked = "magnitude=True" if self.magnitude else f"init={self.init!r}"
         if (self.magnitude or self.init == "pissa") and place.weight is None:
             raise ConfigError(
@@ -148,6 +195,8 @@ class LoRA(AbstractSiteMethod):
             in_width=place.in_width, out_width=place.width, rank=rank,
             scale=alpha / (rank if self.scale == "alpha/rank" else rank**0.5),
             dropout=self.dropout, init=self.init, magnitude=self.magnitude, weight=place.weight,
+            fresh=place.fresh, apply=place.apply, is_table=place.kind == "embedding",
+            gate=made_gate("LoRA", self.gate, place, place.in_width, self.gates),
         )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from torch.nn.functional import linear
 from typing_extensions import override
 
 from inlay.methods.base import AbstractMergeableLayer, Grouped, LowRank, add
+from inlay.methods.input_gate import InputGate
 from inlay.ops.blending import nearest_low_rank
 from inlay.ops.grouped import Slots, grouped_linear
 from inlay.ops.low_rank import low_rank, low_rank_weight
@@ -30,6 +31,10 @@ class LoRALayer(AbstractMergeableLayer):
         magnitude: Whether each output channel has a trained length.
         weight: Gives `W`, `(out_width, in_width)`, as it is in the base now; needed for
             `init="pissa"` and `magnitude`.
+        fresh: Whether `A` and `B` start here; `False` where they are copied in next.
+        apply: Multiplies what the site's module is given by a matrix, where it is no linear map.
+        is_table: Whether that is a table, where `A` starts at zero and `B` at random.
+        gate: Multiplies the update; one gate for each equal part of the ranks.
     """
 
     a_start: Tensor | None
@@ -46,27 +51,48 @@ class LoRALayer(AbstractMergeableLayer):
         init: Init,
         magnitude: bool,
         weight: Callable[[], Tensor] | None,
+        fresh: bool = True,
+        apply: Callable[[Tensor, Tensor], Tensor] | None = None,
+        is_table: bool = False,
+        gate: InputGate | None = None,
     ) -> None:
         super().__init__()
         self.reads = "in"
         self.scale = scale
+        self.gate = gate
+        self.sees_neighbours = gate is not None and gate.sees_neighbours
+        self._at_site = apply
         self.dropout = nn.Dropout(dropout)
-        self.a = nn.Parameter(torch.empty(rank, in_width))
+        self.a = nn.Parameter(torch.zeros(rank, in_width))
         self.b = nn.Parameter(torch.zeros(out_width, rank))
         self.register_buffer("a_start", None)
         self.register_buffer("b_start", None)
         if init == "pissa" and weight is not None:
-            self._start_at(weight())
-        elif init == "orthogonal":
-            nn.init.orthogonal_(self.a)
-        else:
-            nn.init.kaiming_uniform_(self.a, a=5**0.5)
+            self._start_at(weight() if fresh else None)
+        elif fresh:
+            self._draw(init, is_table=is_table)
         # Kept as what is added to the rows' own lengths: exactly the base at 0, on every device.
         self.magnitude = nn.Parameter(torch.zeros(out_width)) if magnitude else None
         self._weight = weight if magnitude else None
 
-    def _start_at(self, weight: Tensor) -> None:
-        """Start at the principal part of a weight, and remember the start to take it off again."""
+    def _draw(self, init: Init, *, is_table: bool) -> None:
+        """Start one factor at random; the other one is zero."""
+        random = self.b if is_table else self.a
+        if init == "orthogonal":
+            nn.init.orthogonal_(random)
+        elif is_table:
+            nn.init.normal_(random)
+        else:
+            nn.init.kaiming_uniform_(random, a=5**0.5)
+
+    def _start_at(self, weight: Tensor | None) -> None:
+        """Start at the principal part of a weight, and remember the start to take it off again.
+
+        Without a weight there is only room for the start: a decomposition takes time.
+        """
+        if weight is None:
+            self.a_start, self.b_start = self.a.detach().clone(), self.b.detach().clone()
+            return
         exact = weight.to(torch.promote_types(weight.dtype, torch.float32))
         fit = nearest_low_rank(exact, len(self.a))
         start = (fit.down / self.scale**0.5, fit.up / self.scale**0.5)
@@ -102,8 +128,24 @@ class LoRALayer(AbstractMergeableLayer):
             length, now = own.sqrt(), squares.clamp_min(tiny).sqrt()
         return (length + self.magnitude - now) / now
 
+    def reduce(self, inputs: Tensor, down: Tensor) -> Tensor:
+        """Return `down x`, `(..., positions, inner)`, of what the site's module is given."""
+        if self._at_site is None:
+            return linear(self.dropout(inputs).to(down.dtype), down)
+        if not inputs.is_floating_point():
+            words: Tensor = self.dropout(self._at_site(inputs, down))
+            return words
+        return self._at_site(self.dropout(inputs).to(down.dtype), down)
+
     @override
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        if self.magnitude is None:
+            down, up = self.factors()
+            hidden = self.reduce(inputs, down)
+            if self.gate is not None:
+                gates = self.gate(inputs, mask)
+                hidden = hidden * gates.repeat_interleave(len(down) // gates.shape[-1], dim=-1)
+            return add(outputs, linear(hidden, up) * self.scale)
         inputs = self.dropout(inputs)
         update = low_rank(inputs, *self.factors(), self.scale)
         stretch = self.stretch()
@@ -115,16 +157,14 @@ class LoRALayer(AbstractMergeableLayer):
 
     @override
     def low_rank(self) -> LowRank | None:
-        if self.magnitude is not None:
+        if self.magnitude is not None or self.gate is not None:
             return None
         down, up = self.factors()
-        return LowRank(
-            lambda inputs: linear(self.dropout(inputs).to(down.dtype), down), up * self.scale
-        )
+        return LowRank(lambda inputs: self.reduce(inputs, down), up * self.scale)
 
     @override
     def grouped(self) -> Grouped | None:
-        if self.magnitude is not None:
+        if not (self.magnitude is None and self.gate is None and self._at_site is None):
             return None
         weights: tuple[Tensor, ...] = (self.a, self.b)
         if self.a_start is not None and self.b_start is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from inlay.errors import ConfigError, did_you_mean
-from inlay.methods.base import AbstractMethod, from_settings
+from inlay.methods.base import AbstractMethod, AbstractSiteMethod, from_settings
 from inlay.methods.bottleneck import Bottleneck
 from inlay.methods.combining import AbstractCombineMethod
 from inlay.methods.compacter import Compacter
@@ -24,6 +24,7 @@ from inlay.methods.prefix import Prefix
 from inlay.methods.presets import PRESETS, Preset
 from inlay.methods.prompt import Prompt
 from inlay.methods.side import Side
+from inlay.methods.union import Part, Union
 from inlay.methods.vera import VeRA
 
 METHODS: dict[str, type[AbstractMethod]] = {
@@ -42,6 +43,7 @@ METHODS: dict[str, type[AbstractMethod]] = {
         Prefix,
         Prompt,
         Side,
+        Union,
         BitFit,
         Norms,
         Full,
@@ -66,7 +68,8 @@ def parse_method(text: str) -> Preset:
 
     Args:
         text: A method or preset, with settings in brackets: `bottleneck[reduction=8]`; `top:2`
-            is short for `top[blocks=2]`.
+            is short for `top[blocks=2]`. Several are joined by `|`: `prefix | lora[rank=4]`. The
+            settings of a preset of several methods name the method: `unipelt[lora.rank=4]`.
 
     Raises:
         ConfigError: If the name or a setting is not known, or a value is not allowed.
@@ -77,6 +80,10 @@ def parse_method(text: str) -> Preset:
         >>> parse_method("top:2").method
         Top(blocks=2)
     """
+    if "|" in text:
+        parts = [_part(text, one) for one in text.split("|")]
+        union = Union(parts=tuple(parts))
+        return Preset(method=union, at=union.own_place())
     match = _TEXT.match(text)
     name = match["name"] if match else text
     if match is None or (name not in METHODS and name not in PRESETS):
@@ -91,11 +98,25 @@ def parse_method(text: str) -> Preset:
         settings["blocks"] = int(match["number"])
     if name in PRESETS:
         preset = PRESETS[name]
+        if isinstance(preset.method, Union):
+            union = preset.method.changed(settings)
+            return Preset(method=union, at=union.own_place())
         base = preset.method.settings()
         del base["method"]
         return Preset(method=from_settings(type(preset.method), base | settings), at=preset.at)
     method = from_settings(METHODS[name], settings)
     return Preset(method=method, at=method.default_at)
+
+
+def _part(text: str, one: str) -> Part:
+    """Read one of the methods that are joined by `|`."""
+    found = parse_method(one)
+    if not isinstance(found.method, AbstractSiteMethod):
+        raise ConfigError(
+            f"{text!r}: {one.strip()!r} trains weights of the base and cannot be joined with "
+            "other methods."
+        )
+    return Part(method=found.method, at=found.at)
 
 
 def _settings(text: str, inside: str | None) -> dict[str, Any]:
@@ -124,7 +145,21 @@ def method_from_settings(settings: Mapping[str, Any]) -> AbstractMethod:
     Raises:
         ConfigError: If the method or a setting is not known, or a value is not allowed.
     """
-    return from_settings(_named(settings, METHODS), _without_name(settings))
+    values = _without_name(settings)
+    if settings.get("method") == Union.name and isinstance(values.get("parts"), list | tuple):
+        values["parts"] = tuple(_saved_part(part) for part in values["parts"])
+    return from_settings(_named(settings, METHODS), values)
+
+
+def _saved_part(settings: Any) -> Part:
+    """Build a part of a union from plain data."""
+    if not isinstance(settings, Mapping) or not isinstance(settings.get("at"), str):
+        raise ConfigError(f"union: {settings!r} is no part; it needs a method and its at.")
+    own = {key: value for key, value in settings.items() if key != "at"}
+    method = method_from_settings(own)
+    if not isinstance(method, AbstractSiteMethod):
+        raise ConfigError(f"union: {method!r} is no method that acts at sites.")
+    return Part(method=method, at=settings["at"])
 
 
 def combine_method_from_settings(settings: Mapping[str, Any]) -> AbstractCombineMethod:

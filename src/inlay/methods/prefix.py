@@ -20,6 +20,7 @@ from inlay.methods.base import (
     check_choice,
     check_fraction,
 )
+from inlay.methods.input_gate import Gating, InputGate, check_gating, made_gate
 
 _DEVIATION = 0.02
 """Of the weights at the start, as in pretrained models."""
@@ -38,7 +39,8 @@ class Prefix(AbstractSiteMethod):
     Parameters, with `k` channels of keys and `v` of values at an attention: `length * (k + v)` for
     each without an inner width. With one, all attentions of a kind in a submodel of width `w`
     share `length * w` inputs and a network `w -> inner_width -> sum of (k + v)`:
-    `length * w + (w + 1) * inner_width + (inner_width + 1) * sum(k + v)`.
+    `length * w + (w + 1) * inner_width + (inner_width + 1) * sum(k + v)`. Gates have
+    `gates * (w + 1)` at each attention.
 
     Args:
         length: Keys and values in front, at least 1.
@@ -52,6 +54,10 @@ class Prefix(AbstractSiteMethod):
         counted: Whether, where a base weighs keys by their distance to the query, the text's keys
             move back by the prefix and the queries do not, as in AdapterHub; no other base is
             affected. The paper's prefix takes up no position.
+        gate: Whether keys and values are multiplied by a gate that reads what the attention is
+            given, as in UniPELT (Mao et al. 2022, arXiv:2110.07577); see
+            `inlay.methods.input_gate.Gating`.
+        gates: 1 for keys and values together, as in the paper, or 2 for one each.
 
     Raises:
         ConfigError: If a value is not allowed.
@@ -69,12 +75,18 @@ class Prefix(AbstractSiteMethod):
     dropout: float = 0.0
     takes_positions: bool = False
     counted: bool = False
+    gate: Gating = False
+    gates: int = 1
 
     def __post_init__(self) -> None:
         """Check every value here, where it is used."""
         check_at_least("Prefix", "length", self.length, 1)
         check_choice("Prefix", "activation", self.activation, tuple(ACTIVATIONS))
         check_fraction("Prefix", "dropout", self.dropout)
+        check_gating("Prefix", self.gate)
+        check_choice("Prefix", "gates", self.gates, (1, 2))
+        if self.gates > 1 and self.gate is False:
+            raise ConfigError("Prefix(gates=2) has no effect without a gate; add gate=True.")
         if self.inner_width is not None:
             check_at_least("Prefix", "inner_width", self.inner_width, 1)
         elif self.activation != "tanh":
@@ -88,9 +100,12 @@ class Prefix(AbstractSiteMethod):
         """Build the layer of one place, whose network is its own."""
         widths = _widths(place)
         if self.inner_width is None:
-            return PrefixLayer(self, Table.fresh(self.length, sum(widths)), widths)
-        network = Network(self, place.width, self.inner_width, [widths])
-        return PrefixLayer(self, network, widths)
+            return self._layer(Table.fresh(self.length, sum(widths)), place)
+        return self._layer(Network(self, place.width, self.inner_width, [widths]), place)
+
+    def _layer(self, rows: "Table | Network | Shared", place: Place) -> "PrefixLayer":
+        gate = made_gate("Prefix", self.gate, place, place.width, self.gates)
+        return PrefixLayer(self, rows, _widths(place), gate)
 
     @override
     def build_all(self, places: Mapping[str, Place]) -> dict[str, AbstractLayer]:
@@ -104,9 +119,9 @@ class Prefix(AbstractSiteMethod):
         for names in groups.values():
             widths = [_widths(places[name]) for name in names]
             network = Network(self, places[names[0]].width, self.inner_width, widths)
-            for number, (name, pair) in enumerate(zip(names, widths, strict=True)):
+            for number, name in enumerate(names):
                 rows = network if number == 0 else Shared(network, number)
-                layers[name] = PrefixLayer(self, rows, pair)
+                layers[name] = self._layer(rows, places[name])
         return {name: layers[name] for name in places}
 
     @override
@@ -120,7 +135,7 @@ class Prefix(AbstractSiteMethod):
         for name, layer in layers.items():
             if isinstance(layer, PrefixLayer):
                 rows = layer.rows().detach().clone()
-                new[name] = PrefixLayer(flat, Table(rows), layer.widths)
+                new[name] = PrefixLayer(flat, Table(rows), layer.widths, layer.gate)
         return flat, new
 
 
@@ -194,15 +209,28 @@ class PrefixLayer(AbstractAttentionLayer):
     """The keys and values of `Prefix` at one attention."""
 
     def __init__(
-        self, method: Prefix, rows: Table | Network | Shared, widths: tuple[int, int]
+        self,
+        method: Prefix,
+        rows: Table | Network | Shared,
+        widths: tuple[int, int],
+        gate: InputGate | None = None,
     ) -> None:
         super().__init__()
         self.rows = rows
         self.widths = widths
         self.counted = method.counted
+        self.gate = gate
+        self.sees_neighbours = gate is not None and gate.sees_neighbours
         self.dropout = nn.Dropout(method.dropout)
 
     @override
     def forward(self) -> tuple[Tensor, Tensor]:
         keys, values = self.dropout(self.rows()).split(self.widths, dim=1)
         return keys, values
+
+    @override
+    def gates(self, states: Tensor, mask: Tensor | None) -> Tensor | None:
+        if self.gate is None:
+            return None
+        gates: Tensor = self.gate(states, mask)
+        return gates

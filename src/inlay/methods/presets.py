@@ -1,4 +1,4 @@
-"""Named settings of the literature, each made of one method and a placement."""
+"""Named settings of the literature, each made of a method, or several, and a placement."""
 
 from dataclasses import dataclass
 from typing import final
@@ -6,6 +6,9 @@ from typing import final
 from inlay.methods.base import AbstractMethod
 from inlay.methods.bottleneck import Bottleneck
 from inlay.methods.compacter import Compacter
+from inlay.methods.lora import LoRA
+from inlay.methods.prefix import Prefix
+from inlay.methods.union import Part, Union
 
 
 @final
@@ -16,6 +19,20 @@ class Preset:
     method: AbstractMethod
     at: str
 
+
+_MAM = Union(
+    parts=(
+        Part(method=Prefix(length=30, inner_width=800), at="attention"),
+        Part(method=Bottleneck(input="r", reduction=2, scaling=4.0), at="ffn"),
+    )
+)
+_UNIPELT = Union(
+    parts=(
+        Part(method=Prefix(length=10, inner_width=512, gate=True), at="attention"),
+        Part(method=Bottleneck(reduction=16, gate=True), at="ffn"),
+        Part(method=LoRA(rank=8, alpha=8.0, gate=True), at="q, v"),
+    )
+)
 
 PRESETS: dict[str, Preset] = {
     # Houlsby et al. 2019: after both sublayers, before the residual addition.
@@ -40,5 +57,9 @@ PRESETS: dict[str, Preset] = {
     ),
     # Mahabadi et al. 2021: Compacter behind the feed-forward only.
     "compacter++": Preset(method=Compacter(), at="ffn"),
+    # He et al. 2022, section 4.6: a short prefix, and the parallel adapter beside the feed-forward.
+    "mam": Preset(method=_MAM, at=_MAM.own_place()),
+    # Mao et al. 2022: a prefix, a Pfeiffer adapter and LoRA, each behind a gate.
+    "unipelt": Preset(method=_UNIPELT, at=_UNIPELT.own_place()),
 }
 """Name -> preset."""

@@ -89,6 +89,7 @@ class Prompt(AbstractSiteMethod):
         return plain, {
             name: PromptLayer(layer().detach().clone(), nn.Identity(), returned=self.returned)
             for name, layer in layers.items()
+            if isinstance(layer, PromptLayer)
         }
 
     def _network(self, width: int) -> nn.Module:

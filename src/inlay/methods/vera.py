@@ -59,7 +59,6 @@ class VeRA(AbstractSiteMethod):
     name: ClassVar[str] = "vera"
     default_at: ClassVar[str] = "linear"
     kinds: ClassVar[frozenset[str]] = LINEAR_KINDS
-    can_merge: ClassVar[bool] = True
 
     rank: int = 256
     seed: int = 0
@@ -72,6 +71,10 @@ class VeRA(AbstractSiteMethod):
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ConfigError(f"VeRA({name}={value!r}): {name} is a whole number.")
             check_at_least("VeRA", name, value, least)
+
+    @override
+    def can_merge(self) -> bool:
+        return True
 
     @override
     def build(self, place: Place) -> AbstractLayer:

@@ -11,35 +11,44 @@ from torch import Tensor
 @final
 @dataclass(frozen=True)
 class Slots:
-    """Which of the stacked weights each row goes with; rows of one slot lie side by side."""
+    """Which of the stacked weights each row goes with."""
 
-    counts: tuple[int, ...]
-    """Rows of each slot, in order, each at least 1."""
-
-    @functools.cached_property
-    def even(self) -> int | None:
-        """Rows of every slot if that is one number, else `None`."""
-        return self.counts[0] if len(set(self.counts)) == 1 else None
+    numbers: tuple[int, ...]
+    """The slot of each row, in any order; each slot has a row."""
 
     @functools.cached_property
-    def numbers(self) -> Tensor:
-        """The slot of each row."""
-        return torch.arange(len(self.counts)).repeat_interleave(torch.tensor(self.counts))
+    def count(self) -> int:
+        """How many slots there are."""
+        return max(self.numbers) + 1
+
+    @functools.cached_property
+    def even(self) -> bool:
+        """Whether all slots have equally many rows, which lie side by side in order."""
+        rows, rest = divmod(len(self.numbers), self.count)
+        return not rest and list(self.numbers) == [i // rows for i in range(len(self.numbers))]
+
+    @functools.cached_property
+    def _index(self) -> Tensor:
+        return torch.tensor(self.numbers)
 
     def of_rows(self, stacked: Tensor) -> Tensor:
         """Return each row's own part of stacked weights, `(rows, ...)`."""
-        return stacked.index_select(0, self.numbers.to(stacked.device))
+        return stacked.index_select(0, self._index.to(stacked.device))
+
+    def batched(self, stacked: Tensor) -> Tensor:
+        """Return stacked weights for a batched product: as they lie if rows do so, else by row.
+
+        A copy for each row costs `out * in` numbers beside the `positions * out * in`
+        multiplications of the row, and leaves the rows where they are.
+        """
+        return stacked if self.even else self.of_rows(stacked)
 
 
 def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None, slots: Slots) -> Tensor:
     """Return `W_s x + b_s` for each row, `s` its slot, as one batched product.
 
-    With equally many rows in each slot the weights are used as they lie. Otherwise each row gets
-    a copy of its own, which costs `out * in` numbers beside the `positions * out * in`
-    multiplications of the row.
-
     Args:
-        x: `(rows, ..., in)`, sorted by slot.
+        x: `(rows, ..., in)`.
         weight: `(slots, out, in)`.
         bias: `(slots, out)`, or `None`.
         slots: Which rows go with which weight.
@@ -47,22 +56,47 @@ def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None, slots: Slots)
     Returns:
         `(rows, ..., out)`.
     """
-    if slots.even is None:
-        weight = slots.of_rows(weight)
-        bias = None if bias is None else slots.of_rows(bias)
+    weight = slots.batched(weight)
     flat = x.reshape(len(weight), -1, x.shape[-1])
     if bias is None:
         result = torch.bmm(flat, weight.transpose(1, 2))
     else:
-        result = torch.baddbmm(bias.unsqueeze(1), flat, weight.transpose(1, 2))
+        result = torch.baddbmm(slots.batched(bias).unsqueeze(1), flat, weight.transpose(1, 2))
     return result.view(*x.shape[:-1], -1)
+
+
+def add_grouped_product(
+    outputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, slots: Slots
+) -> Tensor:
+    """Return `outputs + W_s hidden + b_s` for each row in the precision of the outputs.
+
+    Args:
+        outputs: `(rows, ..., width)`.
+        hidden: `(rows, ..., inner)`.
+        weight: `(slots, width, inner)`.
+        bias: `(slots, width)`.
+        slots: Which rows go with which weight.
+
+    Returns:
+        `(rows, ..., width)`.
+    """
+    dtype = outputs.dtype
+    if hidden.dtype != dtype or torch.is_autocast_enabled(outputs.device.type):
+        weight, bias = weight.to(hidden.dtype), bias.to(hidden.dtype)
+        return outputs + grouped_linear(hidden, weight, bias, slots).to(dtype)
+    weight, bias = slots.batched(weight.to(dtype)), slots.batched(bias.to(dtype))
+    flat = outputs.reshape(len(weight), -1, outputs.shape[-1])
+    hidden = hidden.reshape(len(weight), -1, hidden.shape[-1])
+    # The sum with the bias is a tensor of our own, so that the product is added in place.
+    total = (flat + bias.unsqueeze(1)).baddbmm_(hidden, weight.transpose(1, 2))
+    return total.view(outputs.shape)
 
 
 def grouped_scale(x: Tensor, factors: Tensor, slots: Slots) -> Tensor:
     """Return each row times the factors of its slot.
 
     Args:
-        x: `(rows, ..., width)`, sorted by slot.
+        x: `(rows, ..., width)`.
         factors: `(slots, width)`, or `(slots, 1)`.
         slots: Which rows go with which factors.
 

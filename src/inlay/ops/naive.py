@@ -80,25 +80,19 @@ def fuse(
 
 
 def grouped_linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, counts: tuple[int, ...]
+    x: Tensor, weight: Tensor, bias: Tensor | None, numbers: tuple[int, ...]
 ) -> Tensor:
     """Return `W_s x + b_s` row by row; arguments as in `inlay.ops.grouped`."""
-    rows, start = [], 0
-    for slot, count in enumerate(counts):
-        for row in x[start : start + count]:
-            result = row @ weight[slot].T
-            rows.append(result if bias is None else result + bias[slot])
-        start += count
+    rows = []
+    for row, slot in zip(x, numbers, strict=True):
+        result = row @ weight[slot].T
+        rows.append(result if bias is None else result + bias[slot])
     return torch.stack(rows)
 
 
-def grouped_scale(x: Tensor, factors: Tensor, counts: tuple[int, ...]) -> Tensor:
+def grouped_scale(x: Tensor, factors: Tensor, numbers: tuple[int, ...]) -> Tensor:
     """Return the rows times their slot's factors; arguments as in `inlay.ops.grouped`."""
-    rows, start = [], 0
-    for slot, count in enumerate(counts):
-        rows += [row * factors[slot] for row in x[start : start + count]]
-        start += count
-    return torch.stack(rows)
+    return torch.stack([row * factors[slot] for row, slot in zip(x, numbers, strict=True)])
 
 
 def ties(tensors: list[Tensor], weights: tuple[float, ...], density: float) -> Tensor:

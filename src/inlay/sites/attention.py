@@ -18,7 +18,9 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from inlay.errors import SiteError
+from inlay.sites.front_keys import FrontKeys, Joined
 from inlay.sites.sitemap import Site, SiteMap
+from inlay.sites.tensors import first_float_argument
 
 _FUNCTIONS = "ALL_ATTENTION_FUNCTIONS"
 """The table of attention functions, as the modules of transformers call it."""
@@ -52,8 +54,13 @@ class PrefixSource(Protocol):
     def shift(self) -> int:
         """Return by how many positions the words of this pass stand further back."""
 
-    def prefixes(self, site: str) -> list[tuple[Tensor, Tensor]]:
-        """Return keys and values, `(length, width)` each, in the order in which they are put."""
+    def prefixes(self, site: str, states: Tensor | None) -> list[FrontKeys]:
+        """Return keys and values in the order in which they are put.
+
+        Args:
+            site: The attention's site.
+            states: What the attention is given, `(batch, positions, width)`.
+        """
 
 
 def attention_place(site: Site, sites: SiteMap, model: nn.Module) -> AttentionPlace:
@@ -101,10 +108,11 @@ def _takes_from_table(module: nn.Module) -> bool:
 
 @final
 class _ThreadState(threading.local):
-    """Whether the function was called since the module was."""
+    """Whether the function was called since the module was, and what the module was given."""
 
     def __init__(self) -> None:
         self.was_called = False
+        self.states: Tensor | None = None
 
     def __reduce__(self) -> tuple[type["_ThreadState"], tuple[()]]:
         return _ThreadState, ()
@@ -154,6 +162,16 @@ def _tapped(module: nn.Module) -> _TappedConfig | None:
 
 
 @final
+class _Note:
+    """Keeps what an attention is given, while there is a prefix."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tapped = _tapped(module)
+        if tapped is not None and tapped.source.has_prefix(tapped.site):
+            tapped.thread.states = first_float_argument(args, kwargs)
+
+
+@final
 class _Check:
     """Refuses to go on if an attention did not call our function though it should have."""
 
@@ -162,6 +180,7 @@ class _Check:
         if tapped is None:
             return
         was_called, tapped.thread.was_called = tapped.thread.was_called, False
+        tapped.thread.states = None
         if tapped.source.has_prefix(tapped.site) and not was_called:
             raise SiteError(
                 f"site {tapped.site!r}: {type(module).__name__} took another way than "
@@ -201,7 +220,8 @@ def tap(
     type(table).register(_NAME, _attend)
     # Past `__setattr__`, which would look for parameters in it.
     module.__dict__["config"] = _TappedConfig(module.config, site, source, bias)
-    return [module.register_forward_hook(_Check())]
+    note = module.register_forward_pre_hook(_Note(), with_kwargs=True)
+    return [note, module.register_forward_hook(_Check())]
 
 
 def untap(module: nn.Module) -> None:
@@ -230,11 +250,8 @@ def _attend(
     mask = attention_mask
     if mask is None and tapped.own_config._attn_implementation == "sdpa":
         mask = _implied_mask(module, query, key, settings)
-    keys, values, length = [], [], 0
-    for more_keys, more_values in tapped.source.prefixes(tapped.site):
-        keys.append(_in_heads(more_keys, key, tapped.site))
-        values.append(_in_heads(more_values, value, tapped.site))
-        length += len(more_keys)
+    fronts = tapped.source.prefixes(tapped.site, tapped.thread.states)
+    length = sum(len(front.keys) for front in fronts)
     if mask is not None:
         mask = _widened(mask, length, key.shape[2], tapped.site)
     position_bias = settings.get("position_bias")
@@ -244,11 +261,11 @@ def _attend(
         settings["position_bias"] = _counted_bias(tapped.bias, position_bias, length, shift)
     elif position_bias is not None:
         settings["position_bias"] = F.pad(position_bias, (length, 0))
+    joined = Joined(query, key, value, fronts, tapped.site)
     output, weights = function(
-        module, query, torch.cat([*keys, key], dim=2), torch.cat([*values, value], dim=2),
-        mask, **settings,
-    )  # fmt: skip
-    return output, None if weights is None else weights[..., length:]
+        module, joined.query, joined.keys, joined.values, mask, **joined.scaled(settings)
+    )
+    return joined.gated(output), None if weights is None else weights[..., length:]
 
 
 def _counted_bias(module: Any, position_bias: Tensor, length: int, shift: int) -> Tensor:
@@ -276,18 +293,6 @@ def _implied_mask(
         return None
     mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device)
     return mask.tril()[None, None]
-
-
-def _in_heads(rows: Tensor, like: Tensor, site: str) -> Tensor:
-    """Split `(length, width)` into the heads of `(batch, heads, n, d)`, for every row."""
-    batch, heads, _, size = like.shape
-    if rows.shape[1] != heads * size:
-        raise SiteError(
-            f"site {site!r}: the adapter's keys or values have {rows.shape[1]} channels, but the "
-            f"attention has {heads} heads of {size}; its maps were misread, use another method."
-        )
-    split = rows.to(like.dtype).view(-1, heads, size).transpose(0, 1)
-    return split.expand(batch, -1, -1, -1)
 
 
 def _widened(mask: Tensor, length: int, seen: int, site: str) -> Tensor:

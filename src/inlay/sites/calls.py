@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from inlay.errors import CompositionError
 from inlay.sites.batch import batch_rows, cache_in, repeat_batch
 from inlay.sites.fork import Fork, can_fork
+from inlay.sites.front_keys import FrontKeys
 from inlay.sites.padding import Call
 from inlay.sites.reading import Read
 from inlay.sites.replay import Trunk
@@ -45,7 +46,7 @@ class Actor(Protocol):
     def counts_prefix(self, site: str) -> bool:
         """Tell whether they count as positions where a base weighs by distance."""
 
-    def prefixes(self, site: str) -> list[tuple[Tensor, Tensor]]:
+    def prefixes(self, site: str, states: Tensor | None) -> list[FrontKeys]:
         """Return keys and values for an attention; see `PrefixSource`."""
 
     def shift(self) -> int:
@@ -78,6 +79,8 @@ class PassState(threading.local):
     def __init__(self) -> None:
         self.streams: dict[str, Tensor] = {}
         self.shapes: dict[str, torch.Size] = {}
+        self.turns: dict[str, str] = {}
+        """Module that gives the updates of several sublayers -> the site whose turn it is."""
         self.repeated: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         """Caches that were filled by a repeated batch -> its rows, all copies together."""
         self.fork: Fork | None = None
@@ -96,6 +99,7 @@ class CallHook:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the call's arguments if they change, else `None`."""
         actor = self.actor
+        self.state.turns.clear()  # of a pass that was broken off
         cache = cache_in(kwargs)
         length = getattr(cache, "get_seq_length", None)
         has_cache = bool(length()) if callable(length) else cache is not None

@@ -19,6 +19,7 @@ from inlay.sites.sitemap import Site
 from inlay.sites.tensors import (
     first_float,
     first_float_argument,
+    first_indices,
     replace_first_argument,
     replace_first_float,
 )
@@ -94,10 +95,10 @@ class SiteHooks:
     def _hook_sites(self, sites: Iterable[Site], streams: frozenset[str]) -> None:
         """Put in what acts and reads at sites."""
         places: dict[tuple[str, str], list[Site]] = {}
-        # At one module, a linear map acts before the sublayer and that before the block.
-        for site in sorted(sites, key=lambda s: (not s.is_linear, not s.is_residual)):
+        # At one module, a map acts before the sublayer and that before the block.
+        for site in sorted(sites, key=lambda s: (not s.is_map, not s.is_residual)):
             places.setdefault((site.module, site.point), []).append(site)
-            if site.name in streams:
+            if site.name in streams or site.takes_turns:
                 self._watch_stream(site)
             if site.shape_module is not None:
                 module = _module(self.model, site.shape_module, site)
@@ -124,10 +125,10 @@ class SiteHooks:
             )
         module = _module(self.model, site.stream_module, site)
         if site.stream_point == "in":
-            before = _StreamInHook(self, site.name)
+            before = _StreamInHook(self, site)
             self.handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
         else:
-            after = _StreamOutHook(self, site.name)
+            after = _StreamOutHook(self, site)
             self.handles.append(module.register_forward_hook(after))
 
     def remove(self) -> None:
@@ -169,7 +170,10 @@ class _OutputHook:
         if x is None:
             return None
         local, new = self.hooks.local, x
+        turn = local.turns.pop(self.sites[0].module, None)
         for site in self.sites:
+            if site.takes_turns and site.name != turn:
+                continue
             form = Form(site, x.shape, local.shapes.pop(site.name, None))
             reader = Reader(
                 site,
@@ -177,7 +181,7 @@ class _OutputHook:
                 form,
                 stream=local.streams.pop(site.name, None),
                 norm=self.norms.get(site.name),
-                linear_input=first_float_argument(args, kwargs) if site.is_linear else None,
+                map_input=_map_input(site, args, kwargs),
             )
             new = _acted(self.hooks.actor, site, new, form, reader)
         return None if new is x else replace_first_float(output, new)
@@ -199,6 +203,13 @@ class _InputHook:
             form = Form(site, x.shape)
             new = _acted(self.hooks.actor, site, new, form, Reader(site, new, form))
         return None if new is x else replace_first_argument(args, kwargs, new)
+
+
+def _map_input(site: Site, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """Return what a map is given: words if it is a table."""
+    if site.kind == "embedding":
+        return first_indices(args, kwargs)
+    return first_float_argument(args, kwargs) if site.is_map else None
 
 
 def _acted(actor: Actor, site: Site, x: Tensor, form: Form, reader: Reader) -> Tensor:
@@ -225,28 +236,29 @@ class _ShapeHook:
 class _StreamInHook:
     """Keeps the residual stream where it enters a module."""
 
-    def __init__(self, hooks: SiteHooks, site: str) -> None:
+    def __init__(self, hooks: SiteHooks, site: Site) -> None:
         self.hooks, self.site = hooks, site
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self.hooks.actor.wants_stream(self.site):
-            stream = first_float_argument(args, kwargs)
-            if stream is not None:
-                self.hooks.local.streams[self.site] = stream
+        _keep_stream(self.hooks, self.site, first_float_argument(args, kwargs))
 
 
 @final
 class _StreamOutHook:
     """Keeps the residual stream where it leaves a module."""
 
-    def __init__(self, hooks: SiteHooks, site: str) -> None:
+    def __init__(self, hooks: SiteHooks, site: Site) -> None:
         self.hooks, self.site = hooks, site
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if self.hooks.actor.wants_stream(self.site):
-            stream = first_float(output)
-            if stream is not None:
-                self.hooks.local.streams[self.site] = stream
+        _keep_stream(self.hooks, self.site, first_float(output))
+
+
+def _keep_stream(hooks: SiteHooks, site: Site, stream: Tensor | None) -> None:
+    if site.takes_turns:
+        hooks.local.turns[site.module] = site.name
+    if stream is not None and hooks.actor.wants_stream(site.name):
+        hooks.local.streams[site.name] = stream
 
 
 @final

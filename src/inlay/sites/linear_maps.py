@@ -1,7 +1,7 @@
-"""Find the linear maps of a sublayer and tell their roles: q, k, v, o, up, gate, down."""
+"""Find the maps of a sublayer and tell their roles: q, k, v, o, up, gate, down, or kernel."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from inlay.sites.listen import Event
+from inlay.sites.maps import is_convolution
 
 _ROLES = {
     "q": "q", "query": "q",
@@ -23,12 +24,14 @@ _ROLES = {
 @final
 @dataclass(frozen=True, slots=True)
 class LinearMap:
-    """A module that multiplies its input by a matrix."""
+    """A module that multiplies its input, or the patches of it, by a matrix."""
 
     module: str
     role: str
     in_width: int
     out_width: int
+    channel_dim: int = -1
+    """Dimension of its output's channels."""
 
 
 @final
@@ -77,6 +80,21 @@ def linear_maps(
     return list(found.values())
 
 
+def convolutions(events: Sequence[Event], modules: Mapping[str, nn.Module]) -> list[LinearMap]:
+    """List the plain convolutions of all channels among some events."""
+    found: dict[str, LinearMap] = {}
+    for before, after in pairwise(events):
+        path = before.module
+        is_call = (before.point, after.point, after.module) == ("in", "out", path)
+        if not (is_call and is_convolution(modules[path])):
+            continue
+        weight = modules[path].get_parameter("weight")
+        if after.tensor.ndim == weight.ndim:  # else there is no batch
+            kernel = LinearMap(path, "kernel", weight[0].numel(), len(weight), channel_dim=1)
+            found.setdefault(path, kernel)
+    return list(found.values())
+
+
 def is_linear(module: nn.Module, before: Event, after: Event) -> bool:
     """Tell whether a leaf multiplied its input by its weight (either way round) plus a bias."""
     weight = getattr(module, "weight", None)
@@ -103,8 +121,12 @@ def _attention_roles(calls: list[_Call]) -> list[str]:
         return []
     roles = [_role_by_name(call.name) for call in calls[:-1]]
     unknown = [index for index, role in enumerate(roles) if role == "other"]
+    # Three times as wide as what comes out of the heads; what is beside it is of positions.
+    fused = [i for i in unknown if calls[i].widths[1] == 3 * calls[-1].widths[0]]
     if len(roles) == 1 and unknown:
         roles = ["qkv"]
+    elif len(fused) == 1 and len(unknown) == len(roles):
+        roles[fused[0]] = "qkv"
     elif len(roles) == 3 and len(unknown) == 3:
         roles = ["q", "k", "v"]
     elif len(roles) == 2 and len(unknown) == 1 and "q" in roles:

@@ -1,4 +1,4 @@
-"""Find the linear maps outside of all blocks: a pooler's, a projection's."""
+"""Find the maps outside of all blocks: a pooler's, a projection's, the patches' convolution."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import nn
 
 from inlay.sites.heads import own_heads
-from inlay.sites.linear_maps import is_linear
+from inlay.sites.linear_maps import convolutions, is_linear
 from inlay.sites.listen import Recording
 from inlay.sites.sitemap import Site
 
@@ -14,7 +14,7 @@ from inlay.sites.sitemap import Site
 def outer_maps(
     recording: Recording, model: nn.Module, modules: Mapping[str, nn.Module], starts: dict[str, int]
 ) -> list[Site]:
-    """Make a site of kind `other` for each linear map that ran and is in no block.
+    """Make a site of kind `other` or `kernel` for each map that ran and is in no block.
 
     Heads are left out, a language model's output words too: they are copied or frozen as a whole.
     A site's name is its path without the prefix of a task class, `pooler.dense`.
@@ -23,7 +23,8 @@ def outer_maps(
         recording: What happened outside of the blocks.
         model: The model.
         modules: Its modules by path.
-        starts: Submodel -> when its first block began; a map belongs to the last one before it.
+        starts: Submodel -> when its first block began; a linear map belongs to the last one before
+            it, and a convolution, which makes what blocks read, to the first one behind it.
     """
     words = getattr(model, "get_output_embeddings", lambda: None)()
     heads = tuple(f"{path}." for path in own_heads(model))
@@ -46,5 +47,16 @@ def outer_maps(
                 submodel=(earlier or list(starts)[:1])[-1],
                 width=after.tensor.shape[-1], in_width=before.tensor.shape[-1],
             ),
+        )  # fmt: skip
+    for found in convolutions(recording.root, modules):
+        if found.module in recording.calls or f"{found.module}.".startswith(heads):
+            continue
+        order = next(e.order for e in recording.root if e.module == found.module)
+        later = [name for name, start in starts.items() if start > order]
+        name = found.module.removeprefix(prefix)
+        sites[found.module] = Site(
+            name=name, kind="kernel", module=found.module, width=found.out_width,
+            in_width=found.in_width, channel_dim=found.channel_dim,
+            submodel=(later or list(starts)[-1:])[0],
         )  # fmt: skip
     return list(sites.values())

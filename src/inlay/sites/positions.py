@@ -1,9 +1,9 @@
 """Move all words some positions further back, as if something stood in front of them."""
 
 import inspect
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Protocol, final
 
 import torch
@@ -122,7 +122,8 @@ def _of_pair(sites: SiteMap, model: nn.Module) -> Numbering:
     """
     last = sites.submodels()[-1]
     blocks = [s.module for s in sites if s.kind == "block" and s.submodel == last]
-    stack = os.path.commonprefix([block.split(".") for block in blocks])
+    levels = zip(*(block.split(".")[:-1] for block in blocks), strict=False)
+    stack = [names[0] for names in takewhile(lambda names: len(set(names)) == 1, levels)]
     told: list[str] = []
 
     def note(path: str, names: list[str]) -> Callable[..., None]:
@@ -136,7 +137,9 @@ def _of_pair(sites: SiteMap, model: nn.Module) -> Numbering:
     for path, module in model.named_modules():
         names = list(inspect.signature(module.forward).parameters)
         is_inside = any(f"{path}.".startswith(f"{block}.") for block in blocks)
-        near = path.split(".")[: len(stack) - 1] == stack[:-1] and len(path.split(".")) >= len(stack)
+        near = path.split(".")[: len(stack) - 1] == stack[:-1] and len(path.split(".")) >= len(
+            stack
+        )
         if near and not is_inside and "position_ids" in names:
             hook = module.register_forward_pre_hook(note(path, names), with_kwargs=True)
             handles.append(hook)

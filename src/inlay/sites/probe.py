@@ -13,7 +13,7 @@ from inlay.sites.additions import Addition, Explanation, Norm, explain
 from inlay.sites.ends import end_sites
 from inlay.sites.example import example_inputs
 from inlay.sites.kinds import classify
-from inlay.sites.linear_maps import LinearMap, linear_maps
+from inlay.sites.linear_maps import LinearMap, convolutions, linear_maps
 from inlay.sites.listen import Event, Recording, Window, candidate_blocks, listen
 from inlay.sites.outer_maps import outer_maps
 from inlay.sites.sitemap import NormPlacement, Site, SiteMap
@@ -112,7 +112,8 @@ class _Finder:
             inside = [event for event in window.events if first < event.order <= end]
             found = classify(addition, inside, window.others, self.modules)
             block.sublayers.append((addition, found.kind))
-            block.maps.append(linear_maps(found.kind, inside, self.modules))
+            maps = linear_maps(found.kind, inside, self.modules)
+            block.maps.append([*maps, *convolutions(inside, self.modules)])
             mixes.append(found.causal)
             start = end
         block.causal = True in mixes and False not in mixes
@@ -182,6 +183,7 @@ class _Finder:
             "calls": recording.calls[block.window.block],
         }
         width = block.explanation.shape[channel_dim]
+        modules = [_hookable(addition, block.window) for addition, _ in block.sublayers]
         sites = []
         for (addition, kind), maps in zip(block.sublayers, block.maps, strict=True):
             norm, norm_module = _norm_placement(addition, block.explanation)
@@ -195,14 +197,16 @@ class _Finder:
                     name=sublayer, kind=kind, sublayer=kind, width=width, channel_dim=channel_dim,
                     module=_hookable(addition, block.window), scale=addition.scale, norm=norm,
                     norm_module=norm_module, stream_module=stream_module,
-                    stream_point=stream_point, **common,
+                    stream_point=stream_point,
+                    takes_turns=modules.count(_hookable(addition, block.window)) > 1, **common,
                 )
             )  # fmt: skip
             roles = _Names(sublayer)
             sites += [
                 Site(
                     name=roles(found.role), kind=found.role, sublayer=kind, module=found.module,
-                    width=found.out_width, in_width=found.in_width, **common,
+                    width=found.out_width, in_width=found.in_width,
+                    channel_dim=found.channel_dim, **common,
                 )
                 for found in maps
             ]  # fmt: skip

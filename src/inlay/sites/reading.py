@@ -73,24 +73,24 @@ class Reader:
         *,
         stream: Tensor | None = None,
         norm: nn.Module | None = None,
-        linear_input: Tensor | None = None,
+        map_input: Tensor | None = None,
     ) -> None:
         self.site, self.x, self.form, self.norm = site, x, form, norm
-        self.stream, self.linear_input = stream, linear_input
+        self.stream, self.map_input = stream, map_input
 
     def __call__(self, name: str, changed: Tensor | None = None) -> Tensor:
         """Return one of the site's tensors, see `Read`."""
         x = self.x if changed is None else self.form.back(changed)
         if name == "x":
             return self.form.given(x)
-        if name == "in" and self.linear_input is not None:
-            return self.linear_input
+        if name == "in" and self.map_input is not None:
+            return self.map_input
         if self.stream is None:
             raise SiteError(f"{name!r} cannot be read at site {self.site.name!r}.")
         stream = self.stream.reshape(x.shape)
         if name == "r":
             return self.form.given(stream)
-        total = stream + x * self.site.scale
+        total = stream + x if self.site.scale == 1 else stream + x * self.site.scale
         if name.startswith("norm(x+r)") and self.norm is not None:
             total = self.norm.forward(total)  # `forward`: the norm's own hooks are not meant
         if name == "norm(x+r), r":
@@ -104,12 +104,12 @@ class Reader:
         def picked(tensor: Tensor) -> Tensor:
             return form.back(self.form.given(tensor).index_select(0, index))
 
-        linear = self.linear_input
+        given = self.map_input
         return Reader(
             self.site,
             picked(self.x),
             form,
             stream=None if self.stream is None else picked(self.stream),
             norm=self.norm,
-            linear_input=None if linear is None else linear.index_select(0, index),
+            map_input=None if given is None else given.index_select(0, index),
         )

@@ -15,7 +15,8 @@ RESIDUAL_KINDS = ("attention", "cross_attention", "ffn", "conv", "mixer")
 LINEAR_KINDS = ("q", "k", "v", "qkv", "kv", "o", "up", "gate", "gate_up", "down", "other")
 """Linear maps inside a sublayer by role; `other` is one whose role could not be told."""
 
-KINDS = (*RESIDUAL_KINDS, "block", "embedding", "start", "output", *LINEAR_KINDS)
+KINDS = (*RESIDUAL_KINDS, "block", "embedding", "start", "output", *LINEAR_KINDS, "kernel")
+"""All kinds; a `kernel` is a convolution inside a sublayer or in front of the blocks."""
 
 NormPlacement = Literal["pre", "post", "sandwich", "res-post", "none"]
 """Norm on the sublayer's input, on the sum, on input and output, on the output only, or nowhere."""
@@ -42,7 +43,7 @@ class Site:
     point: Literal["out", "in"] = "out"
     """Whether `x` is the module's output or its input."""
     sublayer: str = ""
-    """For a linear map: the kind of sublayer it is part of."""
+    """For a linear map or a convolution: the kind of sublayer it is part of."""
     submodel: str = ""
     """Which of several stacks of blocks: `encoder`, `decoder`, `vision_model`; empty for one."""
     block: int | None = None
@@ -63,9 +64,12 @@ class Site:
     channel_dim: int = -1
     """Dimension of the channels: -1, or 1 where the stream is channels-first."""
     in_width: int | None = None
-    """For a linear map: channels of its input."""
+    """For a linear map: channels of its input; for a convolution, times the kernel's size."""
     causal: bool = False
     """Whether positions of this block see earlier positions only."""
+    takes_turns: bool = False
+    """Whether its module gives the update of another sublayer of the block too, each in its turn:
+    it is this site's when the stream of this site was the last to be seen."""
     calls: int = 1
     """How often one forward pass runs this place (more than 1 for a block shared by depth)."""
 
@@ -83,6 +87,11 @@ class Site:
     def is_linear(self) -> bool:
         """Whether this site is a linear map (methods such as LoRA act here)."""
         return self.kind in LINEAR_KINDS
+
+    @property
+    def is_map(self) -> bool:
+        """Whether this site is a linear map or a convolution."""
+        return self.is_linear or self.kind == "kernel"
 
     @property
     def is_residual(self) -> bool:

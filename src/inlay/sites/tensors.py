@@ -56,6 +56,14 @@ def first_float_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Te
     return found if found is not None else first_float(kwargs)
 
 
+def first_indices(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """Return the first tensor of whole numbers among a call's arguments."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Tensor) and not value.is_floating_point():
+            return value
+    return None
+
+
 def replace_first_argument(
     args: tuple[Any, ...], kwargs: dict[str, Any], new: Tensor
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:

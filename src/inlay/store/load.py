@@ -168,7 +168,9 @@ def _add(
             # The sites are named one by one, so that the file decides and not today's query.
             where = placement.sites if placement else None
             method = method_from_settings(manifest.method)
-            entry = adapters.add(name, method, at=where, head=head, copy_heads=copy_heads)
+            entry = adapters.add(
+                name, method, at=where, head=head, copy_heads=copy_heads, fresh=False
+            )
     except SiteError as error:
         raise FormatError(f"{folder}: the adapter does not fit this model: {error}") from error
     try:

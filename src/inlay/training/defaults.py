@@ -23,6 +23,7 @@ LEARNING_RATES = {
     "prompt": 1e-2,
     "side": 2e-3,
     "invertible": 1e-3,
+    "union": 1e-3,
     "bitfit": 2e-3,
     "norms": 2e-3,
     "full": 2e-4,
@@ -31,8 +32,8 @@ LEARNING_RATES = {
 }
 """Method -> peak learning rate for AdamW with a linear decay.
 
-Those of `vera`, `compacter`, `loreft`, `prefix`, `prompt`, `invertible` and `side` are of the
-papers' order of size and have not been chosen on validation data yet.
+Those of `vera`, `compacter`, `loreft`, `prefix`, `prompt`, `invertible`, `side` and `union` are of
+the papers' order of size and have not been chosen on validation data yet.
 """
 
 TASK_DEFAULTS: dict[str, dict[str, dict[str, object]]] = {
@@ -78,7 +79,8 @@ def with_defaults(
         own = {key: value for key, value in own.items() if key != "method"}
     usual: dict[str, object] = {"learning_rate": LEARNING_RATES[preset.method.name]}
     if isinstance(preset.method, AbstractSiteMethod):
-        has_ends = preset.method.kinds & {"embedding", "output"}
+        kinds = frozenset[str]().union(*(member.kinds for member in preset.method.members()))
+        has_ends = kinds & {"embedding", "output"}
         usual |= {"at": preset.at, "layers": "all" if has_ends else BLOCK_LAYERS}
     else:
         for key in ("at", "layers"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,18 @@ def finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Pr
     scores = score_rows(
         task, training.model, training.head, few, training.tokenizer, autocast=training.autocast
     )
-    own = _answers(prepared, task, test[:ROWS], few)
+    own = _answers(prepared, task, test[:ROWS], few, scores)
+    # A fresh process takes as long as the baselines to get ready, so they run side by side.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        check = pool.submit(check_reload, adapter, test[:ROWS], scores, [p.answer for p in own])
+        baselines = report_on_baselines(
+            task, _baselines(prepared, task, dataset), test, predictions
+        )
     results = {
         "validation": _validation_report(prepared, task, rows, validation),
         "test": report,
-        "baselines": report_on_baselines(
-            task, _baselines(prepared, task, dataset), test, predictions
-        ),
-        "reload_check": check_reload(adapter, test[:ROWS], scores, [p.answer for p in own]),
+        "baselines": baselines,
+        "reload_check": check.result(),
     }
     write_atomically(folder.path / PREDICTIONS_FILE, to_jsonl(task, test, predictions))
     metrics = _facts(prepared, dataset, progress) | results | {"run": str(folder.path)}
@@ -56,11 +61,15 @@ def finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Pr
 
 
 def _answers(
-    prepared: Prepared, task: AbstractTask, rows: Sequence[Example], encoded: Sequence[Encoded]
+    prepared: Prepared,
+    task: AbstractTask,
+    rows: Sequence[Example],
+    encoded: Sequence[Encoded],
+    kept: Sequence[torch.Tensor] | None = None,
 ) -> list[AbstractPrediction]:
     training = prepared.training
     return answer_rows(
-        task, training.model, training.head, encoded, rows, training.tokenizer,
+        task, training.model, training.head, encoded, rows, training.tokenizer, kept=kept,
         autocast=training.autocast,
     )  # fmt: skip
 

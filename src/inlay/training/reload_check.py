@@ -17,7 +17,7 @@ from torch import Tensor
 from inlay.data.rows import Example
 from inlay.errors import TrainingError
 
-ROWS = 500
+ROWS = 64
 """Rows that are compared, at most."""
 
 
@@ -83,7 +83,7 @@ def main() -> None:
     predictor = load_predictor(request["adapter"])
     rows = [Example(*row) for row in request["rows"]]
     scores = predictor.scores(rows)
-    answers = [prediction.answer for prediction in predictor.answer(rows)]
+    answers = [prediction.answer for prediction in predictor.answer(rows, kept=scores)]
     sys.stdout.write(json.dumps({"answers": answers, "digest": _digest(scores)}))
 
 

@@ -1,0 +1,114 @@
+"""Join an attention's keys and values with those that adapters put in front, gated or not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inlay.errors import SiteError
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FrontKeys:
+    """Keys and values that an adapter puts in front of an attention's own."""
+
+    keys: Tensor
+    """`(length, width)`"""
+    values: Tensor
+    """`(length, width)`"""
+    gates: Tensor | None = None
+    """What they are multiplied by, `(batch, positions or 1, 1 or 2)`: for each query, or for all of
+    a row; both by one, or keys by the first and values by the second."""
+
+
+@final
+class Joined:
+    """Queries, keys and values with those of adapters in front, gated.
+
+    A gate for all of a row multiplies its keys and values. One for each query, of a prefix, cannot:
+    so its keys stand in channels of their own, against a copy of the queries that is multiplied,
+    and its values come out in channels of their own, which are multiplied then. The scores, and
+    with them the softmax over all keys, are those of gated keys.
+
+    Args:
+        query: `(batch, heads, n, d)`.
+        key: `(batch, heads, m, d)`.
+        value: `(batch, heads, m, e)`.
+        fronts: What is put in front.
+        site: For messages.
+    """
+
+    def __init__(
+        self, query: Tensor, key: Tensor, value: Tensor, fronts: Sequence[FrontKeys], site: str
+    ) -> None:
+        # One gate is one for all of a row, also where there is one query.
+        gates = [f.gates for f in fronts if f.gates is not None and f.gates.shape[1] != 1]
+        for gate in gates:
+            if gate.shape[1] != query.shape[2]:
+                raise SiteError(
+                    f"site {site!r}: the attention is given {gate.shape[1]} positions and has "
+                    f"{query.shape[2]} queries, so that a gate for each cannot act; use another "
+                    "gate than 'token'."
+                )
+        self.gates, self.width, self.size = gates, value.shape[-1], query.shape[-1]
+        keys, values, apart = [], [], 0
+        for front in fronts:
+            own = [_in_heads(front.keys, key, site), _in_heads(front.values, value, site)]
+            place = 0
+            if front.gates is not None and front.gates.shape[1] == 1:
+                own = [
+                    rows * gate.unsqueeze(1).to(rows.dtype)
+                    for rows, gate in zip(own, _each(front.gates), strict=True)
+                ]
+            elif front.gates is not None:
+                apart += 1
+                place = apart
+            keys.append(self._at(own[0], place))
+            values.append(self._at(own[1], place))
+        self.keys = torch.cat([*keys, self._at(key, 0)], dim=2)
+        self.values = torch.cat([*values, self._at(value, 0)], dim=2)
+        gated = [query * _each(gate)[0].unsqueeze(1).to(query.dtype) for gate in gates]
+        self.query = torch.cat([query, *gated], dim=-1) if gates else query
+
+    def _at(self, rows: Tensor, place: int) -> Tensor:
+        """Put rows into the channels of a place, among those of all gates and the base's own."""
+        if not self.gates:
+            return rows
+        width = rows.shape[-1]
+        return F.pad(rows, (width * place, width * (len(self.gates) - place)))
+
+    def scaled(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Name the scale of the scores, which would else follow from the number of channels."""
+        if not self.gates or settings.get("scaling") is not None:
+            return settings
+        return settings | {"scaling": self.size**-0.5}
+
+    def gated(self, output: Tensor) -> Tensor:
+        """Return `(batch, n, heads, e)` from what came out in channels of their own."""
+        if not self.gates:
+            return output
+        own, *parts = torch.split(output, self.width, dim=-1)
+        for gate, part in zip(self.gates, parts, strict=True):
+            own = own + part * _each(gate)[1].unsqueeze(2).to(part.dtype)
+        return own
+
+
+def _each(gates: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gates of keys and those of values."""
+    return gates[..., :1], gates[..., -1:]
+
+
+def _in_heads(rows: Tensor, like: Tensor, site: str) -> Tensor:
+    """Split `(length, width)` into the heads of `(batch, heads, n, d)`, for every row."""
+    batch, heads, _, size = like.shape
+    if rows.shape[1] != heads * size:
+        raise SiteError(
+            f"site {site!r}: the adapter's keys or values have {rows.shape[1]} channels, but the "
+            f"attention has {heads} heads of {size}; its maps were misread, use another method."
+        )
+    split = rows.to(like.dtype).view(-1, heads, size).transpose(0, 1)
+    return split.expand(batch, -1, -1, -1)
