@@ -43,6 +43,7 @@ class Entry(nn.Module):
         blend: What it was made of, if `inlay.blend` made it; kept in the card of the saved adapter.
         imported: Where it is from and what to know of it, if another library wrote it; the same.
         numbering: How the base numbers words, for a method that moves them.
+        stack_on: The adapter that runs below this one wherever this one is named; `None` if none.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Entry(nn.Module):
         self.placement = placement
         self.blend: dict[str, Any] | None = None
         self.imported: dict[str, Any] | None = None
+        self.stack_on: str | None = None
         # Names may hold dots, which a module's name may not: keep the names beside the modules.
         self._sites = tuple(layers)
         self._index = {site: index for index, site in enumerate(self._sites)}

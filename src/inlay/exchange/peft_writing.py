@@ -124,6 +124,11 @@ def save_peft(
 
 
 def _writer(entry: Entry) -> tuple[str, Writer, str]:
+    if entry.stack_on is not None:
+        raise FormatError(
+            f"adapter {entry.name!r} is stacked on {entry.stack_on!r}, and PEFT's files have no "
+            "place for an adapter below another. Save it with `inlay.save`."
+        )
     if isinstance(entry.method, Head) and entry.weights:
         return WRITERS[Norms]
     if type(entry.method) not in WRITERS:
