@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from inlay.errors import BaseError, ConfigError, SiteError
+from inlay.training import attention as attention_module
 from inlay.training import prepare as prepare_module
 from inlay.training.loop import set_modes
 from tests import tiny
@@ -111,6 +112,15 @@ def test_trunk_dropout_of_a_base_that_has_none_is_told(ready, root, tmp_path):
     (base / "config.json").write_text(json.dumps(config))
     found = ready(base=str(base), trunk_dropout=True)
     assert "trunk dropout: asked for, but this base has no dropout of its own" in found.notes
+
+
+@pytest.mark.parametrize("task", ["text-classification", "similarity"])
+def test_attention_is_measured_on_the_tasks_own_rows(ready, monkeypatch, task):
+    monkeypatch.setattr(attention_module, "_FEWEST", 0)
+    found = ready(task=task)
+    assert found.attention.name == found.training.model.config._attn_implementation
+    assert found.attention.why.endswith("ms; measured now")
+    assert "remembered in" in ready(task=task).attention.why
 
 
 def test_attention_as_asked_or_as_the_run_began(ready):

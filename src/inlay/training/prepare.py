@@ -182,9 +182,10 @@ def _loaded(
         usual = [rows[i] for i in usual_rows(lengths, config.batch_size)]
         usual = [row for row in usual if task.kind_of(row) == task.kind_of(usual[0])]
         batch = task.collate(usual, tokenizer).to(device)
+        head = task.build_head(output_width(adapters.sites))  # asked for, and not reached
         shape = len(usual), max(row.length for row in usual)
         return choose_attention(
-            adapters.model, adapters.sites, lambda: task.scores(adapters.model, None, batch),
+            adapters.model, adapters.sites, lambda: task.scores(adapters.model, head, batch),
             usual=numerics.attention, shape=shape, autocast=numerics.autocast,
         )  # fmt: skip
 
