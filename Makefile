@@ -22,10 +22,10 @@ demo: $(STAMP)
 	$(BIN)/inlay predict runs/demo "my card never arrived"
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m "not network" --doctest-modules src tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not network" --doctest-modules src tests
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -1,16 +1,43 @@
-"""What every test shares: no network, one thread, seeds, and tiny models."""
+"""What every test shares: no network, one thread, seeds, and processes that start at once."""
 
+import gc
 import os
 import socket
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # also of the processes that tests start
 
 import torch
 
+from inlay.training import reload_check
+from tests.forks import run_reload_check
+
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish():
+    """Keep what was imported out of every later collection of garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _reload_checks_start_as_forks():
+    """Let trainings check their adapters in a fork; `started_anew` is what users get."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reload_check, "subprocess", SimpleNamespace(run=run_reload_check))
+        yield
+
+
+@pytest.fixture
+def started_anew(monkeypatch):
+    """Let trainings check their adapters in a process that imports everything itself."""
+    monkeypatch.setattr(reload_check, "subprocess", subprocess)
 
 
 @pytest.fixture(autouse=True)

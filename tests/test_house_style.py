@@ -1,6 +1,7 @@
 """The house rules that a program can check."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -26,6 +27,11 @@ def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def names_of(tree: ast.AST, kind: type) -> list:
     return [node for node in ast.walk(tree) if isinstance(node, kind)]
 
@@ -33,7 +39,7 @@ def names_of(tree: ast.AST, kind: type) -> list:
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_source_file(path):
     text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text)
+    tree = parsed(path)
     assert text.count("\n") <= 400, "one file, one idea: at most 400 lines"
     assert ast.get_docstring(tree), "a module says in one sentence what it is for"
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -48,7 +54,7 @@ def test_source_file(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_classes_are_abstract_or_final(path):
-    for node in names_of(ast.parse(path.read_text(encoding="utf-8")), ast.ClassDef):
+    for node in names_of(parsed(path), ast.ClassDef):
         bases = [ast.unparse(base) for base in node.bases]
         decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
         is_error = node.name.endswith("Error")
@@ -64,7 +70,7 @@ def test_classes_are_abstract_or_final(path):
     "path", [p for p in SOURCES if "sites" in p.parts or "methods" in p.parts], ids=relative
 )
 def test_no_family_is_named_where_sites_are_found(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     docstrings = {
         id(node.body[0].value)
         for node in ast.walk(tree)
@@ -88,7 +94,7 @@ def test_no_family_is_named_where_sites_are_found(path):
 
 @pytest.mark.parametrize("path", TESTS, ids=relative)
 def test_every_raises_says_what_it_expects(path):
-    for node in names_of(ast.parse(path.read_text(encoding="utf-8")), ast.Call):
+    for node in names_of(parsed(path), ast.Call):
         if ast.unparse(node.func) == "pytest.raises":
             given = {keyword.arg for keyword in node.keywords}
             assert "match" in given, f"line {node.lineno}: pytest.raises without match="
@@ -99,7 +105,7 @@ def test_tests_mirror_the_source():
     missing = []
     for path in SOURCES:
         inside = path.relative_to(ROOT / "src" / "inlay")
-        has_code = names_of(ast.parse(path.read_text(encoding="utf-8")), ast.FunctionDef)
+        has_code = names_of(parsed(path), ast.FunctionDef)
         if path.name.startswith("__") or not has_code:
             continue
         twin = ROOT / "tests" / inside.parent / f"test_{inside.name}"

@@ -44,7 +44,7 @@ def test_with_gradient_it_is_an_ordinary_stack():
 def test_places_of_what_is_gone_are_used_again():
     stacks = Stacks()
     with torch.no_grad():
-        for _ in range(20):
+        for _ in range(6):
             several = [nn.Parameter(torch.randn(3)) for _ in range(4)]
             (found,) = stacks.of("site", forms(several))
             assert torch.equal(found, torch.stack([p.detach() for p in several]))

@@ -1,10 +1,15 @@
 """Every family of Transformer that the contracts run over: a tiny config and what is in it."""
 
+import copy
+import functools
 from dataclasses import dataclass
 
 import torch
 import transformers as hf
 from torch import nn
+
+import inlay
+from inlay.sites.sitemap import SiteMap
 
 _SMALL = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 56,
@@ -58,12 +63,22 @@ class Family:
     maps: tuple[str, ...] = ("q", "k", "v", "o", "up", "down")
 
     def build(self) -> nn.Module:
-        """Build the model with weights that no coincidence can explain."""
-        torch.manual_seed(11)
-        model = hf.AutoModel.from_config(self.config).eval()
-        for parameter in model.parameters():
-            # Fresh models have zero biases and identical norms; pretrained ones do not.
-            parameter.data.add_(torch.randn_like(parameter) * 0.05)
+        """Return a model of one's own with weights that no coincidence can explain."""
+        return copy.deepcopy(self._model)
+
+    @functools.cached_property
+    def sites(self) -> SiteMap:
+        """What the probe finds."""
+        return inlay.probe(self._model)
+
+    @functools.cached_property
+    def _model(self) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(11)
+            model = hf.AutoModel.from_config(self.config).eval()
+            for parameter in model.parameters():
+                # Fresh models have zero biases and identical norms; pretrained ones do not.
+                parameter.data.add_(torch.randn_like(parameter) * 0.05)
         return model
 
 

@@ -12,6 +12,7 @@ from inlay.sites.tensors import first_float
 from tests.contracts import tiny
 from tests.contracts.families import FAMILIES
 from tests.contracts.methods import SITE_METHODS
+from tests.contracts.pairs import pairs
 
 EXACT = {"atol": 1e-9, "rtol": 1e-9}
 LOOSE = {"atol": 1e-5, "rtol": 1e-4}
@@ -25,12 +26,16 @@ ANY = {
     "deep": Stack(Average("a", Stack("b", FUSE), weights=(0.3, 0.7)), ROUTE, "c"),
 }
 METHODS = [name for name, (method, _) in SITE_METHODS.items() if method.composes]
-OTHERS = ("conv", "lora", "bottleneck-parallel")
+SOME = ("conv", "compacter", "lora", "bottleneck-parallel")
+"""Methods that act on positions together, share something, act on single maps, on what comes in."""
+BY_KIND = pytest.mark.parametrize(
+    ("model", "kind"), pairs(METHODS, ANY, SOME, ["deep"]), indirect=["model"]
+)
 
 
 def adapted(model, method, at, *, combiners=True):
     """Three trained adapters: `a` everywhere, `b` of the same kind, `c` of another at the end."""
-    adapters = inlay.attach(model)
+    adapters = tiny.attach(model)
     tiny.stir(adapters.add("a", method, at=at), seed=1)
     tiny.stir(adapters.add("b", method, at=at), seed=2)
     tiny.stir(adapters.add("c", inlay.Bottleneck(inner_width=4, input="x"), at="block"), seed=3)
@@ -86,7 +91,7 @@ def test_flat_equals_nested(model):
     assert not torch.equal(run(model, "a", inputs), run(model, Stack("a", "b"), inputs))
 
 
-@pytest.mark.parametrize("kind", ANY)
+@BY_KIND
 def test_rows_equal_row_by_row(model, kind):
     rows = Rows("c", ANY[kind], None, Average("a", "c"), ANY[kind], "b")
     inputs = tiny.batch(6, 9)
@@ -137,7 +142,7 @@ def test_parallel_and_rows_together(model):
     torch.testing.assert_close(second, run(model, Stack("c", "a"), inputs), **EXACT)
 
 
-@pytest.mark.parametrize("kind", ANY)
+@BY_KIND
 def test_rows_do_not_see_each_other(model, kind):
     inputs = tiny.batch(3, 8)
     together = run(model, ANY[kind], inputs)

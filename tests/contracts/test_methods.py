@@ -10,10 +10,13 @@ import inlay
 from inlay.methods.parse import METHODS, method_from_settings
 from tests.contracts import tiny
 from tests.contracts.methods import PREFIX_METHODS, SITE_METHODS, WEIGHT_METHODS
+from tests.contracts.pairs import pairs
 
 WEIGHTS = {name: (method, None) for name, method in WEIGHT_METHODS.items()}
 ALL = {**SITE_METHODS, **PREFIX_METHODS, **WEIGHTS}
 ODD_NAMES = ["sst2", "a.b.c", "with space", "x/y", "encoder", "encoder.layer.0", "Ünï", "0"]
+SOME = ("compacter", "lora", "prefix", "full")
+"""A method with something shared, one of single maps, one inside attention, one of weights."""
 
 
 @pytest.fixture(params=ALL)
@@ -59,7 +62,7 @@ def test_remove_restores_bitwise(model, case):
     inputs = tiny.batch()
     before, keys = tiny.hidden(model, inputs), list(model.state_dict())
     weights = {key: value.clone() for key, value in model.state_dict().items()}
-    inlay.attach(model)
+    tiny.attach(model)
     entry = add(model, case)
     model.adapters.train("a")
     tiny.stir(entry)
@@ -78,7 +81,7 @@ def test_remove_restores_bitwise(model, case):
 
 def test_only_the_trained_adapter_learns(case):
     model = tiny.classifier()
-    inlay.attach(model)
+    tiny.attach(model)
     one, two = add(model, case, "one"), add(model, case, "two")
     tiny.stir(one)
     base = {k: v.clone() for k, v in model.state_dict().items() if not k.startswith("adapters.")}
@@ -107,7 +110,7 @@ def test_only_the_trained_adapter_learns(case):
 
 
 def test_use_leaves_gradient_flags_alone(model, case):
-    inlay.attach(model)
+    tiny.attach(model)
     add(model, case, "one")
     add(model, case, "two")
     model.adapters.train("one")
@@ -122,7 +125,7 @@ def test_use_leaves_gradient_flags_alone(model, case):
 
 def test_two_adapters_coexist(model, case):
     inputs = tiny.batch()
-    inlay.attach(model)
+    tiny.attach(model)
     base = tiny.hidden(model, inputs)
     outputs = {}
     for number, name in enumerate(("one", "two")):
@@ -140,9 +143,11 @@ def test_two_adapters_coexist(model, case):
         assert not torch.equal(outputs["one"], outputs["two"])
 
 
-@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize(
+    ("case", "name"), pairs(ALL, ODD_NAMES, SOME, ["a.b.c"]), indirect=["case"]
+)
 def test_any_name_works(model, case, name, tmp_path):
-    inlay.attach(model)
+    tiny.attach(model)
     entry = add(model, case, name)
     tiny.stir(entry)
     model.adapters.use(name)
@@ -155,7 +160,7 @@ def test_any_name_works(model, case, name, tmp_path):
 
 
 def test_padding_does_not_matter(model, case):
-    inlay.attach(model)
+    tiny.attach(model)
     tiny.stir(add(model, case))
     model.adapters.use("a")
     ids = tiny.batch(1, 5)["input_ids"]
@@ -167,7 +172,7 @@ def test_padding_does_not_matter(model, case):
 
 
 def test_rows_do_not_see_each_other(model, case):
-    inlay.attach(model)
+    tiny.attach(model)
     tiny.stir(add(model, case))
     model.adapters.use("a")
     inputs = tiny.batch()
@@ -198,7 +203,7 @@ def test_settings_survive_plain_data(case):
 
 
 def test_copies_are_independent(model, case):
-    inlay.attach(model)
+    tiny.attach(model)
     tiny.stir(add(model, case))
     model.adapters.use("a")
     output = tiny.hidden(model, tiny.batch())
@@ -216,7 +221,7 @@ def test_checkpointing_gives_the_same_gradients(case):
         model = tiny.classifier()
         if checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
-        inlay.attach(model)
+        tiny.attach(model)
         entry = add(model, case)
         tiny.stir(entry)
         model.adapters.train("a")
@@ -233,8 +238,21 @@ def test_checkpointing_gives_the_same_gradients(case):
         torch.testing.assert_close(one, two)
 
 
-def test_compiled_equals_eager(model, case):
-    inlay.attach(model)
+TRACED = (
+    "bottleneck", "compacter", "lora", "ia3", "side", "loreft", "unipelt", "prompt", "full"
+)  # fmt: skip
+"""One method for each way to act on a pass (`unipelt` is also a prefix); tracing takes seconds."""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(name, marks=() if name in TRACED else pytest.mark.slow) for name in ALL],
+    indirect=True,
+)
+def test_compiled_equals_eager(case):
+    torch._dynamo.reset()  # a function traced for other models is traced no more after a while
+    model = tiny.encoder(num_layers=2)
+    tiny.attach(model)
     tiny.stir(add(model, case))
     model.adapters.use("a")
     eager = tiny.hidden(model, tiny.batch())
@@ -253,7 +271,7 @@ def test_equals_its_definition_in_double(case):
     if method.in_attention or method.in_front:
         pytest.skip("gives no site's output; see tests/sites/test_attention.py, test_prompts.py")
     model = tiny.encoder().double()
-    adapters = inlay.attach(model)
+    adapters = tiny.attach(model)
     entry = adapters.add("a", method, at=at)
     tiny.stir(entry)
     assert all(p.dtype == torch.float64 for p in entry.parameters())
@@ -270,7 +288,10 @@ def test_equals_its_definition_in_double(case):
     adapters.use("a")
     tiny.hidden(model, tiny.batch())
     assert set(seen) == set(entry.layers)
-    for (inputs, outputs, *mask), result, only_reads in seen.values():
+    # A prefix, alone or beside others, is asked for keys and values and not for an output.
+    acting = [own for own in seen.values() if own[0]]
+    assert acting
+    for (inputs, outputs, *mask), result, only_reads in acting:
         assert result.dtype == torch.float64
         assert inputs.dtype in (torch.float64, torch.int64), "words are given to a table"
         assert result.shape == outputs.shape

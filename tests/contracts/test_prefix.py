@@ -22,7 +22,7 @@ def states(model):
 def with_prefix(name, method, attention="sdpa"):
     model = FAMILIES[name].build()
     model.set_attn_implementation(attention)
-    adapters = inlay.attach(model)
+    adapters = inlay.attach(model, sites=FAMILIES[name].sites)
     cross = "cross_attention" in adapters.sites.kinds()
     adapters.add("a", method, at="attention, cross_attention" if cross else "attention")
     return model

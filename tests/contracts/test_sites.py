@@ -9,6 +9,7 @@ from inlay.sites.example import example_inputs
 from inlay.sites.sitemap import RESIDUAL_KINDS, SiteMap, sitemap_from_json
 from inlay.sites.tensors import first_float
 from tests.contracts.families import FAMILIES, Family
+from tests.contracts.pairs import pairs
 
 
 @pytest.fixture(params=FAMILIES, ids=str)
@@ -22,8 +23,8 @@ def model(family) -> nn.Module:
 
 
 @pytest.fixture
-def sites(model) -> SiteMap:
-    return inlay.probe(model)
+def sites(family) -> SiteMap:
+    return family.sites
 
 
 def last_states(model: nn.Module) -> list[torch.Tensor]:
@@ -194,15 +195,20 @@ METHODS = (
     "loreft[first=2,last=2]",
     "side[reduction=3]",
 )
+SOME = ("bert", "modernbert", "llama", "t5", "mamba", "swin", "clip", "whisper", "wav2vec2")
+"""Families of every form: one stack and two, fused maps, windows, towers, no attention."""
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("family", "method"), pairs(FAMILIES, METHODS, SOME, METHODS[:1]), indirect=["family"]
+)
 def test_every_method_runs_learns_and_leaves(model, sites, method):
     before = last_states(model)
     keys = list(model.state_dict())
     adapters = inlay.attach(model, sites=sites)
     at = None
-    if method.startswith("loreft") and any(site.channel_dim == 1 for site in sites):
+    blocks = [site for site in sites if site.kind == "block"]
+    if method.startswith("loreft") and any(site.channel_dim == 1 for site in blocks):
         with pytest.raises(inlay.errors.ConfigError, match="no first and no last"):
             adapters.add("new/one.x", method)
         return

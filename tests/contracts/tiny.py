@@ -4,10 +4,16 @@ import torch
 import transformers as hf
 from torch import nn
 
+import inlay
+from inlay.adapters.bank import Adapters
+from inlay.sites.sitemap import SiteMap
+
 SMALL = {
     "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40,
     "vocab_size": 97, "max_position_embeddings": 40,
 }  # fmt: skip
+
+_SITES: dict[tuple[type[nn.Module], str], SiteMap] = {}
 
 
 def perturbed(model: nn.Module) -> nn.Module:
@@ -19,9 +25,9 @@ def perturbed(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def encoder() -> nn.Module:
+def encoder(num_layers: int = 3) -> nn.Module:
     torch.manual_seed(1)
-    return perturbed(hf.BertModel(hf.BertConfig(**SMALL)))
+    return perturbed(hf.BertModel(hf.BertConfig(**SMALL | {"num_hidden_layers": num_layers})))
 
 
 def classifier(num_labels: int = 3) -> nn.Module:
@@ -42,6 +48,14 @@ def decoder(kind: str = "llama") -> nn.Module:
         **SMALL, num_key_value_heads=2, bos_token_id=1, eos_token_id=96, pad_token_id=0
     )
     return perturbed(hf.LlamaForCausalLM(config))
+
+
+def attach(model: nn.Module) -> Adapters:
+    """Attach to a model; what the probe finds in the first of a config serves all."""
+    kind = type(model), model.config.to_json_string()
+    if kind not in _SITES:
+        _SITES[kind] = inlay.probe(model)
+    return inlay.attach(model, sites=_SITES[kind])
 
 
 def batch(rows: int = 3, length: int = 7) -> dict[str, torch.Tensor]:

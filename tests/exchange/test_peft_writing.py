@@ -149,6 +149,13 @@ def test_the_task_is_named_by_the_class():
     assert task_type(torch.nn.Linear(2, 2), has_head=True) is None
 
 
+def test_an_adapter_above_another_has_no_form_in_peft(tmp_path):
+    model = adapted(tiny.encoder())
+    model.adapters.add("top", "lora", stack_on="a")
+    with pytest.raises(FormatError, match="'top' is stacked on 'a', and PEFT's files have"):
+        save_peft(model, "top", tmp_path / "top")
+
+
 @pytest.mark.parametrize(
     ("method", "at", "message"),
     [

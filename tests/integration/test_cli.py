@@ -1,39 +1,26 @@
 """The program from end to end, in processes of its own, as a user meets it."""
 
 import json
+import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from importlib.util import find_spec
 
 import pytest
 
+from inlay.cli.main import main
 from tests import tiny
-from tests.cli.program import PROGRAM, TRAIN, inlay
+from tests.cli.program import TRAIN, inlay
+from tests.forks import Fork
 
 LONG = [*TRAIN, "topics.csv", "--epochs", "60", "--patience", "60"]
 
 
-def start(*arguments):
-    """Start a training and wait until it has evaluated once."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    seen = []
-    for line in process.stderr:
-        seen.append(line)
-        if re.match(r" +1 +\d+ ", line):
-            return process
-    raise AssertionError(f"no evaluation: {seen}")
-
-
-def wait_for_checkpoint(folder):
+def wait_until(is_so):
     until = time.monotonic() + 60
-    while not list(folder.glob("checkpoints/step-*/manifest.json")):
-        assert time.monotonic() < until, "no checkpoint was written"
+    while not is_so():
+        assert time.monotonic() < until, "it has not come to that"
         time.sleep(0.01)
 
 
@@ -53,31 +40,29 @@ def test_the_whole_way_from_a_file_to_an_answer(here, base):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interruption_saves_first_and_says_how_to_go_on(here, base, number, code):
-    process = start(*LONG, "--base", str(base), "--out", "run")
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (code, "")
-    last = err.splitlines()[-1]
+def test_an_interruption_saves_first_and_says_how_to_go_on(here, base, number, code, capsys):
+    process = Fork(main, [*LONG, "--base", str(base), "--out", "run"])
+    wait_until(lambda: re.search(r"^ +1 +\d+ ", process.err.read_text(), re.MULTILINE))
+    os.kill(process.pid, number)
+    assert (process.end(), process.out.read_text()) == (code, "")
+    last = process.err.read_text().splitlines()[-1]
     step = int(re.fullmatch(r"saved at step (\d+); continue with: inlay resume run", last)[1])
     assert (here / "run" / "checkpoints" / f"step-{step:06d}" / "manifest.json").is_file()
-    assert "unfinished" in inlay("list", ".").stdout
+    assert main(["list", "."]) == 0
+    assert "unfinished" in capsys.readouterr().out
 
 
 def test_after_a_kill_the_same_command_goes_on(here, base):
     command = [*TRAIN, "topics.csv", "--base", str(base), "--out", "run"]
     command += ["--set", "checkpoint_seconds=0"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *command],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    wait_for_checkpoint(here / "run")
-    process.kill()
-    process.wait()
+    process = Fork(main, command)
+    wait_until(lambda: list(here.glob("run/checkpoints/step-*/manifest.json")))
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.end() == -signal.SIGKILL
     assert not (here / "run" / "metrics.json").exists()
-    again = inlay(*command)
-    assert again.returncode == 0, again.stderr
-    assert re.search(r"^note   going on at step \d+$", again.stderr, re.MULTILINE)
+    again = Fork(main, command)
+    assert again.end() == 0, again.err.read_text()
+    assert re.search(r"^note   going on at step \d+$", again.err.read_text(), re.MULTILINE)
     assert (here / "run" / "metrics.json").is_file()
 
 

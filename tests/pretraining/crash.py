@@ -1,8 +1,8 @@
-"""Pretrain in processes that are killed at chosen moments; run as `python -m ...crash`.
+"""Pretrain in processes that are killed at chosen moments; `main` is run in a `Fork`.
 
-Everything is imported once; each process is a fork of this one, which has computed nothing. Reads
-`{"corpus", "objective", "size", "out", "moments"}` as JSON and writes how each process ended (the
-number of the signal, negative, or the exit code). The last process leaves the steps it made.
+Each process is a fork of that one, which has computed nothing. Given `{"corpus", "objective",
+"size", "out", "moments"}`, it writes how each process ended (the number of the signal, negative,
+or the exit code). The last process leaves the steps it made.
 """
 
 import json
@@ -13,18 +13,12 @@ import traceback
 from pathlib import Path
 
 import torch
-from transformers.models.bert import modeling_bert
-from transformers.models.llama import modeling_llama
-from transformers.models.t5 import modeling_t5
 
 import inlay
 from inlay.errors import InlayError
 from inlay.pretraining import loop
-from inlay.pretraining import pretrain as pretrain_module
 from tests.pretraining import text
 from tests.tiny import Listener
-
-__all__ = ["modeling_bert", "modeling_llama", "modeling_t5", "pretrain_module"]
 
 _SIGNALS = {"kill": signal.SIGKILL, "sigint": signal.SIGINT, "sigterm": signal.SIGTERM}
 
@@ -75,17 +69,13 @@ def pretrain(request: dict, kind: str, value: str) -> int:
     return 0
 
 
-def main() -> None:
-    request = json.loads(sys.stdin.read())
-    ends = []
+def main(request: dict, ends: Path) -> None:
+    """Run a process for each moment, and write how it ended."""
+    codes = []
     for moment in request["moments"]:
         kind, _, value = moment.partition(": ")
         child = os.fork()
         if child == 0:
             os._exit(pretrain(request, kind, value))
-        ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    sys.stdout.write(json.dumps(ends))
-
-
-if __name__ == "__main__":
-    main()
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    ends.write_text(json.dumps(codes))

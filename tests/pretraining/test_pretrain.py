@@ -1,10 +1,7 @@
 """Pretraining from end to end: what it learns, what it leaves, and whatever interrupts it."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,9 +17,10 @@ from transformers import (
 import inlay
 from inlay.errors import ConfigError, DataError, RunError, TrainingError
 from tests import tiny
+from tests.forks import Fork
 from tests.pretraining import text
+from tests.pretraining.crash import main as killed_processes
 
-ROOT = Path(__file__).parent.parent.parent
 AUTO = {
     "mlm": AutoModelForMaskedLM, "clm": AutoModelForCausalLM, "denoise": AutoModelForSeq2SeqLM,
 }  # fmt: skip
@@ -103,12 +101,11 @@ def crash(corpus, finished, out, objective, moments):
         "corpus": str(corpus), "objective": objective, "out": str(out),
         "size": str(whole.parent / f"{objective}.json"), "moments": moments,
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.pretraining.crash"],
-        input=json.dumps(request), capture_output=True, text=True, check=True, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"src:{ROOT}", "OMP_NUM_THREADS": "1"}, timeout=200,
-    )  # fmt: skip
-    return json.loads(done.stdout), done.stderr, whole
+    ends = out.with_name("ends.json")
+    process = Fork(killed_processes, request, ends)
+    code, errors = process.end(timeout=200), process.err.read_text()
+    assert code == 0, errors
+    return json.loads(ends.read_text()), errors, whole
 
 
 def test_signals_save_first_and_the_same_command_goes_on(corpus, finished, tmp_path):

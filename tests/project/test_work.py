@@ -17,6 +17,7 @@ from inlay.project.work import (
     read_promoted,
     run_project,
 )
+from inlay.training import finish as finish_module
 from inlay.training import shelf as shelf_module
 from inlay.training.reporter import SilentReporter
 
@@ -184,3 +185,20 @@ def test_a_missed_gate_is_exit_code_4_of_the_program(folder, capsys):
     edit(folder, "gate: 0.0", "gate: 1.01")
     assert main(["promote", "topics", "-p", str(folder / "inlay.yaml")]) == 4
     assert "its gate is 1.01" in capsys.readouterr().err
+
+
+def test_a_task_above_another_is_trained_after_it_and_follows_it(folder, monkeypatch):
+    monkeypatch.setattr(finish_module, "check_reload", lambda *given: {"rows": 0})
+    text = (folder / "inlay.yaml").read_text(encoding="utf-8")
+    text = text.replace("method: head", "method: lora").replace("seeds: [1, 2]", "seeds: [1]")
+    text = text.replace("{data: noisy.csv}", "{data: noisy.csv, stack_on: topics}")
+    (folder / "inlay.yaml").write_text(text, encoding="utf-8")
+    project = read_project(folder / "inlay.yaml")
+    below, above = run_project(project, ["noisy"])
+    assert below.folder.parent.name == "topics"
+    assert above.metrics["stack_on"] == str(below.folder)
+    assert [task_state(project, t).state for t in project.tasks.values()] == ["fresh", "fresh"]
+    text = text.replace("{data: topics.csv", "{data: topics.csv, epochs: 2")
+    (folder / "inlay.yaml").write_text(text, encoding="utf-8")
+    changed = read_project(folder / "inlay.yaml")
+    assert [task_state(changed, t).state for t in changed.tasks.values()] == ["stale", "stale"]

@@ -12,8 +12,8 @@ from tests.contracts import tiny
 from tests.contracts.families import FAMILIES
 
 
-def adapted(model, *, layers="upper"):
-    adapters = inlay.attach(model)
+def adapted(model, *, layers="upper", sites=None):
+    adapters = inlay.attach(model, sites=sites)
     for seed, name in enumerate("abc"):
         method = inlay.Bottleneck(inner_width=4)
         kinds = [
@@ -40,7 +40,7 @@ def rows_seen(model, module):
 def test_each_copy_is_as_if_alone(family):
     # Grouped products of experts have no float64.
     dtype = torch.float32 if family == "mixtral" else torch.float64
-    model = adapted(FAMILIES[family].build().to(dtype))
+    model = adapted(FAMILIES[family].build().to(dtype), sites=FAMILIES[family].sites)
     inputs = example_inputs(model)
     with torch.no_grad():
         alone = []
@@ -57,7 +57,7 @@ def test_each_copy_is_as_if_alone(family):
 
 @pytest.mark.parametrize("family", ["bert", "llama", "gpt2", "modernbert", "vit", "deberta-v2"])
 def test_blocks_below_the_adapters_run_on_one_copy(family):
-    model = adapted(FAMILIES[family].build())
+    model = adapted(FAMILIES[family].build(), sites=FAMILIES[family].sites)
     first, last = (s for s in model.adapters.sites if s.kind == "block")
     low, high = rows_seen(model, first.module), rows_seen(model, last.module)
     with torch.no_grad(), model.adapters.using(Parallel("a", "b", "c")):

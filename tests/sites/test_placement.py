@@ -9,7 +9,7 @@ from tests.contracts import tiny
 from tests.contracts.families import FAMILIES
 
 SITES = inlay.probe(tiny.encoder())
-PAIR = inlay.probe(FAMILIES["bart"].build())
+PAIR = FAMILIES["bart"].sites
 FUSED = inlay.probe(tiny.decoder("gpt2"))
 
 
@@ -77,7 +77,7 @@ def test_what_matches_nothing(at, layers, submodel, sites, message):
 
 
 def test_a_fused_gate():
-    sites = inlay.probe(FAMILIES["phi3"].build())
+    sites = FAMILIES["phi3"].sites
     with pytest.raises(SiteError, match=r"gate and up are one fused map. Use at='gate_up'"):
         names("gate", sites=sites)
 

@@ -12,7 +12,7 @@ from tests.contracts import tiny
 from tests.contracts.families import FAMILIES
 
 DONE = {
-    "bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2", "electra",
+    "bert", "roberta", "xlm-roberta", "distilbert", "deberta", "deberta-v2", "electra",
     "modernbert", "gpt2", "gpt-j", "gpt-neox", "falcon", "opt", "bloom", "llama", "mistral",
     "mixtral", "qwen3", "gemma3", "phi3", "granite", "olmo2",
 }  # fmt: skip

@@ -1,8 +1,8 @@
-"""Train in processes that are killed at chosen moments; run as `python -m tests.training.crash`.
+"""Train in processes that are killed at chosen moments; `main` is run in a `Fork`.
 
-Everything is imported once; each process is a fork of this one, which has computed nothing. Reads
-`{"data", "base", "out", "moments"}` as JSON and writes, for each moment, how the process ended
-(the number of the signal, negative, or the exit code) and the steps it made.
+Each process is a fork of that one, which has computed nothing. Given `{"data", "base", "out",
+"moments"}`, it writes for each moment how the process ended (the number of the signal, negative,
+or the exit code). The last process leaves the steps it made.
 """
 
 import json
@@ -14,18 +14,13 @@ import time
 import traceback
 from pathlib import Path
 
-import sklearn.linear_model
-import tokenizers
 import torch
-from transformers.models.bert import modeling_bert
 
 import inlay
 from inlay.errors import InlayError
 from inlay.training import finish as finish_module
 from inlay.training import loop
 from tests import tiny
-
-__all__ = ["modeling_bert", "sklearn", "tokenizers"]
 
 
 def kill() -> None:
@@ -97,9 +92,9 @@ def train(request: dict, kind: str, value: str) -> int:
     return 0
 
 
-def main() -> None:
-    request = json.loads(sys.stdin.read())
-    ends = []
+def main(request: dict, ends: Path) -> None:
+    """Run a process for each moment, and write how it ended."""
+    codes = []
     for moment in request["moments"]:
         kind, _, value = moment.partition(": ")
         child = os.fork()
@@ -108,9 +103,5 @@ def main() -> None:
         if kind == "after seconds":
             time.sleep(float(value))
             os.kill(child, signal.SIGKILL)
-        ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    sys.stdout.write(json.dumps(ends))
-
-
-if __name__ == "__main__":
-    main()
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    ends.write_text(json.dumps(codes))

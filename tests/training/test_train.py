@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,11 @@ from safetensors.torch import load_file
 import inlay
 from inlay.errors import BaseError, ResourceError, RunError, TrainingError
 from inlay.training import finish as finish_module
+from inlay.training.interrupt import Interrupted, StopRequest
 from inlay.training.run_folder import RunFolder
 from tests import tiny
+from tests.forks import Fork
+from tests.training.crash import main as killed_processes
 
 ROOT = Path(__file__).parent.parent.parent
 WEIGHTS = Path("adapter") / "adapter.safetensors"
@@ -124,7 +128,7 @@ def tiny_base_size(root):
     return sum(value.numel() for value in base.values())
 
 
-def test_a_trained_base_is_the_same_in_a_fresh_process(root, tmp_path):
+def test_a_trained_base_is_the_same_in_a_fresh_process(root, tmp_path, started_anew):
     run = train(root, tmp_path / "run", method="full", learning_rate=1e-3)
     assert run.metrics["reload_check"] == {"rows": 30, "identical": 30, "bitwise": True}
 
@@ -154,13 +158,11 @@ def crash(root, out, moments):
         "data": str(tiny.shared_data(root)), "base": str(tiny.shared_base(root)),
         "out": str(out), "moments": moments,
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.crash"],
-        input=json.dumps(request), capture_output=True, text=True, check=False, cwd=ROOT,
-        timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout), done.stderr
+    ends = out.with_name("ends.json")
+    process = Fork(killed_processes, request, ends)
+    code, errors = process.end(timeout=200), process.err.read_text()
+    assert code == 0, errors
+    return json.loads(ends.read_text()), errors
 
 
 MOMENTS = [
@@ -371,6 +373,8 @@ import json, sys, torch
 torch.set_num_threads(1)
 import inlay
 from tests import tiny
+from tests.forks import Fork
+from tests.training.crash import main as killed_processes
 listener = tiny.Listener()
 run = inlay.train(**json.loads(sys.argv[1]), reporter=listener)
 print(json.dumps([run.metrics["reload_check"], len(listener.steps), run.metrics["test"]["n"]]))
@@ -404,3 +408,25 @@ def test_two_processes_train_one_adapter(root, finished, tmp_path):
 def test_a_run_that_does_not_exist(tmp_path):
     with pytest.raises(RunError, match=r"is no run's folder: it has no config.yaml\. `inlay list`"):
         inlay.resume(tmp_path)
+
+
+def test_a_run_of_relative_places_goes_on_from_any_folder(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(finish_module, "check_reload", lambda *given: {"rows": 0})
+    (tmp_path / "here" / "bases").mkdir(parents=True)
+    (tmp_path / "there").mkdir()
+    shutil.copytree(tiny.shared_base(root), tmp_path / "here" / "bases" / "tiny")
+    tiny.write_csv(tmp_path / "here" / "few.csv", tiny.rows(60))
+    monkeypatch.chdir(tmp_path / "here")
+    given = {**tiny.SETTINGS, "epochs": 1, "base": "bases/tiny", "out": "run"}
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(StopRequest, "is_asked", lambda self: True)
+        inlay.train("few.csv", **given)
+    shutil.copytree("run", "again")
+    monkeypatch.chdir(tmp_path / "there")
+    resumed = inlay.resume(tmp_path / "here" / "run")
+    assert resumed.config.data == str(tmp_path / "here" / "few.csv")
+    assert resumed.config.base == str(tmp_path / "here" / "bases" / "tiny")
+    monkeypatch.chdir(tmp_path / "here")
+    same = inlay.train("few.csv", **{**given, "out": "again"})
+    one, two = (load_file(folder.folder / WEIGHTS) for folder in (resumed, same))
+    assert all(torch.equal(one[key], two[key]) for key in one)

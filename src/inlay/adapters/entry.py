@@ -41,6 +41,7 @@ class Entry(nn.Module):
         own_heads: Path of a head module of the model -> the adapter's copy of it.
         blend: What it was made of, if `inlay.blend` made it; kept in the card of the saved adapter.
         numbering: How the base numbers words, for a method that moves them.
+        stack_on: The adapter that runs below this one wherever this one is named; `None` if none.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Entry(nn.Module):
         self.method = method
         self.placement = placement
         self.blend: dict[str, Any] | None = None
+        self.stack_on: str | None = None
         # Names may hold dots, which a module's name may not: keep the names beside the modules.
         self._sites = tuple(layers)
         self._index = {site: index for index, site in enumerate(self._sites)}

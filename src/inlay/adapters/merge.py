@@ -41,6 +41,11 @@ class Merged:
                 f"{entry.name!r} is of method {entry.method.name!r}{gated}, which cannot be merged "
                 "into the base's weights; only changes of linear maps (lora, ia3, vera) can."
             )
+        if entry.stack_on is not None:
+            raise AdapterError(
+                f"{entry.name!r} is stacked on {entry.stack_on!r}, and only one adapter can be "
+                "merged into the base's weights."
+            )
         if active is not None and active != entry.name:
             raise AdapterError(
                 f"{active!r} is active; call use({entry.name!r}) or use(None) first."

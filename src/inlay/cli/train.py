@@ -44,6 +44,7 @@ from inlay.cli.train_options import (
     Replay,
     Seed,
     Settings,
+    StackOn,
     Trunk,
     TrunkDropout,
 )
@@ -62,6 +63,7 @@ def train(
     method: Method = None,
     at: At = None,
     layers: Layers = None,
+    stack_on: StackOn = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
@@ -96,15 +98,14 @@ def train(
         return _train_project(project, data)
     given: dict[str, Any] = {
         "base": base, "task": task, "task_options": parse_task_options(task_options) or None,
-        "method": method, "at": at, "layers": layers, "epochs": epochs, "batch_size": batch_size,
-        "learning_rate": learning_rate, "few_shot": few_shot, "seed": seed,
-        "out": None if out is None else str(out), "text_column": text_column,
-        "pair_column": pair_column, "label_column": label_column,
+        "method": method, "at": at, "layers": layers, "stack_on": stack_on, "epochs": epochs,
+        "batch_size": batch_size, "learning_rate": learning_rate, "few_shot": few_shot,
+        "seed": seed, "out": out, "text_column": text_column, "pair_column": pair_column,
+        "label_column": label_column, "replay": replay, "patience": patience,
         "columns": parse_columns(columns) or None, "label_map": parse_label_map(label_map) or None,
         "max_rejected": parse_share(max_rejected), "max_length": max_length,
         "drop_unseen_labels": drop_unseen_labels or None, "precision": precision,
-        "patience": patience, "replay": replay, "trunk": trunk,
-        "trunk_dropout": trunk_dropout or None,
+        "trunk": trunk, "trunk_dropout": trunk_dropout or None,
     }  # fmt: skip
     given = with_settings(given, settings or ()) | {"config": config, "force": force}
     show_end(_trained(data, given, explains_speed=explain_speed), as_json=as_json)

@@ -22,6 +22,10 @@ Method = Annotated[
 At = Annotated[
     str | None, typer.Option(help='Sites, like "attention, ffn".', show_default="by method")
 ]
+StackOn = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="Run that stays frozen below the new adapter."),
+]
 Layers = Annotated[
     str | None, typer.Option(help="Blocks: all, upper, upper 1/4, 3-5.", show_default="by method")
 ]

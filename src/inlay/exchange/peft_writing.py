@@ -111,6 +111,11 @@ def save_peft(
 
 
 def _writer(entry: Entry) -> tuple[str, Writer, str]:
+    if entry.stack_on is not None:
+        raise FormatError(
+            f"adapter {entry.name!r} is stacked on {entry.stack_on!r}, and PEFT's files have no "
+            "place for an adapter below another. Save it with `inlay.save`."
+        )
     if type(entry.method) not in WRITERS:
         known = ", ".join(sorted(method.name for method in WRITERS))
         what = "a learned combination" if entry.combines else f"of method {entry.method.name!r}"

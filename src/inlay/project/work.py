@@ -35,7 +35,8 @@ def run_project(
 ) -> list[Run]:
     """Train every run that is not fresh; those that are fresh are not touched.
 
-    Tasks on one base load it once. One that fails does not keep others from being trained.
+    Tasks on one base load it once. What a task is stacked on is trained before it. One that fails
+    does not keep others from being trained.
 
     Args:
         project: The project.
@@ -51,30 +52,44 @@ def run_project(
     done: list[Run] = []
     failed: list[InlayError] = []
     shelf = Shelf()
-    for task in [project.task(name) for name in names or project.tasks]:
+    for name in project.with_below(names):
         try:
-            state = task_state(project, task)
+            state = task_state(project, project.task(name))
+            below = _below(project, state)
             for run in state.runs:
                 if run.state != "fresh":
                     if on_task is not None:
                         on_task(state, run)
-                    done.append(_train(project, state, run, reporter, shelf))
+                    settings = state.task.settings | below.get(run.seed, {})
+                    done.append(_train(project, settings, run, reporter, shelf))
         except Interrupted:
             raise
         except InlayError as error:
             failed.append(error)
             if reporter is not None:
-                reporter.on_note(f"task {task.name!r} failed: {error}")
+                reporter.on_note(f"task {name!r} failed: {error}")
     if failed:
         raise failed[0]
     return done
 
 
+def _below(project: Project, state: TaskState) -> dict[int, dict[str, str]]:
+    """Return for each seed the setting that says which run of another task is below."""
+    if state.task.stack_on is None:
+        return {}
+    below = task_state(project, project.task(state.task.stack_on))
+    return {run.seed: {"stack_on": str(run.folder)} for run in below.runs}
+
+
 def _train(
-    project: Project, state: TaskState, run: RunState, reporter: Reporter | None, shelf: Shelf
+    project: Project,
+    settings: dict[str, Any],
+    run: RunState,
+    reporter: Reporter | None,
+    shelf: Shelf,
 ) -> Run:
     run.folder.parent.mkdir(parents=True, exist_ok=True)
-    settings = {**state.task.settings, "seed": run.seed, "out": str(run.folder)}
+    settings = {**settings, "seed": run.seed, "out": str(run.folder)}
     return train(reporter=reporter, given_as=str(project.path), shelf=shelf, **settings)
 
 

@@ -33,6 +33,8 @@ class TrainConfig(BaseModel):
     """Option of the task -> value, see `inlay.tasks.options`: `{num_beams: 2}`."""
     method: str = "bottleneck"
     """Method, preset or comparator, with settings in brackets: `lora[rank=4]`, `top:2`."""
+    stack_on: str | None = None
+    """Run or adapter that stays frozen below the new one, which keeps a copy of it."""
     at: str | None = None
     """Kinds of site, see `inlay.sites.placement.Placement`."""
     layers: str | None = None

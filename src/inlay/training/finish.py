@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from inlay.adapters.entry import Entry
 from inlay.data.rows import Dataset, Example
 from inlay.evaluation.answering import answer_rows
 from inlay.evaluation.records import PREDICTIONS_FILE, to_jsonl
@@ -117,6 +116,7 @@ def _card(
             "source": _lasting_source(config.data),
             "options": data_options(config),
             "has_pairs": _has_pairs(dataset),
+            **_pairs_of_members(dataset),
         },
         "metrics": {"test": report},
     }
@@ -129,11 +129,12 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
         "task": prepared.task.name,
         "headline": dataclasses.asdict(prepared.task.headline),
         "data": dataset.name,
-        "has_pairs": _has_pairs(dataset),
+        "has_pairs": _has_pairs(dataset) is not False,
         "base": prepared.base.id,
         "method": config.method,
         "at": config.at,
         "layers": config.layers,
+        "stack_on": config.stack_on,
         "seed": config.seed,
         "learning_rate": config.learning_rate,
         "batch_size": config.batch_size,
@@ -141,7 +142,7 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
         "trainable_parameters": entry.num_adapter_parameters + entry.num_head_parameters,
         "adapter_parameters": entry.num_adapter_parameters,
         "head_parameters": entry.num_head_parameters,
-        "total_parameters": base_size(prepared, entry),
+        "total_parameters": base_size(prepared),
         "train_seconds": round(progress.seconds, 2),
         "epochs_run": progress.epoch,
         "best_epoch": progress.best_epoch,
@@ -151,8 +152,18 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
     }
 
 
-def _has_pairs(dataset: Dataset) -> bool:
-    return any(row.pair is not None for row in dataset.splits["train"])
+def _has_pairs(dataset: Dataset) -> bool | None:
+    """Tell whether rows have a second text; `None` if some have and some have not."""
+    found = {row.pair is not None for row in dataset.splits["train"]}
+    return found.pop() if len(found) == 1 else None
+
+
+def _pairs_of_members(dataset: Dataset) -> dict[str, dict[str, bool | None]]:
+    """Tell the same of each of several tasks."""
+    if dataset.members is None:
+        return {}
+    members = dataset.members.datasets
+    return {"members_have_pairs": {name: _has_pairs(own) for name, own in members.items()}}
 
 
 def _scores(prepared: Prepared, split: str) -> list[torch.Tensor]:
@@ -174,9 +185,9 @@ def _lasting_source(data: str) -> str:
     return str(path.resolve()) if path.exists() else data
 
 
-def base_size(prepared: Prepared, entry: Entry) -> int:
-    """Count the weights of the base, the adapter's own left out."""
+def base_size(prepared: Prepared) -> int:
+    """Count the weights of the base, those of adapters left out."""
     with prepared.adapters.original_weights():
-        own = {id(parameter) for parameter in entry.parameters()}
+        own = {id(parameter) for parameter in prepared.adapters.parameters()}
         parameters = prepared.training.model.parameters()
         return sum(p.numel() for p in parameters if id(p) not in own)

@@ -25,6 +25,7 @@ from inlay.training.run_folder import (
     DATA_FILE,
     ENVIRONMENT_FILE,
     RunFolder,
+    anchored,
     choose_folder,
     claim_folder,
     environment,
@@ -32,6 +33,7 @@ from inlay.training.run_folder import (
 )
 from inlay.training.run_log import RunLog, rewind_log
 from inlay.training.shelf import Shelf
+from inlay.training.stacking import check_stack
 
 
 @final
@@ -84,7 +86,8 @@ def opened(
         BaseError: If the base cannot be used.
         RunError: If the folder holds something else, or another process has it.
     """
-    parse_method(resolved.config.method)  # a mistake there is told before data are read
+    # A mistake there is told before data are read.
+    check_stack(resolved.config, parse_method(resolved.config.method))
     dataset = shelf.dataset(resolved.config)
     resolved = prepared_config(resolved, dataset)
     config, preset = resolved.config, parse_method(resolved.config.method)
@@ -94,7 +97,8 @@ def opened(
         reporter = SilentReporter()
     for note in resolved.notes:
         reporter.on_note(note)
-    with _placed(accelerator, config, dataset, folder, force=force) as (place, goes_on):
+    lasting = anchored(resolved)
+    with _placed(accelerator, lasting.config, dataset, folder, force=force) as (place, goes_on):
         checkpoints = Checkpoints(place.path / CHECKPOINT_FOLDER)
         prepared = prepare(
             config, preset, dataset, run=str(place.path), checkpoints=checkpoints,
@@ -103,7 +107,7 @@ def opened(
         )  # fmt: skip
         snapshot, notes = checkpoints.newest() if goes_on else (None, [])
         if is_main:
-            _write_records(prepared, resolved, dataset, place)
+            _write_records(prepared, lasting, dataset, place)
             _rewind(place, snapshot)
         try:
             yield Opened(

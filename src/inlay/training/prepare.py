@@ -1,7 +1,6 @@
 """Build what a training needs: rows as token ids, the base with its adapter, the optimiser."""
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from inlay.adapters.entry import Entry
 from inlay.data.rows import Dataset, Example
 from inlay.errors import BaseError, ConfigError, SiteError
 from inlay.evaluation.predictor import output_width
+from inlay.evaluation.truncation import truncation_notes
 from inlay.methods.base import AbstractWeightMethod
 from inlay.methods.presets import Preset
 from inlay.store.bases import Base, base_kind, resolve_base
@@ -35,6 +35,7 @@ from inlay.training.precision import Numerics, choose_numerics
 from inlay.training.replay import TrunkReplay
 from inlay.training.reporter import Reporter
 from inlay.training.shelf import Loaded, Shelf
+from inlay.training.stacking import load_below
 
 _LONGEST = 256
 """Tokens of a text that are read if nothing is said; attention costs grow with the square."""
@@ -105,10 +106,13 @@ def prepare(
     held = _loaded(config, dataset, task, base, numerics, shelf, device, attention=attention)
     adapters, tokenizer = held.adapters, held.tokenizer
     numerics = replace(numerics, attention=held.attention.name)
+    # Before the seed is set, as it draws weights only where no other training has loaded it.
+    below = load_below(config, adapters, base)
     torch.manual_seed(config.seed)
     head = task.build_head(output_width(adapters.sites))
     name = _free_name(adapters, dataset.name)
-    entry = _add(adapters, config, preset, name, head).to(device)
+    entry = _add(adapters, config, preset, name, head, below)
+    adapters.to(device)
     max_length, encoded, train, notes = _rows(config, dataset, task, held, shelf)
     notes += _dropout_notes(config, preset, adapters.model)
     optimizer, schedule = _optimizer(config, entry, mixture(task, train)[1])
@@ -151,7 +155,7 @@ def _rows(
     train = task.training_rows(
         encoded["train"], model=model, tokenizer=tokenizer, max_length=max_length
     )
-    notes = _truncation_notes(dataset, encoded, task, tokenizer, max_length)
+    notes = truncation_notes(dataset.splits, encoded, task, tokenizer, max_length=max_length)
     return max_length, encoded, train, notes + _packing_notes(encoded["train"], train)
 
 
@@ -184,6 +188,9 @@ def _loaded(
         batch = task.collate(usual, tokenizer).to(device)
         head = task.build_head(output_width(adapters.sites))  # asked for, and not reached
         shape = len(usual), max(row.length for row in usual)
+        # The adapter's own head is made after the seed is set; any will do to run the base.
+        head = task.build_head(output_width(adapters.sites))
+        head = None if head is None else head.to(device)
         return choose_attention(
             adapters.model, adapters.sites, lambda: task.scores(adapters.model, head, batch),
             usual=numerics.attention, shape=shape, autocast=numerics.autocast,
@@ -299,12 +306,17 @@ def _row_namer(rows: Sequence[Example], encoded: Sequence[Encoded]) -> Callable[
 
 
 def _add(
-    adapters: Adapters, config: TrainConfig, preset: Preset, name: str, head: nn.Module | None
+    adapters: Adapters,
+    config: TrainConfig,
+    preset: Preset,
+    name: str,
+    head: nn.Module | None,
+    below: str | None,
 ) -> Entry:
     """Place a fresh adapter and make it the only thing that is trained."""
     entry = adapters.add(
         name, preset.method, at=config.at, layers=config.layers or "all",
-        submodel=config.submodel, head=head,
+        submodel=config.submodel, head=head, stack_on=below,
     )  # fmt: skip
     adapters.train(name, drop_lowest=config.drop_lowest)
     return entry
@@ -337,44 +349,3 @@ def _packing_notes(encoded: Sequence[Encoded], train: Sequence[Encoded]) -> list
     if len(train) == len(encoded):
         return []
     return [f"train: {len(encoded)} rows packed into {len(train)}"]
-
-
-def _truncation_notes(
-    dataset: Dataset,
-    encoded: dict[str, list[Encoded]],
-    task: AbstractTask,
-    tokenizer: Any,
-    max_length: int,
-) -> list[str]:
-    """Say how much text is cut off; only rows that fill the length can have been cut."""
-    own = {
-        split: task.reading_notes(rows, max_length=max_length) for split, rows in encoded.items()
-    }
-    if any(notes is not None for notes in own.values()):
-        return [f"{split}: {note}" for split, notes in own.items() for note in notes or ()]
-    full: list[Example] = []
-    total = rows = 0
-    for split, examples in dataset.splits.items():
-        rows += len(examples)
-        total += sum(row.length for row in encoded[split])
-        # What is read in several windows is read whole.
-        windows = Counter(row.row for row in encoded[split])
-        full += [
-            examples[row.row]
-            for row in encoded[split]
-            if row.length >= max_length and windows[row.row] == 1
-        ]
-    lengths = [row.length for row in _uncut(full, task, tokenizer)]
-    lost = [length - max_length for length in lengths if length > max_length]
-    if not lost:
-        return []
-    note = (
-        f"{len(lost) / rows:.1%} of rows exceed max_length {max_length} (longest "
-        f"{max(lengths):,} tokens): truncated, {sum(lost) / (total + sum(lost)):.1%} of all "
-        "tokens lost"
-    )
-    return [note]
-
-
-def _uncut(rows: Sequence[Example], task: AbstractTask, tokenizer: Any) -> list[Encoded]:
-    return task.encode(rows, tokenizer, max_length=10**6) if rows else []

@@ -29,12 +29,15 @@ _HASHED_WHOLE = 2**20
 """Values of one tensor that are hashed one by one; of larger ones a sample of as many."""
 
 
-def trunks_below(entry: Entry, sites: SiteMap) -> list[Trunk]:
-    """Return the blocks below an adapter that it leaves as they are."""
-    if entry.weights or entry.numbering is not None:  # other positions change every block
+def trunks_below(entries: Sequence[Entry], sites: SiteMap) -> list[Trunk]:
+    """Return the blocks below adapters that run together, which these leave as they are."""
+    # Other positions change every block.
+    if any(entry.weights or entry.numbering is not None for entry in entries):
         return []
-    reading = {site for site, layer in entry.layers.items() if layer.only_reads}
-    return trunks(sites, [site for site in entry.layers if site not in reading], reading)
+    layers = [(site, layer) for entry in entries for site, layer in entry.layers.items()]
+    acting = {site for site, layer in layers if not layer.only_reads}
+    reading = {site for site, layer in layers if layer.only_reads}
+    return trunks(sites, acting, reading - acting)
 
 
 def weights_digest(model: nn.Module) -> str:

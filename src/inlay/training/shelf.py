@@ -9,7 +9,9 @@ import torch
 
 from inlay.adapters.attach import attach
 from inlay.adapters.bank import Adapters
+from inlay.adapters.checking import resolved
 from inlay.adapters.entry import Entry
+from inlay.compose.nodes import names_in
 from inlay.data.rows import Dataset
 from inlay.errors import BaseError, SiteError
 from inlay.store.activations import cache_root, room_for
@@ -109,12 +111,13 @@ class Shelf:
     def replay(
         self, adapters: Adapters, entry: Entry, *, gigabytes: float, seed: int
     ) -> TrunkReplay:
-        """Open the caches of the blocks below an adapter.
+        """Open the caches of the blocks below an adapter and what it is stacked on.
 
         Raises:
             SiteError: If it leaves no block as it is.
         """
-        found = trunks_below(entry, adapters.sites)
+        together = names_in(resolved(entry.name, adapters.entry))
+        found = trunks_below([adapters.entry(name) for name in together], adapters.sites)
         if not found:
             raise SiteError(
                 "the adapter acts from the first block on, so there is nothing to replay"

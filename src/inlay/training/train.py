@@ -154,6 +154,8 @@ def plan_of(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
     if entry.placement is not None:
         where = f"at {entry.placement.at}, layers {entry.placement.layers}"
         where += f" ({counted(len(entry.layers), 'site')})"
+    if config.stack_on is not None:
+        where += f"{', ' if where else ''}on top of {config.stack_on}, which stays as it is"
     settings = (
         f"{config.optimizer}, learning rate {config.learning_rate:g} {config.schedule}, batch "
         f"{config.batch_size}, up to {counted(config.epochs, 'epoch')}, seed {config.seed}, "
@@ -165,7 +167,7 @@ def plan_of(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
         method=config.method, where=where,
         num_adapter_parameters=entry.num_adapter_parameters,
         num_head_parameters=entry.num_head_parameters,
-        num_base_parameters=base_size(prepared, entry),
+        num_base_parameters=base_size(prepared),
         rows={split: len(rows) for split, rows in dataset.splits.items()},
         num_labels=len(prepared.task.settings().get("labels", dataset.labels)),
         num_steps=steps_of(training),
