@@ -186,6 +186,7 @@ def _loaded(
         usual = [rows[i] for i in usual_rows(lengths, config.batch_size)]
         usual = [row for row in usual if task.kind_of(row) == task.kind_of(usual[0])]
         batch = task.collate(usual, tokenizer).to(device)
+        head = task.build_head(output_width(adapters.sites))  # asked for, and not reached
         shape = len(usual), max(row.length for row in usual)
         # The adapter's own head is made after the seed is set; any will do to run the base.
         head = task.build_head(output_width(adapters.sites))
