@@ -5,7 +5,7 @@ import json
 import pytest
 
 from inlay.cli.main import main
-from inlay.errors import ConfigError, RunError
+from inlay.errors import ConfigError, DataError, RunError
 from inlay.evaluation.compare import compare
 from inlay.project.config import read_project
 from inlay.project.state import task_state
@@ -18,6 +18,8 @@ from inlay.project.work import (
     run_project,
 )
 from inlay.training import finish as finish_module
+from inlay.training import shelf as shelf_module
+from inlay.training.reporter import SilentReporter
 
 
 def times(folder):
@@ -61,6 +63,31 @@ def test_all_tasks_are_trained_if_none_is_named(folder):
     (done,) = run_project(project)
     assert done.folder.parent == folder / "runs" / "noisy"
     assert run_project(project) == []
+
+
+def test_a_task_that_fails_fails_alone_and_the_base_is_loaded_once(folder, monkeypatch):
+    project = edit(
+        folder,
+        "  topics: {data: topics.csv",
+        "  bad: {data: none.csv}\n  topics: {data: topics.csv",
+    )
+    project = edit(folder, "seeds: [1, 2]", "seeds: [7]")
+    loaded, notes = [], []
+    real = shelf_module.load_base
+    monkeypatch.setattr(
+        shelf_module, "load_base", lambda *a, **given: loaded.append(a) or real(*a, **given)
+    )
+
+    class Notes(SilentReporter):
+        def on_note(self, text):
+            notes.append(text)
+
+    with pytest.raises(DataError, match=r"none\.csv"):
+        run_project(project, reporter=Notes())
+    assert any(note.startswith("task 'bad' failed: ") for note in notes)
+    assert task_state(project, project.task("topics")).state == "fresh"
+    assert task_state(project, project.task("noisy")).state == "fresh"
+    assert len(loaded) == 1
 
 
 def test_an_unknown_task_is_refused(project):

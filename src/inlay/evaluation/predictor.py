@@ -18,6 +18,7 @@ from inlay.evaluation.answering import answer_prompts, answer_rows
 from inlay.evaluation.scoring import score_rows
 from inlay.evaluation.truncation import unread
 from inlay.store.bases import load_base, resolve_base
+from inlay.store.int8 import to_int8
 from inlay.store.load import load
 from inlay.store.manifest import MANIFEST_FILE, Manifest, adapter_folder, read_manifest
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Encoded
@@ -295,7 +296,7 @@ def load_predictors(folders: Sequence[str | Path], *, base: str | None = None) -
     manifests = [read_manifest(place) for place in places]
     tasks = [_task_of(manifest, place) for manifest, place in zip(manifests, places, strict=True)]
     cards = [manifest.card for manifest in manifests]
-    forms = [(task.needs, card["numerics"]) for task, card in zip(tasks, cards, strict=True)]
+    forms = [(task.needs, _stored(card)) for task, card in zip(tasks, cards, strict=True)]
     for place, form in zip(places, forms, strict=True):
         if form != forms[0]:
             raise AdapterError(
@@ -307,7 +308,10 @@ def load_predictors(folders: Sequence[str | Path], *, base: str | None = None) -
         resolve_base(base or cards[0]["base"]), dtype=numerics["stored"],
         attn_implementation=numerics["attention"], needs=tasks[0].needs,
     )  # fmt: skip
-    width = output_width(attach(model).sites)
+    adapters = attach(model)
+    if numerics.get("int8"):
+        to_int8(adapters)
+    width = output_width(adapters.sites)
     predictors = []
     for number, (place, task, manifest) in enumerate(zip(places, tasks, manifests, strict=True)):
         head = task.build_head(width)
@@ -322,6 +326,11 @@ def load_predictors(folders: Sequence[str | Path], *, base: str | None = None) -
         )  # fmt: skip
     adapters_of(model).use(predictors[0].name)
     return predictors
+
+
+def _stored(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a base is stored; its attention may be any, as that is a matter of rounding."""
+    return {key: value for key, value in card["numerics"].items() if key != "attention"}
 
 
 def _task_of(manifest: Manifest, folder: Path) -> AbstractTask:

@@ -27,7 +27,7 @@ from inlay.training.run_folder import ADAPTER_FOLDER, METRICS_FILE, RunFolder, v
 def finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Progress) -> None:
     """Calibrate, measure on test, save, check, and write the metrics last of all."""
     training = prepared.training
-    rows, test = dataset.splits["validation"], dataset.splits["test"]
+    test = dataset.splits["test"]
     training.reporter.on_note("measuring on test, against baselines and in a fresh process")
     validation = _scores(prepared, "validation")
     task = prepared.task.calibrated(validation, prepared.encoded["validation"])
@@ -48,7 +48,7 @@ def finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Pr
             task, _baselines(prepared, task, dataset), test, predictions
         )
     results = {
-        "validation": _validation_report(prepared, task, rows, validation),
+        "validation": _validation_report(prepared, task, dataset, validation),
         "test": report,
         "baselines": baselines,
         "reload_check": check.result(),
@@ -84,11 +84,18 @@ def _baselines(
     }
 
 
+def report_on_validation(prepared: Prepared, dataset: Dataset) -> dict[str, Any]:
+    """Return the report on validation of the adapter as it is."""
+    kept = _scores(prepared, "validation")
+    task = prepared.task.calibrated(kept, prepared.encoded["validation"])
+    return _validation_report(prepared, task, dataset, kept)
+
+
 def _validation_report(
-    prepared: Prepared, task: AbstractTask, rows: Sequence[Example], kept: list[torch.Tensor]
+    prepared: Prepared, task: AbstractTask, dataset: Dataset, kept: list[torch.Tensor]
 ) -> dict[str, Any]:
     """Report on validation; where answers are written token by token, only what scores tell."""
-    encoded = prepared.encoded["validation"]
+    rows, encoded = dataset.splits["validation"], prepared.encoded["validation"]
     if isinstance(task, AbstractWritingTask) and task.writes_for_report:
         return {"metric": task.better, **task.metrics(kept, encoded), "n": len(rows)}
     return task.full_report(rows, task.decode(kept, encoded, rows))

@@ -103,15 +103,20 @@ def opened(
         prepared = prepare(
             config, preset, dataset, run=str(place.path), checkpoints=checkpoints,
             reporter=RunLog(reporter, place) if is_main else reporter, stop=stop, shelf=shelf,
+            attention=_attention_of(place) if goes_on else None,
         )  # fmt: skip
         snapshot, notes = checkpoints.newest() if goes_on else (None, [])
         if is_main:
             _write_records(prepared, lasting, dataset, place)
             _rewind(place, snapshot)
-        yield Opened(
-            prepared=prepared, dataset=dataset, folder=place, snapshot=snapshot, notes=notes,
-            is_main=is_main,
-        )  # fmt: skip
+        try:
+            yield Opened(
+                prepared=prepared, dataset=dataset, folder=place, snapshot=snapshot, notes=notes,
+                is_main=is_main,
+            )  # fmt: skip
+        finally:
+            # The base may stay on the shelf, for other runs.
+            prepared.adapters.remove(prepared.name)
     accelerator.wait_for_everyone()
 
 
@@ -156,7 +161,16 @@ def _write_records(
     folder.write_config(resolved, run_digest(resolved.config, dataset))
     folder.write_json(DATA_FILE, dataset.to_record())
     device = str(prepared.training.accelerator.device)
-    folder.write_json(ENVIRONMENT_FILE, environment(device))
+    chosen = {"attention": prepared.attention.name}
+    folder.write_json(ENVIRONMENT_FILE, environment(device) | chosen)
+
+
+def _attention_of(folder: RunFolder) -> str | None:
+    """Return the attention that a run began with: with another one it would not go on bitwise."""
+    if not (folder.path / ENVIRONMENT_FILE).is_file():
+        return None
+    name: str | None = folder.read_json(ENVIRONMENT_FILE).get("attention")
+    return name
 
 
 def _rewind(folder: RunFolder, snapshot: Snapshot | None) -> None:
