@@ -160,3 +160,11 @@ def test_adapter_drop_is_a_setting(ready, monkeypatch):
     monkeypatch.setattr(prepare_module, "Accelerator", Two)
     with pytest.raises(ConfigError, match="drop_lowest=1: each of 2 processes would draw its own"):
         ready(layers="all", drop_lowest=1)
+
+
+def test_attention_is_chosen_for_a_task_that_needs_its_head(ready, tmp_path, monkeypatch):
+    monkeypatch.setattr(attention_module, "_FEWEST", 0)
+    rows = [{"tokens": ["my", f"card{i}"], "tags": ["O", "B-thing"]} for i in range(40)]
+    (tmp_path / "tags.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = ready(data=str(tmp_path / "tags.jsonl"), task="tagging")
+    assert "for a block forwards and backwards" in found.attention.why
