@@ -160,6 +160,12 @@ def _check(entries: Sequence[Entry], recipe: Recipe) -> None:
                 f"blend: {entry.name!r} holds the learned weights of {entry.combines}, which mean "
                 "nothing without its adapters; blend adapters only."
             )
+        if entry.layers and entry.weights:
+            raise AdapterError(
+                f"blend: {entry.name!r} has copies of base weights beside its layers, for example "
+                f"of {next(iter(entry.weights))!r}, and there is no one way to blend both. Use "
+                "adapters without such copies."
+            )
         if entry.stack_on != first.stack_on:
             raise AdapterError(
                 f"blend: {first.name!r} is stacked on {first.stack_on!r} and {entry.name!r} on "

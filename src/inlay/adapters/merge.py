@@ -41,6 +41,11 @@ class Merged:
                 f"{entry.name!r} is of method {entry.method.name!r}{gated}, which cannot be merged "
                 "into the base's weights; only changes of linear maps (lora, ia3, vera) can."
             )
+        if entry.weights:
+            raise AdapterError(
+                f"{entry.name!r} has copies of base weights beside its update, for example of "
+                f"{next(iter(entry.weights))!r}, which exchange weights and add nothing to merge."
+            )
         if entry.stack_on is not None:
             raise AdapterError(
                 f"{entry.name!r} is stacked on {entry.stack_on!r}, and only one adapter can be "

@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 from inlay.adapters.attach import adapters_of, attach
 from inlay.adapters.bank import Adapters
+from inlay.adapters.copies import add_copies
 from inlay.adapters.mould import misfit
 from inlay.compose.fuse import Fuse
 from inlay.compose.route import Route
 from inlay.compose.text import parse_composition
 from inlay.errors import AdapterError, CompositionError, FormatError, SiteError
+from inlay.methods.base import AbstractSiteMethod
+from inlay.methods.comparators import Head
 from inlay.methods.parse import combine_method_from_settings, method_from_settings
 from inlay.sites.fingerprint import fingerprint
 from inlay.store.manifest import (
@@ -258,8 +261,10 @@ def _add(
         entry.restore_placement(
             None if placement is None else (placement.at, placement.layers, placement.submodel)
         )
+        if isinstance(entry.method, AbstractSiteMethod | Head):
+            add_copies(adapters, entry, [key[7:] for key in tensors if key.startswith("weight/")])
         _copy_into(folder, entry.tensors(), tensors)
-        entry.blend = manifest.card.get("blend")
+        entry.blend, entry.imported = manifest.card.get("blend"), manifest.card.get("imported")
     except Exception:
         adapters.remove(name)
         raise

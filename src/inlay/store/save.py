@@ -127,8 +127,14 @@ def _manifest(
         tensors={key: list(value.shape) for key, value in tensors.items()},
         combines=_combines(adapters, entry),
         stack_on=_stack_on(adapters, entry),
-        card=({} if entry.blend is None else {"blend": entry.blend}) | dict(card),
+        card=_card(entry) | dict(card),
     )
+
+
+def _card(entry: Entry) -> dict[str, Any]:
+    """Return what an adapter knows of where it is from."""
+    known = {"blend": entry.blend, "imported": entry.imported}
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def _placement(entry: Entry) -> PlacementRecord | None:
