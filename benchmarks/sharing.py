@@ -198,6 +198,8 @@ def write_table() -> None:
             found = [result for result in own if result["way"] == way]
             if found:
                 lines.append(table_row(way, found, alone))
+    missing = [low.data for low in TASKS if low.data not in {r["data"] for r in results}]
+    lines += ["", f"Not run yet: {', '.join(missing)}."] if missing else []
     TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

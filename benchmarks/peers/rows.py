@@ -185,7 +185,8 @@ _MANY = [
     ),
 ]  # fmt: skip
 
-_EPOCH = "rows=1000 epochs=13"
+_EPOCH = "rows=1000 epochs=8"
+"""As many epochs as are run with `--repeats 5`, the schedule falling to zero over them."""
 _SAVED = [
     Row(
         name="replay-epoch", what="an epoch after the first, upper half: with / without replay",

@@ -114,6 +114,15 @@ def test_trunk_dropout_of_a_base_that_has_none_is_told(ready, root, tmp_path):
     assert "trunk dropout: asked for, but this base has no dropout of its own" in found.notes
 
 
+@pytest.mark.parametrize("task", ["text-classification", "similarity"])
+def test_attention_is_measured_on_the_tasks_own_rows(ready, monkeypatch, task):
+    monkeypatch.setattr(attention_module, "_FEWEST", 0)
+    found = ready(task=task)
+    assert found.attention.name == found.training.model.config._attn_implementation
+    assert found.attention.why.endswith("ms; measured now")
+    assert "remembered in" in ready(task=task).attention.why
+
+
 def test_attention_as_asked_or_as_the_run_began(ready):
     assert ready().attention.name == "sdpa"
     asked = ready(attention="eager")

@@ -116,6 +116,7 @@ def opened(
             )  # fmt: skip
         finally:
             # The base may stay on the shelf, for other runs.
+            prepared.adapters.use(None)
             prepared.adapters.remove(prepared.name)
     accelerator.wait_for_everyone()
 

@@ -100,12 +100,10 @@ def prepare(
     """
     accelerator, shelf = _accelerator(config), shelf or Shelf()
     device, updates_base = accelerator.device, trains_base(preset)
-    numerics = _numerics(config, preset, device)
-    base = resolve_base(config.base)
+    base, numerics = resolve_base(config.base), _numerics(config, preset, device)
     task = _task(config, dataset, base)
     held = _loaded(config, dataset, task, base, numerics, shelf, device, attention=attention)
     adapters, tokenizer = held.adapters, held.tokenizer
-    numerics = replace(numerics, attention=held.attention.name)
     # Before the seed is set, as it draws weights only where no other training has loaded it.
     below = load_below(config, adapters, base)
     torch.manual_seed(config.seed)
@@ -127,8 +125,8 @@ def prepare(
     replay, note = _replay(config, adapters, entry, task, shelf, updates_base=updates_base)
     return Prepared(
         training=training, adapters=adapters, name=name, base=base, task=task, replay=replay,
-        numerics=numerics, max_length=max_length, encoded=encoded, notes=notes, replay_note=note,
-        attention=held.attention,
+        max_length=max_length, encoded=encoded, notes=notes, replay_note=note,
+        attention=held.attention, numerics=replace(numerics, attention=held.attention.name),
     )  # fmt: skip
 
 

@@ -20,10 +20,7 @@ def explain_speed(prepared: Prepared) -> dict[str, str]:
         "gradient": _gradient(prepared),
         "batches": _batches(training),
         "replay": prepared.replay_note.removeprefix("replay: "),
-        "compile": (
-            "no: compiling takes tens of seconds for each length of a batch, which a training of "
-            "an adapter seldom gets back"
-        ),
+        "compile": "no: batches differ in length, and each new length would be compiled anew",
         "threads": f"{torch.get_num_threads()} of {os.cpu_count()} (OMP_NUM_THREADS)",
     }
 
