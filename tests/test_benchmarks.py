@@ -1,6 +1,7 @@
 """The comparison with the peers: its rows name what there is, and its arithmetic is right."""
 
 import ast
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from benchmarks.peers.__main__ import chosen, main, write
 from benchmarks.peers.alternate import How, NotComparedError, check, measure_pair, value
 from benchmarks.peers.rows import ALL, ROWS, Row
-from benchmarks.peers.table import is_met, line, ratios_of, table
+from benchmarks.peers.table import goal, is_met, line, ratios_of, table
 
 PEERS = Path(__file__).parent.parent / "benchmarks" / "peers"
 
@@ -78,6 +79,9 @@ def test_a_goal_is_missed_if_accuracy_is_lower():
     for accuracy, met in ((0.92, True), (0.91, False)):
         fast = reading([0.0], end_of_training=20.0, accuracy=accuracy)
         assert is_met(row, {"pairs": [[slow, fast]]}) is met
+    near = dataclasses.replace(row, within=0.01)
+    assert is_met(near, {"pairs": [[slow, fast]]}) is True
+    assert goal(near) == ">= 1.0, accuracy not lower by more than 0.01"
 
 
 def test_what_is_free_has_no_more_operations():

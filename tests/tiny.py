@@ -59,7 +59,7 @@ SETTINGS = {
 """A training of about a second, which writes a checkpoint at every step."""
 
 
-def write_base(folder: Path, *, seed: int = 5) -> Path:
+def write_base(folder: Path, *, seed: int = 5, num_blocks: int = 2) -> Path:
     """Write a random text encoder with a WordPiece tokenizer."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -83,8 +83,8 @@ def write_base(folder: Path, *, seed: int = 5) -> Path:
     torch.manual_seed(seed)
     model = BertModel(
         BertConfig(
-            vocab_size=len(names), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-            intermediate_size=48, max_position_embeddings=64,
+            vocab_size=len(names), hidden_size=32, num_hidden_layers=num_blocks,
+            num_attention_heads=2, intermediate_size=48, max_position_embeddings=64,
         )
     )  # fmt: skip
     with torch.no_grad():

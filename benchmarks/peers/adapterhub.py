@@ -6,8 +6,14 @@ from adapters.composition import Fuse
 from torch import Tensor, nn
 from transformers import AutoModel, BertModel, Trainer  # noqa: F401 - BertModel is counted as idle
 
-from adapters import AdapterTrainer, AutoAdapterModel, init
-from benchmarks.peers.banking77 import MeanPooled, autocast_in, numbers, trainer_case
+from adapters import AdapterTrainer, AutoAdapterModel, SeqBnConfig, init
+from benchmarks.peers.banking77 import (
+    MeanPooled,
+    autocast_in,
+    epoch_case,
+    numbers,
+    trainer_case,
+)
 from benchmarks.peers.side import (
     Case,
     Settings,
@@ -15,6 +21,7 @@ from benchmarks.peers.side import (
     fill,
     inference_case,
     main,
+    since_start,
     training_case,
 )
 
@@ -123,5 +130,52 @@ def train(settings: Settings) -> Case:
     return trainer_case(default, AdapterTrainer, 1e-4, settings)
 
 
+def epoch(settings: Settings) -> Case:
+    """Train `seq_bn` for an epoch on rows of banking77, in a plain loop at its best rate."""
+    return epoch_case(lambda num_labels: MeanPooled(trainable(), num_labels), 2e-3, settings)
+
+
+def sweep(settings: Settings) -> Case:
+    """Train configurations one after the other; the time of some stands for that of eight."""
+    number = int(settings["configurations"])
+    cases = [
+        trainer_case(
+            lambda labels, by=by: MeanPooled(trainable(by), labels), Trainer, rate, settings
+        )
+        for rate, by in SWEPT[:number]
+    ]
+    found: dict[str, Any] = {}
+
+    def run() -> None:
+        seconds, best = 0.0, 0.0
+        for case in cases:
+            started = since_start()
+            case.run()
+            # Up to the end of training, as the accuracy on test is only asked of the best.
+            seconds += case.facts()["end_of_training"] - started
+            best = max(best, case.facts()["accuracy"])
+        found.update(
+            end_of_training=seconds * 8 / number, accuracy=best, configurations=8,
+            trained_of_them=number,
+        )  # fmt: skip
+
+    return Case(run=run, facts=lambda: found, once=True)
+
+
+SWEPT = tuple((rate, by) for rate in (2e-3, 1e-3, 4e-3, 5e-4) for by in (16, 8))
+"""Learning rate and reduction of eight configurations."""
+
+
+def trainable(reduction: int = 16) -> Any:
+    """Load the base with one `seq_bn` adapter that trains."""
+    model = encoder()
+    model.add_adapter("banking77", config=SeqBnConfig(reduction_factor=reduction))
+    model.train_adapter("banking77")
+    return model
+
+
 if __name__ == "__main__":
-    main({"step": step, "fuse": fuse, "fuse_step": fuse_step, "register": register, "train": train})
+    main(
+        {"step": step, "fuse": fuse, "fuse_step": fuse_step, "register": register,
+         "train": train, "epoch": epoch, "sweep": sweep}
+    )  # fmt: skip

@@ -65,7 +65,7 @@ def run_side(script: str, cases: Sequence[str], how: How) -> list[Reading]:
     Raises:
         NotComparedError: If it fails.
     """
-    python = Path(sys.executable) if script == "ours" else how.peers_python
+    python = Path(sys.executable) if script.startswith("ours") else how.peers_python
     command = [str(python), "-m", f"benchmarks.peers.{script}", "--repeats", str(how.repeats),
                "--warmup", str(how.warmup)]  # fmt: skip
     for case in cases:

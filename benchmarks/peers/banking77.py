@@ -97,6 +97,66 @@ def trainer_case(build: Any, trainer_class: Any, rate: float, settings: Settings
     return Case(run=run, facts=facts, once=True)
 
 
+def epoch_case(build: Any, rate: float, settings: Settings) -> Case:
+    """Return an epoch of training in a plain loop, and the accuracy after all that were run.
+
+    Args:
+        build: Makes the model from the number of labels.
+        rate: Learning rate, which falls to zero over `epochs`.
+        settings: `rows`, `epochs`, `seed`, and `dtype=bf16` for autocast.
+    """
+    from transformers import AutoTokenizer, get_linear_schedule_with_warmup
+
+    torch.manual_seed(int(settings.get("seed", "1")))
+    tokenizer = AutoTokenizer.from_pretrained(base_folder())
+    rows = {split: read(split, settings) for split in ("train", "test")}
+    names = sorted({row["label"] for row in rows["train"]})
+    rows["test"] = [row for row in rows["test"] if row["label"] in names]
+    model = build(len(names))
+    own = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(own, lr=rate, weight_decay=0.01)
+    steps = int(settings["epochs"]) * -(-len(rows["train"]) // 32)
+    schedule = get_linear_schedule_with_warmup(optimizer, round(0.06 * steps), steps)
+    done = {"epochs": 0}
+
+    def logits_of(batch: list[dict[str, str]]) -> torch.Tensor:
+        inputs = tokenizer([row["text"] for row in batch], padding=True, return_tensors="pt")
+        labels = torch.tensor([names.index(row["label"]) for row in batch])
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast_in(settings)):
+            return model(inputs["input_ids"], inputs["attention_mask"], labels=labels)
+
+    def run() -> None:
+        model.train()
+        order = torch.randperm(len(rows["train"])).tolist()
+        for start in range(0, len(order), 32):
+            logits_of([rows["train"][i] for i in order[start : start + 32]])["loss"].backward()
+            nn.utils.clip_grad_norm_(own, 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+        done["epochs"] += 1
+
+    def accuracy() -> float:
+        model.eval()
+        right = 0
+        with torch.no_grad():
+            for start in range(0, len(rows["test"]), 64):
+                batch = rows["test"][start : start + 64]
+                answers = logits_of(batch)["logits"].argmax(-1).tolist()
+                right += sum(
+                    names[a] == row["label"] for a, row in zip(answers, batch, strict=True)
+                )
+        return right / len(rows["test"])
+
+    def facts() -> dict[str, Any]:
+        return done | {
+            "accuracy": accuracy(), "rows": len(rows["train"]), "numbers": numbers(settings),
+            "trained": sum(p.numel() for p in own), "learning_rate": rate,
+        }  # fmt: skip
+
+    return Case(run=run, facts=facts)
+
+
 def autocast_in(settings: Settings) -> bool:
     """Tell whether a peer's case is asked for under autocast."""
     return settings.get("dtype") == "bf16"

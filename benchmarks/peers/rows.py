@@ -29,6 +29,8 @@ class Row:
     """The fact that is shown beside the times."""
     not_lower: bool = False
     """Whether B's quality may not be lower than A's."""
+    within: float = 0.0
+    """How much lower it may be then."""
     same: tuple[str, ...] = ()
     """Facts that must be equal on both sides, or nothing is compared."""
     close: Mapping[str, float] = field(default_factory=dict)
@@ -183,6 +185,48 @@ _MANY = [
     ),
 ]  # fmt: skip
 
-ALL = (*_STEPS, *_TRAININGS, *_MEMORY, *_INFERENCE, *_MANY)
+_EPOCH = "rows=1000 epochs=8"
+"""As many epochs as are run with `--repeats 5`, the schedule falling to zero over them."""
+_SAVED = [
+    Row(
+        name="replay-epoch", what="an epoch after the first, upper half: with / without replay",
+        a=f"ours_many epoch {_EPOCH} replay=yes", b=f"ours_many epoch {_EPOCH} replay=no",
+        goal="<= 0.70", quality="accuracy", same=("rows", "trained"), together=True,
+    ),
+    *(
+        Row(
+            name=f"side-epoch{suffix}",
+            what=f"an epoch on 1000 rows: AdapterHub{words} / a side network, warm cache",
+            a=f"adapterhub epoch {_EPOCH}{dtype}", b=f"ours_many epoch {_EPOCH} method=side",
+            goal=">= 20", quality="accuracy", not_lower=True, within=0.01, same=("rows", "epochs"),
+        )
+        for suffix, words, dtype in (("", "", ""), ("-bf16", " under bfloat16", " dtype=bf16"))
+    ),
+    *(
+        Row(
+            name=f"sweep{suffix}",
+            what=f"8 configurations, 3 epochs of 1000 rows: AdapterHub in turn / ours{words}",
+            a="adapterhub sweep configurations=2 rows=1000 epochs=3",
+            b=f"ours_many sweep rows=1000 epochs=3{halving}", goal=goal, measure="training",
+            quality="accuracy", same=("configurations",),
+        )
+        for suffix, words, halving, goal in (
+            ("", "", "", ">= 12"), ("-halving", " with halving", " halving=2", ">= 20")
+        )
+    ),
+    *(
+        Row(
+            name=f"tasks-{name}", what=f"8 tasks on one text, {words} / 1 task",
+            a=f"ours_many tasks tasks=8 layers={layers}",
+            b=f"ours_many tasks tasks=1 layers={layers}",
+            goal=goal, quality="difference", same=("batch", "numbers"), together=True,
+        )
+        for name, words, layers, goal in (
+            ("upper", "upper half", "upper", "<= 4.6"), ("last", "last block", "-1", "<= 2.4")
+        )
+    ),
+]  # fmt: skip
+
+ALL = (*_STEPS, *_TRAININGS, *_MEMORY, *_INFERENCE, *_MANY, *_SAVED)
 ROWS = {row.name: row for row in ALL}
 """Name -> row, in the order of the table."""

@@ -88,7 +88,7 @@ def is_met(row: Row, found: dict[str, Any]) -> bool | None:
             median(reading["facts"][row.quality] for reading in side)
             for side in zip(*found["pairs"], strict=True)
         )
-        is_met = is_met and (b >= a if row.not_lower else a <= b)
+        is_met = is_met and (b >= a - row.within if row.not_lower else a <= b)
     return is_met and not found.get("problem")
 
 
@@ -96,7 +96,10 @@ def goal(row: Row) -> str:
     """Return the goal in words."""
     if row.free:
         return f"{row.goal}, no more {row.quality}"
-    return f"{row.goal}, {row.quality} not lower" if row.not_lower else row.goal
+    if not row.not_lower:
+        return row.goal
+    most = f" by more than {row.within:g}" if row.within else ""
+    return f"{row.goal}, {row.quality} not lower{most}"
 
 
 def quality(row: Row, side: Any) -> str:

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from inlay.sites.sitemap import Site as Site
     from inlay.sites.sitemap import SiteMap as SiteMap
     from inlay.store.save import save as save
+    from inlay.training.depth import depth as depth
     from inlay.training.many import train_many as train_many
     from inlay.training.sweep import sweep as sweep
     from inlay.training.train import Run as Run
@@ -102,6 +103,7 @@ _HOMES = {
     "blend": "inlay.adapters.blend",
     "blend_saved": "inlay.evaluation.blending",
     "compare": "inlay.evaluation.compare",
+    "depth": "inlay.training.depth",
     "detach": "inlay.adapters.attach",
     "evaluate": "inlay.evaluation.report",
     "fold": "inlay.adapters.fold",

@@ -184,3 +184,16 @@ def test_the_card_says_what_it_was_made_of(tmp_path):
         assert 0 < card["blend"]["error"] < 1
     inputs = tiny.batch()
     assert torch.equal(run(fresh, "c", inputs), run(model, "c", inputs))
+
+
+def test_what_adapters_are_stacked_on_stays_below_their_blend():
+    model = tiny.encoder()
+    adapters = inlay.attach(model)
+    for seed, name in enumerate(("shared", "a", "b", "alone")):
+        below = "shared" if name in TWO else None
+        tiny.stir(adapters.add(name, "lora", at="q", stack_on=below), seed)
+    inlay.blend(model, "c", {"a": 1.0, "b": 0.0})
+    assert adapters.entry("c").stack_on == "shared"
+    assert torch.equal(run(model, "c", tiny.batch()), run(model, "a", tiny.batch()))
+    with pytest.raises(AdapterError, match="'a' is stacked on 'shared' and 'alone' on None"):
+        inlay.blend(model, "d", {"a": 0.5, "alone": 0.5})

@@ -49,6 +49,15 @@ def evaluation(step, *, is_best):
     return Evaluation(epoch=1, step=step, train_loss=0.842, metrics=metrics, is_best=is_best)
 
 
+def test_memory_and_what_was_chosen_for_speed(capsys):
+    told = plan(peak_bytes=812_000_000, free_bytes=21_300_000_000, speed={"trunk": "bfloat16"})
+    assert "\nmemory about 812 MB at most, 21 GB are free\n" in plan_text(told)
+    assert "\nmemory about 812 MB at most\n" in plan_text(plan(peak_bytes=812_000_000))
+    for explains in (False, True):
+        TerminalReporter(has_bar=False, explains_speed=explains).on_plan(told)
+        assert ("speed\n  trunk  bfloat16" in capsys.readouterr().err) is explains
+
+
 def test_plan():
     assert plan_text(plan()).split("\n") == [
         "plan   text-classification, 3 labels, 4 009 train, 500 validation, 500 test rows",

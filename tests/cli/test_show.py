@@ -52,6 +52,16 @@ def test_what_is_neither(call, tmp_path):
     assert "does not exist" in call("show", tmp_path / "nowhere")[2]
 
 
+def test_what_is_below(call, run, tmp_path):
+    folder = shutil.copytree(run / "adapter", tmp_path / "adapter")
+    manifest = json.loads((folder / "adapter.json").read_text())
+    manifest["stack_on"] = {"name": "shared one", "weights": "ab"}
+    (folder / "adapter.json").write_text(json.dumps(manifest))
+    assert "below    'shared one', which stayed as it was" in call("show", folder)[1]
+    assert json.loads(call("show", folder, "--json")[1])["adapter"]["stack_on"] == "shared one"
+    assert json.loads(call("show", run, "--json")[1])["adapter"]["stack_on"] is None
+
+
 def test_an_adapter_of_several_methods(call, tmp_path):
     import inlay
     from tests.contracts import tiny

@@ -24,11 +24,14 @@ def test_results_go_to_stdout_and_all_else_to_stderr(call, base, topics, tmp_pat
 
 def test_json_is_the_metrics_and_nothing_else(call, base, topics, tmp_path):
     folder = tmp_path / "run"
-    code, out, _ = call(
-        *TRAIN, topics, "--base", base, "--out", folder, "--method", "head", "--json"
-    )
+    code, out, err = call(
+        *TRAIN, topics, "--base", base, "--out", folder, "--method", "head", "--json",
+        "--explain-speed", "--trunk-dropout",
+    )  # fmt: skip
     metrics = json.loads(out)
     assert code == 0
+    assert re.search(r"^  dropout +on in the trunk, as asked$", err, re.MULTILINE)
+    assert re.search(r"^  replay +no, the trunk's dropout is on", err, re.MULTILINE)
     assert metrics == json.loads((folder / "metrics.json").read_text())
     assert metrics["method"] == "head"
     assert {"accuracy", "macro_f1", "n", "accuracy_ci"} <= set(metrics["test"])

@@ -6,7 +6,7 @@ from inlay.cli import train_options
 from inlay.cli.train import train
 from inlay.training.config import TrainConfig
 
-NO_SETTINGS = {"config", "settings", "force", "as_json", "return", "project"}
+NO_SETTINGS = {"config", "settings", "force", "as_json", "return", "project", "explain_speed"}
 
 
 def test_every_option_is_a_setting_by_the_same_name():

@@ -61,3 +61,16 @@ def test_a_text_file_of_tagged_words_is_read_by_what_is_asked(tmp_path):
     path.write_text("Fly to Rome\nand back\n", encoding="utf-8")
     tagged = read_inputs(path, form=FORMS["tagged"])
     assert [row.example.text for row in tagged.rows] == ["Fly to Rome", "and back"]
+
+
+def test_second_texts_are_there_or_left_aside_as_the_adapter_asks(tmp_path):
+    path = tmp_path / "asked.csv"
+    path.write_text("text,text_pair\nmy card,my loan\n", encoding="utf-8")
+    pairs = {
+        has_pairs: [row.example.pair for row in read_inputs(path, has_pairs=has_pairs).rows]
+        for has_pairs in (True, False, None)
+    }
+    assert pairs == {True: ["my loan"], False: [None], None: ["my loan"]}
+    path.write_text("text,id\nmy card,7\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"no column of second texts \(it has text, id\).*--pair-c"):
+        read_inputs(path, has_pairs=True)

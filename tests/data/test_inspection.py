@@ -5,7 +5,7 @@ import pytest
 from inlay.cli.inspection import run_inspect
 from inlay.data.inspection import inspect_dataset, near_spellings, telling_labels
 from inlay.data.rows import Example
-from inlay.errors import DataError
+from inlay.errors import ConfigError, DataError
 
 
 def write(tmp_path, *rows):
@@ -103,3 +103,8 @@ def test_a_label_that_means_nothing(tmp_path, capsys):
         task=None, columns={},
     )  # fmt: skip
     assert 'label "nan" (1 row) looks like a missing value' in capsys.readouterr().out
+
+
+def test_a_file_that_names_several_sets_is_not_one_of_them(tmp_path):
+    with pytest.raises(ConfigError, match="task 'joint' reads a file that names several data sets"):
+        inspect_dataset(tmp_path / "both.yaml", task="joint")

@@ -51,13 +51,35 @@ def test_no_text_gives_no_answer(finished):
     assert load_predictor(finished.folder).predict([]) == []
 
 
-def test_pairs_are_read_as_pairs(finished):
-    predictor = load_predictor(finished.folder)
+def test_pairs_are_read_as_pairs(finished, adapter):
+    change(adapter, lambda manifest: manifest["card"]["data"].update(has_pairs=True))
+    predictor = load_predictor(adapter)
     (one,) = predictor.predict([("my card", "my loan")])
     (other,) = predictor.predict([("my loan", "my card")])
-    (text,) = predictor.predict(["my card my loan"])
+    (text,) = load_predictor(finished.folder).predict(["my card my loan"])
     assert one.probabilities != other.probabilities
     assert one.probabilities != text.probabilities
+
+
+def test_a_text_is_no_pair_and_a_pair_no_text(finished, adapter):
+    change(adapter, lambda manifest: manifest["card"]["data"].update(has_pairs=True))
+    for predictor, given, message in (
+        (load_predictor(adapter), "my card", "row 0 is a single text, .* learnt from pairs of "),
+        (load_predictor(finished.folder), ("a", "b"), "row 0 has a second text, .* single texts"),
+    ):
+        rows = [Example(*((given, None) if isinstance(given, str) else given), "", "", 0)]
+        for ask in (lambda p=predictor, g=given: p.predict([g]),
+                    lambda p=predictor, r=rows: p.answer(r),
+                    lambda p=predictor, r=rows: p.scores(r)):  # fmt: skip
+            with pytest.raises(DataError, match=message):
+                ask()
+
+
+def test_older_files_do_not_say_and_take_both(adapter):
+    change(adapter, lambda manifest: manifest["card"]["data"].pop("has_pairs"))
+    predictor = load_predictor(adapter)
+    assert predictor.predict(["my card"])
+    assert predictor.predict([("my card", "my loan")])
 
 
 def test_texts_and_pairs_do_not_mix(finished):

@@ -173,3 +173,16 @@ def test_an_unknown_method(model, tmp_path):
     made(tmp_path, architecture="loras")
     with pytest.raises(FormatError, match="'loras' is not supported; .* Did you mean 'lora'"):
         load_adapterhub(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "why"),
+    [("prompt_tuning", "behind the positions and the norm"), ("mtl_lora", "for each task")],
+)
+def test_methods_without_a_form_are_refused_with_the_reason(tmp_path, architecture, why):
+    model = tiny.encoder()
+    inlay.attach(model)
+    tensors = {"prompt_tuning.prompt_tunings.a.prompt_embedding.weight": torch.ones(3, 24)}
+    folder = hub.write(tmp_path, {"architecture": architecture}, tensors)
+    with pytest.raises(FormatError, match=f"{architecture}' is not read: .*{why}"):
+        load_adapterhub(model, folder)

@@ -97,9 +97,19 @@ def test_alpha_had_no_effect_in_old_versions(tmp_path):
         (
             ["query", "value"],
             {"use_gating": True, "composition_mode": "scale"},
-            "option use_gating=True is not supported for IA3",
+            "option use_gating is not supported for IA3",
         ),
-        (["query", "value"], {"use_dora": True}, "option use_dora is not supported"),
+        (["query", "value"], {"use_dora": True}, "loras.a.m.weight' is missing"),
+        (
+            ["query", "value"],
+            {"vera_d": 0.1, "vera_b": 0.0},
+            "'shared_parameters.a.lora_A' is miss",
+        ),
+        (
+            ["query", "value"],
+            {"vera_d": 0.1, "use_gating": True},
+            "options vera_d and use_gating are not supported at once",
+        ),
         (["query", "value"], {"composition_mode": "sing"}, "composition_mode='sing' cannot"),
         (["query", "value"], {"attn_matrices": ["x"]}, "option attn_matrices=.* cannot be used"),
         (["query"], {}, "no tensors for any map 'v'"),

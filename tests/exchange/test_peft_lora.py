@@ -126,16 +126,21 @@ def refuses(tmp_path, message, **options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"use_dora": True}, "use_dora=True: this has an effect that Inlay does not have"),
-        ({"bias": "all"}, "bias='all'"),
-        ({"lora_bias": True}, "lora_bias=True"),
+        ({"use_dora": True}, "query.lora_magnitude_vector' is missing; the file is incomplete"),
+        (
+            {"bias": "all"},
+            "bias='all': no tensor of the file gives 'bert.embeddings.LayerNorm.bias",
+        ),
+        ({"bias": "lora_only"}, "bias='lora_only': no tensor of the file gives .*query.bias'"),
+        ({"bias": "vera_only"}, "bias='vera_only': this has an effect that is not known"),
+        ({"lora_bias": True}, "query.lora_B.bias' is missing; the file is incomplete"),
         ({"init_lora_weights": "pissa_niter_16"}, "init_lora_weights='pissa_niter_16'"),
         ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication="),
         ({"target_parameters": ["experts.down_proj"]}, "target_parameters="),
         ({"trainable_token_indices": [3]}, "trainable_token_indices="),
         ({"alora_invocation_tokens": [5]}, "alora_invocation_tokens="),
         ({"frobnicate": 3}, "frobnicate=3: .*or is not known"),
-        ({"r": 3}, "have ranks 2 and 2, but adapter_config.json says 3"),
+        ({"r": 3}, "query.lora_A.weight' is of rank 2, but adapter_config.json says 3"),
         ({"r": 0}, "r=0: must be a whole number above zero"),
         ({"r": True}, "r=True: must be a whole number"),
         ({"lora_alpha": "much"}, "lora_alpha='much': must be a number"),
@@ -164,14 +169,16 @@ def test_factors_of_a_convolution(tmp_path):
     model = tiny.classifier()
     path = "bert.encoder.layer.1.attention.self.query"
     found = {path: (torch.ones(2, 24, 3, 3), torch.ones(24, 2, 1, 1))}
-    with pytest.raises(FormatError, match="has 4 dimensions; a linear map's factors have 2"):
+    with pytest.raises(
+        FormatError, match="lora_A.weight' is 2 x 24 x 3 x 3, but here it must be 2 x 24"
+    ):
         load_peft(model, peft_files.write_lora(tmp_path / "a", found, r=2))
 
 
 def test_a_file_without_any_factor(tmp_path):
     model = tiny.classifier()
     folder = peft_files.write(tmp_path / "a", {}, target_modules=None)
-    with pytest.raises(FormatError, match="there is no LoRA in the file"):
+    with pytest.raises(FormatError, match="there is no tensor of a LORA in the file"):
         load_peft(model, folder)
 
 
@@ -189,12 +196,16 @@ def test_half_precision_is_evened_out_in_float32(tmp_path):
 @pytest.mark.parametrize(
     ("suffix", "message"),
     [
-        ("lora_embedding_A", "belongs to the LoRA of an embedding, which Inlay does not have"),
-        ("lora_B.bias", "belongs to a LoRA with a bias"),
-        ("lora_magnitude_vector", "belongs to DoRA"),
+        (
+            "lora_embedding_A",
+            "dense.lora_embedding_A' has no place|dense.lora_A.weight' is missing",
+        ),
+        ("lora_B.bias", "dense.lora_B.bias' has no place"),
+        ("lora_magnitude_vector", "dense.lora_magnitude_vector' has no place"),
+        ("trainable_tokens_delta", "belongs to trained rows of an embedding, which Inlay does not"),
     ],
 )
-def test_tensors_of_what_is_not_here(tmp_path, suffix, message):
+def test_tensors_that_no_option_covers(tmp_path, suffix, message):
     model = tiny.classifier()
     found = peft_files.factors(model, ["bert.encoder.layer.1.attention.self.query"], 2)
     extra = {f"base_model.model.bert.encoder.layer.1.output.dense.{suffix}": torch.ones(2)}

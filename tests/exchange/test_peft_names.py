@@ -5,8 +5,8 @@ import torch
 
 import inlay
 from inlay.errors import AdapterError, FormatError
-from inlay.exchange.peft_config import PeftConfig
-from inlay.exchange.peft_names import Names, copy_into, linear_sites, split_heads
+from inlay.exchange.peft_names import Names, copy_into, ends_alike, map_sites
+from inlay.methods.lora import LoRA
 from tests.contracts import tiny
 
 FOLDER = Path("a-folder")
@@ -29,22 +29,17 @@ def test_an_adapters_own_modules_are_none_of_the_base():
     assert not any(path.startswith("adapters") for path in Names(FOLDER, model, []).paths)
 
 
-def test_linear_sites_are_found_by_path():
+def test_maps_are_found_by_path():
     adapters = inlay.attach(tiny.classifier())
-    site = linear_sites(adapters)["bert.encoder.layer.1.output.dense"]
+    sites = map_sites(adapters, LoRA.kinds)
+    site = sites["bert.encoder.layer.1.output.dense"]
     assert (site.name, site.kind) == ("1.ffn.down", "down")
+    assert "bert.embeddings.LayerNorm" not in sites
 
 
-def test_heads_are_set_apart():
-    adapters = inlay.attach(tiny.classifier())
-    values = {"modules_to_save": ["classifier", "score"]}
-    config = PeftConfig(FOLDER / "adapter_config.json", "LORA", values)
-    tensors = {"base_model.model.classifier.bias": torch.ones(3), "else": torch.ones(1)}
-    rest, heads = split_heads(config, tensors, adapters, "base_model.model.", without_head=False)
-    assert list(rest) == ["else"]
-    assert list(heads) == ["own_head/classifier/bias"]
-    rest, heads = split_heads(config, tensors, adapters, "base_model.model.", without_head=True)
-    assert (list(rest), heads) == (["else"], {})
+def test_names_that_fit_no_others_although_a_dot_is_no_border():
+    assert ends_alike(["a.b"], ["a.b", "a.c"]) == ["a.b"]
+    assert ends_alike(["b.c"], ["b.c", "ab.c"]) == r"b\.c"
 
 
 def test_copying_is_exact():

@@ -20,7 +20,7 @@ from tests.exchange import peft_files
 @pytest.mark.parametrize(
     ("family", "name"),
     [("bert", "prefix"), ("bert", "prompt"), ("llama", "prefix"), ("llama", "prompt"),
-     ("t5", "prefix")],
+     ("t5", "prefix"), ("t5", "prompt")],
 )  # fmt: skip
 def test_golden_outputs(family, name):
     model = peft_files.golden_model(family)
@@ -34,18 +34,17 @@ def test_golden_outputs(family, name):
     torch.testing.assert_close(found, outputs["base"], rtol=0, atol=1e-4)
 
 
-def test_a_prompt_before_a_pair_is_refused():
-    model = peft_files.golden_model("t5")
-    with pytest.raises(FormatError, match="a prompt before a pair of encoder and decoder is not"):
-        load_peft(model, peft_files.GOLDEN / "t5" / "prompt")
-    assert not hasattr(model, "adapters")
-
-
-def test_a_prefix_of_a_pair_is_not_written(tmp_path):
+def test_a_prefix_of_a_pair_is_written_where_blocks_need_not_share_rows(tmp_path):
     model = peft_files.golden_model("t5")
     load_peft(model, peft_files.GOLDEN / "t5" / "prefix")
-    with pytest.raises(FormatError, match="gives some blocks the same rows, so it has no form"):
+    save_peft(model, "prefix", tmp_path / "again")
+    tiny.stir(model.adapters.entry("prefix"))
+    with pytest.raises(FormatError, match="gives blocks 0 and 1 the same rows, and theirs differ"):
         save_peft(model, "prefix", tmp_path / "x")
+    load_peft(model, tmp_path / "again")
+    model.adapters.use("again")
+    found = tiny.hidden(model, peft_files.golden("t5", "inputs"))
+    torch.testing.assert_close(found, peft_files.golden("t5", "outputs")["prefix"])
 
 
 METHODS = {

@@ -13,7 +13,7 @@ from inlay.exchange.peft_reading import load_peft
 from tests.contracts import tiny
 from tests.exchange import peft_files
 
-READ = ("lora", "lora_all_linear", "lora_rank_pattern", "rslora")
+READ = ("lora", "lora_all_linear", "lora_rank_pattern", "rslora", "dora", "ia3")
 
 
 @pytest.mark.parametrize("family", peft_files.FAMILIES)
@@ -151,11 +151,26 @@ def test_a_tensor_that_would_overwrite_the_base(copied, key):
     refuses(copied, f"{key}' would overwrite a weight of the base")
 
 
-def test_a_part_of_the_base_as_a_head(copied):
+def test_a_part_of_the_base_beside_the_method(copied):
     change_config(copied, modules_to_save=["classifier", "pooler"])
     key = "base_model.model.bert.pooler.dense.bias"
     change_tensors(copied, lambda t: t.update({key: torch.ones(32)}))
-    refuses(copied, "would overwrite 'pooler', a part of the base")
+    refuses(
+        copied, "no tensor of the file gives 'bert.pooler.dense.weight'; the file is incomplete"
+    )
+    weight = torch.randn(32, 32)
+    change_tensors(copied, lambda t: t.update({key.replace("bias", "weight"): weight}))
+    model, twin = peft_files.golden_model("bert"), peft_files.golden_model("bert")
+    load_peft(twin, peft_files.GOLDEN / "bert" / "lora")
+    twin.adapters.use("lora")
+    twin.bert.pooler.dense.weight.data, twin.bert.pooler.dense.bias.data = weight, torch.ones(32)
+    inputs = peft_files.golden("bert", "inputs")
+    before = tiny.hidden(model, inputs)
+    load_peft(model, copied)
+    model.adapters.use("broken")
+    torch.testing.assert_close(tiny.hidden(model, inputs), tiny.hidden(twin, inputs))
+    model.adapters.use(None)
+    assert torch.equal(tiny.hidden(model, inputs), before), "the base's own pooler is as it was"
 
 
 @pytest.mark.parametrize(
@@ -187,7 +202,7 @@ def test_a_module_that_this_model_does_not_have(tmp_path):
 
 def test_a_method_that_is_not_there(copied):
     change_config(copied, peft_type="XLORA")
-    refuses(copied, "peft_type='XLORA': Inlay does not have this method; it reads LORA")
+    refuses(copied, "peft_type='XLORA': Inlay does not have this method; it reads .*LORA")
 
 
 def test_a_name_that_is_taken():

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 
 import inlay
@@ -121,6 +122,19 @@ def test_methods_that_peft_does_not_have(tmp_path):
     assert "bottleneck" in METHODS
 
 
+def test_two_heads_of_which_one_ends_like_the_other(tmp_path):
+    config = FAMILIES["distilbert"].config
+    model = tiny.perturbed(transformers.DistilBertForSequenceClassification(config))
+    adapted(model)
+    for head in model.adapters.entry("a").own_heads.values():
+        tiny.stir(head)
+    save_peft(model, "a", tmp_path / "b")
+    assert config_of(tmp_path / "b")["modules_to_save"] == ["pre_classifier", "classifier"]
+    model.adapters.use(inlay.load(model, tmp_path / "b"))
+    heads = [model.adapters.entry(name).own_heads for name in "ab"]
+    assert torch.equal(heads[0]["pre_classifier"].weight, heads[1]["pre_classifier"].weight)
+
+
 def test_a_head_beside_the_model(tmp_path):
     model = tiny.encoder()
     inlay.attach(model).add("a", "lora", head=torch.nn.Linear(24, 2))
@@ -149,12 +163,18 @@ def test_the_task_is_named_by_the_class():
     assert task_type(torch.nn.Linear(2, 2), has_head=True) is None
 
 
+def test_an_adapter_above_another_has_no_form_in_peft(tmp_path):
+    model = adapted(tiny.encoder())
+    model.adapters.add("top", "lora", stack_on="a")
+    with pytest.raises(FormatError, match="'top' is stacked on 'a', and PEFT's files have"):
+        save_peft(model, "top", tmp_path / "top")
+
+
 @pytest.mark.parametrize(
     ("method", "at", "message"),
     [
         (inlay.LoRA(gate=True), "q", "has a gate, for which PEFT has no place"),
         (inlay.Prefix(inner_width=None, takes_positions=True, gate="token"), "attention", "a gate"),
-        (inlay.LoRA(), "q, embedding", "has a LoRA at 'embedding', a table or a convolution"),
     ],
 )
 def test_what_is_not_written(tmp_path, method, at, message):

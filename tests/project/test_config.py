@@ -114,3 +114,41 @@ def test_a_base_beside_the_file_is_found_from_anywhere(write, tmp_path, monkeypa
 def test_a_base_that_is_no_folder_beside_the_file_stays_a_name(write):
     project = read_project(write("base: minilm\ntasks: {a: {data: a.csv}}"))
     assert project.tasks["a"].settings["base"] == "minilm"
+
+
+STACKED = """
+base: some-base
+tasks:
+  rare: {data: rare.csv, stack_on: both}
+  both: {data: both.yaml, stack_on: wide}
+  wide: {data: wide.csv}
+  other: {data: other.csv, stack_on: runs/done}
+"""
+
+
+def test_a_task_is_stacked_on_another_or_on_a_run(write, tmp_path):
+    (tmp_path / "runs" / "done").mkdir(parents=True)
+    project = read_project(write(STACKED))
+    assert [task.stack_on for task in project.tasks.values()] == ["both", "wide", None, None]
+    assert project.resolved(project.tasks["rare"], 1).config.stack_on is None
+    other = project.resolved(project.tasks["other"], 1).config
+    assert other.stack_on == str((tmp_path / "runs" / "done").resolve())
+    assert project.with_below() == ["wide", "both", "rare", "other"]
+    assert project.with_below(["both", "rare"]) == ["wide", "both", "rare"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("wide.csv}", "wide.csv, stack_on: rare}", "'rare' on 'both' on 'wide' on 'rare': tasks c"),
+        ("wide.csv}", "wide.csv, stack_on: wide}", "'wide' on 'wide': tasks cannot be stacked in"),
+        ("stack_on: wide", "stack_on: wade", "task 'both': stack_on: 'wade' is neither another .*"
+         "Did you mean 'wide'"),
+        ("tasks:", "train: {stack_on: wide}\ntasks:", "train: stack_on is said by each task"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_stacked(write, tmp_path, old, new, message):
+    (tmp_path / "runs" / "done").mkdir(parents=True)
+    assert old in STACKED
+    with pytest.raises(ConfigError, match=message):
+        read_project(write(STACKED.replace(old, new)))

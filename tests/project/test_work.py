@@ -5,7 +5,7 @@ import json
 import pytest
 
 from inlay.cli.main import main
-from inlay.errors import ConfigError, RunError
+from inlay.errors import ConfigError, DataError, RunError
 from inlay.evaluation.compare import compare
 from inlay.project.config import read_project
 from inlay.project.state import task_state
@@ -17,6 +17,9 @@ from inlay.project.work import (
     read_promoted,
     run_project,
 )
+from inlay.training import finish as finish_module
+from inlay.training import shelf as shelf_module
+from inlay.training.reporter import SilentReporter
 
 
 def times(folder):
@@ -60,6 +63,31 @@ def test_all_tasks_are_trained_if_none_is_named(folder):
     (done,) = run_project(project)
     assert done.folder.parent == folder / "runs" / "noisy"
     assert run_project(project) == []
+
+
+def test_a_task_that_fails_fails_alone_and_the_base_is_loaded_once(folder, monkeypatch):
+    project = edit(
+        folder,
+        "  topics: {data: topics.csv",
+        "  bad: {data: none.csv}\n  topics: {data: topics.csv",
+    )
+    project = edit(folder, "seeds: [1, 2]", "seeds: [7]")
+    loaded, notes = [], []
+    real = shelf_module.load_base
+    monkeypatch.setattr(
+        shelf_module, "load_base", lambda *a, **given: loaded.append(a) or real(*a, **given)
+    )
+
+    class Notes(SilentReporter):
+        def on_note(self, text):
+            notes.append(text)
+
+    with pytest.raises(DataError, match=r"none\.csv"):
+        run_project(project, reporter=Notes())
+    assert any(note.startswith("task 'bad' failed: ") for note in notes)
+    assert task_state(project, project.task("topics")).state == "fresh"
+    assert task_state(project, project.task("noisy")).state == "fresh"
+    assert len(loaded) == 1
 
 
 def test_an_unknown_task_is_refused(project):
@@ -157,3 +185,20 @@ def test_a_missed_gate_is_exit_code_4_of_the_program(folder, capsys):
     edit(folder, "gate: 0.0", "gate: 1.01")
     assert main(["promote", "topics", "-p", str(folder / "inlay.yaml")]) == 4
     assert "its gate is 1.01" in capsys.readouterr().err
+
+
+def test_a_task_above_another_is_trained_after_it_and_follows_it(folder, monkeypatch):
+    monkeypatch.setattr(finish_module, "check_reload", lambda *given: {"rows": 0})
+    text = (folder / "inlay.yaml").read_text(encoding="utf-8")
+    text = text.replace("method: head", "method: lora").replace("seeds: [1, 2]", "seeds: [1]")
+    text = text.replace("{data: noisy.csv}", "{data: noisy.csv, stack_on: topics}")
+    (folder / "inlay.yaml").write_text(text, encoding="utf-8")
+    project = read_project(folder / "inlay.yaml")
+    below, above = run_project(project, ["noisy"])
+    assert below.folder.parent.name == "topics"
+    assert above.metrics["stack_on"] == str(below.folder)
+    assert [task_state(project, t).state for t in project.tasks.values()] == ["fresh", "fresh"]
+    text = text.replace("{data: topics.csv", "{data: topics.csv, epochs: 2")
+    (folder / "inlay.yaml").write_text(text, encoding="utf-8")
+    changed = read_project(folder / "inlay.yaml")
+    assert [task_state(changed, t).state for t in changed.tasks.values()] == ["stale", "stale"]

@@ -62,7 +62,7 @@ def test_scores_and_values_are_those_of_gated_keys(kinds):
         for i, kind in enumerate(kinds)
     ]
     joined = Joined(query, key, value, fronts, "0.attention")
-    settings = joined.scaled({"dropout": 0.0})
+    settings = joined.scaled({"dropout": 0.0}, attend)
     scaling = settings.get("scaling", D**-0.5)
     found = joined.gated(attend(joined.query, joined.keys, joined.values, scaling))
     torch.testing.assert_close(found, by_hand(query, key, value, fronts))
@@ -72,8 +72,12 @@ def test_a_scale_that_is_given_stays():
     query, key = drawn(BATCH, HEADS, N, D), drawn(BATCH, HEADS, M, D)
     front = FrontKeys(drawn(2, HEADS * D), drawn(2, HEADS * D), drawn(BATCH, N, 1))
     joined = Joined(query, key, key, [front], "0.attention")
-    assert joined.scaled({"scaling": 1.0}) == {"scaling": 1.0}
-    assert joined.scaled({}) == {"scaling": D**-0.5}
+    assert joined.scaled({"scaling": 1.0}, attend) == {"scaling": 1.0}
+    assert joined.scaled({}, attend) == {"scaling": D**-0.5}
+    with pytest.raises(SiteError, match="takes no scale, so that a gate for each query cannot"):
+        joined.scaled({}, lambda query, key, value: None)
+    plain = Joined(query, key, key, [], "0.attention")
+    assert plain.scaled({}, lambda query, key, value: None) == {}
 
 
 def test_what_does_not_fit_is_refused():

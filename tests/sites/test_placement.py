@@ -63,6 +63,10 @@ def test_submodels():
         ("ffn", "2-1", None, SITES, "the range '2-1' is empty"),
         ("ffn", "top", None, SITES, "'top' is not understood"),
         ("ffn", "", None, SITES, "names no block"),
+        ("ffn", "upper 3", None, SITES, "'upper 3' is not understood; write all, upper, lower, a "
+         "part such as 'upper 3/4'"),
+        ("ffn", "upper 3/2", None, SITES, "the part must be more than 0 and at most 1"),
+        ("ffn", "lower 0/2", None, SITES, "the part must be more than 0 and at most 1"),
         ("embedding", "upper", None, SITES, "has no effect on 'embedding', which is in no block"),
         ("2.ffn", "0", None, SITES, "at='2.ffn' with layers='0' matches no site"),
     ],
@@ -82,3 +86,19 @@ def test_halves_of_an_odd_number():
     assert sorted(blocks_named("upper", 5)) == [2, 3, 4]
     assert sorted(blocks_named("lower", 5)) == [0, 1]
     assert sorted(blocks_named("-2 - -1", 6)) == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("layers", "num_blocks", "expected"),
+    [
+        ("upper 3/4", 12, range(3, 12)),
+        ("upper 3/4", 6, range(1, 6)),
+        ("upper 1/4", 6, range(4, 6)),
+        ("upper 1/4", 2, range(1, 2)),
+        ("lower 1/3", 7, range(2)),
+        ("upper 1/2", 5, range(2, 5)),
+        ("upper  1/1", 3, range(3)),
+    ],
+)
+def test_parts(layers, num_blocks, expected):
+    assert sorted(blocks_named(layers, num_blocks)) == list(expected)

@@ -4,6 +4,7 @@ import transformers as hf
 
 import inlay
 from inlay.errors import SiteError
+from inlay.sites.example import example_inputs
 from inlay.sites.positions import (
     Numbering,
     find_numbering,
@@ -63,8 +64,24 @@ def test_ways_to_number(name, start, skips):
     model = FAMILIES[name].build().train()
     found = numbering_of(model)
     assert (found.start, found.skips_padding) == (start, skips)
+    assert found.padding == (start - 1 if skips else None)
     assert model.training
     assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_the_decoder_of_a_pair():
+    model = FAMILIES["bart"].build()
+    found = numbering_of(model)
+    assert found == Numbering(stack="decoder.embed_positions")
+    inputs = example_inputs(model)
+    table = model.decoder.embed_positions
+    expected = table(inputs["decoder_input_ids"], past_key_values_length=4)
+    seen = []
+    handle = shift_positions(model, found, By(4))
+    table.register_forward_hook(lambda module, args, output: seen.append(output))
+    tiny.hidden(model, inputs)
+    torch.testing.assert_close(seen[0], expected[:1])
+    handle.remove()
 
 
 def test_numbers():
@@ -80,7 +97,9 @@ def test_numbers():
         skipping.numbers(given | {"attention_mask": mask[:, None]})
 
 
-@pytest.mark.parametrize(("name", "why"), [("t5", "several stacks"), ("vit", "takes position_ids")])
+@pytest.mark.parametrize(
+    ("name", "why"), [("t5", "stack 'decoder'"), ("vit", "takes position_ids")]
+)
 def test_models_that_cannot(name, why):
     with pytest.raises(SiteError, match=why):
         numbering_of(FAMILIES[name].build())
@@ -113,9 +132,9 @@ def test_attentions_that_know_distances_only():
 
 
 def test_a_prefix_that_takes_positions_is_refused_where_there_are_none():
-    model = FAMILIES["bart"].build()
+    model = FAMILIES["clip"].build()
     inlay.attach(model)
     method = inlay.Prefix(length=3, inner_width=None, takes_positions=True)
     with pytest.raises(SiteError, match="takes_positions=True: words cannot be moved"):
-        model.adapters.add("a", method, submodel="decoder")
+        model.adapters.add("a", method)
     assert model.adapters.names == ()

@@ -12,7 +12,7 @@ from tests.contracts import tiny
 from tests.contracts.families import FAMILIES
 
 DONE = {
-    "bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2", "electra",
+    "bert", "roberta", "xlm-roberta", "distilbert", "deberta", "deberta-v2", "electra",
     "modernbert", "gpt2", "gpt-j", "gpt-neox", "falcon", "opt", "bloom", "llama", "mistral",
     "mixtral", "qwen3", "gemma3", "phi3", "granite", "olmo2",
 }  # fmt: skip
@@ -205,3 +205,54 @@ def test_a_prompt_that_is_returned_is_a_longer_sequence():
     assert found.last_hidden_state.shape == (3, 9, 24)
     torch.testing.assert_close(found.last_hidden_state, wanted.last_hidden_state)
     torch.testing.assert_close(found.pooler_output, wanted.pooler_output)
+
+
+def pair():
+    torch.manual_seed(2)
+    return tiny.perturbed(hf.AutoModelForSeq2SeqLM.from_config(FAMILIES["t5"].config))
+
+
+@pytest.mark.parametrize("is_masked", [True, False])
+def test_the_decoder_of_a_pair_sees_the_prompts_positions(is_masked):
+    model = pair()
+    inputs = tiny.batch() | {"decoder_input_ids": tiny.batch()["input_ids"][:, :4]}
+    if not is_masked:
+        del inputs["attention_mask"]
+    entry = inlay.attach(model).add("a", "prompt[length=3,returned=true]", submodel="encoder")
+    tiny.stir(entry)
+    (layer,) = entry.layers.values()
+    embeds = model.get_input_embeddings()(inputs["input_ids"]).detach()
+    longer = {
+        "inputs_embeds": torch.cat([layer().detach().expand(3, -1, -1), embeds], dim=1),
+        "decoder_input_ids": inputs["decoder_input_ids"],
+    }
+    if is_masked:
+        ones = torch.ones(3, 3, dtype=torch.long)
+        longer["attention_mask"] = torch.cat([ones, inputs["attention_mask"]], dim=1)
+    expected = tiny.hidden(model, longer)
+    model.adapters.use("a")
+    torch.testing.assert_close(tiny.hidden(model, inputs), expected)
+
+
+def test_a_pair_generates_behind_a_prompt_as_it_answers():
+    model = pair()
+    tiny.stir(inlay.attach(model).add("a", "prompt[length=3,returned=true]", submodel="encoder"))
+    model.adapters.use("a")
+    inputs = tiny.batch()
+    model.config.decoder_start_token_id = 0
+    model.generation_config.decoder_start_token_id = 0
+    made = model.generate(**inputs, max_new_tokens=4, min_new_tokens=4, do_sample=False)
+    again = tiny.hidden(model, inputs | {"decoder_input_ids": made[:, :-1]})
+    allowed = again.clone()
+    allowed[..., model.config.eos_token_id] = -torch.inf  # as min_new_tokens has it
+    assert torch.equal(allowed.argmax(-1), made[:, 1:])
+
+
+@pytest.mark.parametrize("where", [{}, {"submodel": "encoder"}])
+def test_a_prompt_that_a_pair_cannot_have(where):
+    model = pair()
+    inlay.attach(model)
+    with pytest.raises(SiteError, match="which read one another's positions. Use Prompt.returned"):
+        model.adapters.add("a", "prompt[length=3]", **where)
+    with pytest.raises(SiteError, match="submodel='encoder'"):
+        model.adapters.add("a", "prompt[length=3,returned=true]", submodel="decoder")

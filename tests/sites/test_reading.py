@@ -26,7 +26,7 @@ def test_some_rows(kind):
     site, form, shape = forms()[kind]
     norm = nn.LayerNorm(4) if kind != "first" else None
     x, stream, linear = torch.randn(shape), torch.randn(shape), torch.randn(3, 5, 7)
-    reader = Reader(site, x, form, stream=stream, norm=norm, linear_input=linear)
+    reader = Reader(site, x, form, stream=stream, norm=norm, map_input=linear)
     part = reader.rows(INDEX)
     for name in ("x", "r", "x+r", "norm(x+r)", "norm(x+r), r", "in"):
         torch.testing.assert_close(part(name), reader(name).index_select(0, INDEX))

@@ -225,3 +225,73 @@ def test_equal_outputs_in_a_fresh_process(saved, tmp_path):
     assert process.end() == 0, process.err.read_text()
     found = torch.load(tmp_path / "output.pt", weights_only=True)
     assert torch.equal(found, tiny.hidden(model, tiny.batch()))
+
+
+def stacked(folder, below="shared"):
+    """Two adapters of which one is stacked on the other, saved; gives the model."""
+    model = tiny.classifier()
+    inlay.attach(model)
+    tiny.stir(model.adapters.add(below, "lora", copy_heads=False))
+    for seed, name in enumerate(("a", "b")):
+        entry = model.adapters.add(name, inlay.Bottleneck(reduction=3), stack_on=below)
+        tiny.stir(entry, seed=seed)
+        inlay.save(model, name, folder / name)
+    return model
+
+
+def test_what_is_below_comes_along_and_is_there_once(tmp_path):
+    trained, model, batch = stacked(tmp_path), tiny.classifier(), tiny.batch()
+    assert inlay.load(model, tmp_path / "a") == "a"
+    assert inlay.load(model, tmp_path / "b") == "b"
+    assert model.adapters.names == ("shared", "a", "b")
+    for name in ("b", "a"):
+        with trained.adapters.using(name), model.adapters.using(name):
+            assert torch.equal(trained(**batch).logits, model(**batch).logits)
+    inlay.save(model, "b", tmp_path / "again")
+    for file in ("adapter.safetensors", "below/adapter.safetensors", "below/adapter.json"):
+        assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_what_is_below_has_no_head(tmp_path):
+    model = tiny.classifier()
+    inlay.attach(model)
+    tiny.stir(model.adapters.add("shared", "lora"))
+    tiny.stir(model.adapters.add("a", "lora", at="o", stack_on="shared"))
+    inlay.save(model, "a", tmp_path / "a")
+    below = read_manifest(tmp_path / "a" / "below")
+    assert below.own_heads == []
+    assert all(key.startswith("site/") for key in below.tensors)
+    assert read_manifest(tmp_path / "a").own_heads == ["classifier"]
+
+
+def test_another_adapter_of_the_same_name_is_not_taken_for_it(tmp_path):
+    stacked(tmp_path)
+    model = tiny.classifier()
+    inlay.attach(model)
+    model.adapters.add("shared", "lora", copy_heads=False)
+    inlay.load(model, tmp_path / "a")
+    assert model.adapters.names == ("shared", "shared-2", "a")
+    assert model.adapters.entry("a").stack_on == "shared-2"
+
+
+def test_a_stack_of_three(tmp_path):
+    model, batch = stacked(tmp_path), tiny.batch()
+    tiny.stir(model.adapters.add("top", "lora", at="q", stack_on="b"), seed=8)
+    inlay.save(model, "top", tmp_path / "top")
+    other = tiny.classifier()
+    inlay.load(other, tmp_path / "top")
+    inlay.load(other, tmp_path / "a")
+    assert other.adapters.names == ("shared", "b", "top", "a")
+    with model.adapters.using("top"), other.adapters.using("top"):
+        assert torch.equal(model(**batch).logits, other(**batch).logits)
+
+
+def test_a_stack_that_is_not_whole_leaves_nothing(tmp_path):
+    stacked(tmp_path)
+    below = tmp_path / "a" / "below"
+    change_tensors(below, lambda tensors: tensors.update({k: v + 1 for k, v in tensors.items()}))
+    refuses(tmp_path / "a", "holds another adapter than the 'shared' that 'a' was trained on top")
+    change_manifest(tmp_path / "b", tensors={})
+    refuses(tmp_path / "b", "is not listed in adapter.json")
+    (below / "adapter.json").unlink()
+    refuses(tmp_path / "a", "stacked on 'shared', whose files should be in .*below and are not")

@@ -48,6 +48,13 @@ def test_texts_and_pairs_are_cut_to_the_length(tokenizer):
     assert encode_texts([], tokenizer, max_length=4) == []
 
 
+def test_texts_and_pairs_may_be_mixed(tokenizer):
+    rows = [example("my card"), example("my card", "my loan"), example("a")]
+    mixed = encode_texts(rows, tokenizer, max_length=30)
+    for row, own in zip(rows, mixed, strict=True):
+        assert own == encode_texts([row], tokenizer, max_length=30)[0]
+
+
 def test_targets_are_known_of_all_rows_or_of_none():
     rows = [Encoded({"input_ids": [1]}, target) for target in (1, 0)]
     assert known_targets(rows).tolist() == [1, 0]

@@ -11,6 +11,7 @@ DEFAULTS = {
     "base": "minilm",
     "task": None,
     "method": "bottleneck",
+    "stack_on": None,
     "at": None,
     "layers": None,
     "submodel": None,

@@ -27,6 +27,8 @@ CASES = {
     "invertible": (1e-3, "embedding, output", "all", False),
     "prompt": (1e-2, "embedding", "all", False),
     "side": (2e-3, "embedding, block, output", "all", False),
+    "unipelt": (1e-3, "attention, ffn, q, v", "upper", False),
+    "invertible | bottleneck": (1e-3, "embedding, output, attention, ffn", "all", False),
     "bitfit": (2e-3, None, None, True),
     "norms": (2e-3, None, None, True),
     "full": (2e-4, None, None, True),
@@ -89,6 +91,14 @@ def test_every_method_has_a_learning_rate():
 def test_unknown_method():
     with pytest.raises(ConfigError, match=r"'botleneck'.*Did you mean 'bottleneck'"):
         with_defaults(resolve_config({"data": "a", "method": "botleneck"}))
+
+
+@pytest.mark.parametrize(
+    ("at", "layers"), {"q, embedding": "all", "kernel": "all", "q": "upper"}.items()
+)
+def test_what_lies_in_no_block_takes_no_number_of_blocks(at, layers):
+    resolved, _ = with_defaults(resolve_config({"data": "a", "method": "lora", "at": at}))
+    assert (resolved.config.at, resolved.config.layers) == (at, layers)
 
 
 @pytest.mark.parametrize("given", [{"at": "ffn"}, {"layers": "all"}])

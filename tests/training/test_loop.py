@@ -7,9 +7,9 @@ import torch
 
 from inlay.errors import ResourceError, TrainingError
 from inlay.training import loop
+from inlay.training.estimate import estimate_seconds
 from inlay.training.interrupt import Interrupted
 from inlay.training.loop import Fitting, Progress, count_steps, forward_backward
-from inlay.training.prepare import estimate_seconds
 from tests import tiny
 
 

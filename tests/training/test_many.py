@@ -14,6 +14,7 @@ from inlay.training import finish as finish_module
 from inlay.training.interrupt import Interrupted
 from inlay.training.many import rungs, train_many
 from inlay.training.reporter import SilentReporter
+from inlay.training.trial import Trial
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("no_reload")
@@ -96,6 +97,32 @@ def test_halving_leaves_off_the_worse(asked):
     assert inlay.resume(stopped[0].folder).metrics["epochs_run"] == 4
 
 
+@pytest.mark.parametrize("halving", [None, 2])
+def test_slots_are_freed_and_refilled_and_nothing_comes_out_different(
+    asked, tmp_path, monkeypatch, halving
+):
+    rates = [1e-6, 2e-2, 1e-5]
+    given = [{"learning_rate": rate} for rate in rates]
+    every = train_many(
+        asked(*given, epochs=4, patience=99), halving=halving, reports=True, choose=lambda end: []
+    )
+    resident = []
+    real = Trial.advance
+
+    def advance(self, to_epoch):
+        resident.append(len(self.opened.prepared.adapters.names))
+        real(self, to_epoch)
+
+    monkeypatch.setattr(Trial, "advance", advance)
+    given = [{**one, "out": str(tmp_path / f"few{n}")} for n, one in enumerate(given)]
+    few = train_many(asked(*given, epochs=4, patience=99), halving=halving, slots=1, reports=True)
+    assert set(resident) == {1}
+    assert [one.epochs for one in few] == [one.epochs for one in every]
+    assert [one.score for one in few] == [one.score for one in every]
+    assert few[1].run.metrics["validation"] == few[1].report == every[1].report
+    assert few[1].report["accuracy"] == few[1].score
+
+
 @pytest.mark.parametrize(
     ("epochs", "number", "halving", "expected"),
     [
@@ -165,6 +192,8 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(asked, tmp_path):
         train_many([])
     with pytest.raises(ConfigError, match="one in at least 2 goes on"):
         train_many(asked({}), halving=1)
+    with pytest.raises(ConfigError, match="at least 1 trains at a time"):
+        train_many(asked({}), slots=0)
     with pytest.raises(ConfigError, match="unknown key"):
         train_many(asked({}, {"lerning_rate": 3}))
     assert not (tmp_path / "0" / "log.jsonl").exists() or not json.loads(

@@ -1,5 +1,7 @@
 """A run that is open: its folder is claimed, and let go when it is closed."""
 
+import json
+
 import pytest
 
 from inlay.errors import RunError
@@ -28,5 +30,27 @@ def test_a_folder_belongs_to_one_run_at_a_time(root, tmp_path):
         ):
             pass
     with opened(resolved, SilentReporter(), **given) as again:
-        assert again.prepared.name != run.prepared.name, "both adapters are on one base"
-        assert again.prepared.adapters is run.prepared.adapters
+        assert again.prepared.adapters is run.prepared.adapters, "the base is loaded once"
+        assert again.prepared.adapters.names == (again.prepared.name,), "a closed run frees its own"
+    assert again.prepared.adapters.names == ()
+
+
+def test_a_run_goes_on_with_the_attention_it_began_with(root, tmp_path):
+    settings = {
+        "data": str(tiny.shared_data(root)), "base": str(tiny.shared_base(root)),
+        "out": str(tmp_path / "run"), **tiny.SETTINGS,
+    }  # fmt: skip
+    resolved = resolve_config(settings)
+
+    def attention():
+        given = {"force": False, "folder": None, "stop": StopRequest(), "shelf": Shelf()}
+        with opened(resolved, SilentReporter(), **given) as run:
+            return run.prepared.attention
+
+    assert attention().name == "sdpa"
+    path = tmp_path / "run" / "environment.json"
+    content = json.loads(path.read_text())
+    assert content["attention"] == "sdpa"
+    path.write_text(json.dumps(content | {"attention": "eager"}))
+    assert (attention().name, attention().why) == ("eager", "as this run began")
+    assert json.loads(path.read_text())["attention"] == "eager"

@@ -1,13 +1,15 @@
 """What a training is made of, before it starts."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from inlay.errors import BaseError, ConfigError, SiteError
+from inlay.training import attention as attention_module
 from inlay.training import prepare as prepare_module
-from inlay.training.prepare import estimate_seconds
+from inlay.training.loop import set_modes
 from tests import tiny
 
 
@@ -84,35 +86,49 @@ def test_a_task_that_reads_windows_says_so_itself(ready, tmp_path):
     assert all("longer than a window of 64 tokens" in note for note in found.notes)
 
 
-def test_estimate_changes_nothing(ready):
-    found = ready()
-    training = found.training
-    before = {key: value.clone() for key, value in training.entry.tensors().items()}
-    state = torch.random.get_rng_state()
-    assert estimate_seconds(found) > 0
-    assert torch.equal(torch.random.get_rng_state(), state)
-    for key, value in training.entry.tensors().items():
-        assert torch.equal(value, before[key])
-    assert all(p.grad is None for p in training.entry.parameters())
-    assert not training.optimizer.state
+def test_trunk_dropout_is_asked_for(ready):
+    found = ready(layers="upper", trunk_dropout=True)
+    assert found.training.trunk_dropout
+    assert found.replay is None
+    assert found.replay_note == (
+        "replay: no, the trunk's dropout is on, so its states differ at every pass"
+    )
+    set_modes(found.training)
+    assert found.training.model.training
+    message = "replay=True: the trunk's dropout is on, .* Leave one of the two out"
+    with pytest.raises(ConfigError, match=message):
+        ready(layers="upper", trunk_dropout=True, replay=True)
+    with pytest.raises(ConfigError, match="trunk_dropout=True: method 'full' trains the base"):
+        ready(method="full", trunk_dropout=True)
+    frozen = ready(layers="upper")
+    set_modes(frozen.training)
+    assert not frozen.training.model.training
 
 
-def test_estimate_grows_with_the_epochs(ready, monkeypatch):
-    class Clock:
-        now = 0.0
+def test_trunk_dropout_of_a_base_that_has_none_is_told(ready, root, tmp_path):
+    base = shutil.copytree(tiny.shared_base(root), tmp_path / "dry")
+    config = json.loads((base / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (base / "config.json").write_text(json.dumps(config))
+    found = ready(base=str(base), trunk_dropout=True)
+    assert "trunk dropout: asked for, but this base has no dropout of its own" in found.notes
 
-        def monotonic(self):
-            self.now += 1.0
-            return self.now
 
-    def estimate(**settings):
-        monkeypatch.setattr(prepare_module, "time", Clock())
-        return estimate_seconds(ready(**settings))
+@pytest.mark.parametrize("task", ["text-classification", "similarity"])
+def test_attention_is_measured_on_the_tasks_own_rows(ready, monkeypatch, task):
+    monkeypatch.setattr(attention_module, "_FEWEST", 0)
+    found = ready(task=task)
+    assert found.attention.name == found.training.model.config._attn_implementation
+    assert found.attention.why.endswith("ms; measured now")
+    assert "remembered in" in ready(task=task).attention.why
 
-    # 6 batches of an epoch, and 12 validation rows at a third of the cost.
-    assert estimate(epochs=1) == pytest.approx(6 + 12 / 16 / 3)
-    assert estimate(epochs=4) == pytest.approx(4 * (6 + 12 / 16 / 3))
-    assert estimate(epochs=1, gradient_accumulation=3) == pytest.approx(6 + 12 / 16 / 3)
+
+def test_attention_as_asked_or_as_the_run_began(ready):
+    assert ready().attention.name == "sdpa"
+    asked = ready(attention="eager")
+    assert (asked.attention.name, asked.attention.why) == ("eager", "as asked")
+    assert asked.numerics.attention == "eager"
+    assert asked.training.model.config._attn_implementation == "eager"
 
 
 def test_a_base_without_tokenizer(root, tmp_path):
@@ -144,3 +160,11 @@ def test_adapter_drop_is_a_setting(ready, monkeypatch):
     monkeypatch.setattr(prepare_module, "Accelerator", Two)
     with pytest.raises(ConfigError, match="drop_lowest=1: each of 2 processes would draw its own"):
         ready(layers="all", drop_lowest=1)
+
+
+def test_attention_is_chosen_for_a_task_that_needs_its_head(ready, tmp_path, monkeypatch):
+    monkeypatch.setattr(attention_module, "_FEWEST", 0)
+    rows = [{"tokens": ["my", f"card{i}"], "tags": ["O", "B-thing"]} for i in range(40)]
+    (tmp_path / "tags.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = ready(data=str(tmp_path / "tags.jsonl"), task="tagging")
+    assert "for a block forwards and backwards" in found.attention.why

@@ -25,7 +25,7 @@ def ids(*rows, length=8):
 
 def opened(model, name="a", root=None):
     return open_replay(
-        model, trunks_below(model.adapters.entry(name), model.adapters.sites),
+        model, trunks_below([model.adapters.entry(name)], model.adapters.sites),
         model.adapters.sites, root or cache_root(), limit=LIMIT, seed=1,
     )  # fmt: skip
 
@@ -165,16 +165,16 @@ def test_other_weights_have_another_cache():
 
 def test_what_an_adapter_leaves_as_it_is():
     model = adapted(layers="upper")
-    assert len(trunks_below(model.adapters.entry("a"), model.adapters.sites)) == 1
+    assert len(trunks_below([model.adapters.entry("a")], model.adapters.sites)) == 1
     model.adapters.add("all", "bottleneck")
-    assert trunks_below(model.adapters.entry("all"), model.adapters.sites) == []
+    assert trunks_below([model.adapters.entry("all")], model.adapters.sites) == []
     model.adapters.add("full", "full")
-    assert trunks_below(model.adapters.entry("full"), model.adapters.sites) == []
+    assert trunks_below([model.adapters.entry("full")], model.adapters.sites) == []
     moving = inlay.Prefix(length=2, inner_width=None, takes_positions=True)
     model.adapters.add("moving", moving, layers="upper")
-    assert trunks_below(model.adapters.entry("moving"), model.adapters.sites) == []
+    assert trunks_below([model.adapters.entry("moving")], model.adapters.sites) == []
     model.adapters.add("pooled", "lora", at="pooler.dense")
-    assert trunks_below(model.adapters.entry("pooled"), model.adapters.sites) == []
+    assert trunks_below([model.adapters.entry("pooled")], model.adapters.sites) == []
 
 
 def run(root, out, **settings):

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 import inlay
 from inlay.errors import BaseError, ResourceError, RunError, TrainingError
 from inlay.training import finish as finish_module
+from inlay.training.interrupt import Interrupted, StopRequest
 from inlay.training.run_folder import RunFolder
 from tests import tiny
 from tests.forks import Fork
@@ -406,3 +408,25 @@ def test_two_processes_train_one_adapter(root, finished, tmp_path):
 def test_a_run_that_does_not_exist(tmp_path):
     with pytest.raises(RunError, match=r"is no run's folder: it has no config.yaml\. `inlay list`"):
         inlay.resume(tmp_path)
+
+
+def test_a_run_of_relative_places_goes_on_from_any_folder(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(finish_module, "check_reload", lambda *given: {"rows": 0})
+    (tmp_path / "here" / "bases").mkdir(parents=True)
+    (tmp_path / "there").mkdir()
+    shutil.copytree(tiny.shared_base(root), tmp_path / "here" / "bases" / "tiny")
+    tiny.write_csv(tmp_path / "here" / "few.csv", tiny.rows(60))
+    monkeypatch.chdir(tmp_path / "here")
+    given = {**tiny.SETTINGS, "epochs": 1, "base": "bases/tiny", "out": "run"}
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(StopRequest, "is_asked", lambda self: True)
+        inlay.train("few.csv", **given)
+    shutil.copytree("run", "again")
+    monkeypatch.chdir(tmp_path / "there")
+    resumed = inlay.resume(tmp_path / "here" / "run")
+    assert resumed.config.data == str(tmp_path / "here" / "few.csv")
+    assert resumed.config.base == str(tmp_path / "here" / "bases" / "tiny")
+    monkeypatch.chdir(tmp_path / "here")
+    same = inlay.train("few.csv", **{**given, "out": "again"})
+    one, two = (load_file(folder.folder / WEIGHTS) for folder in (resumed, same))
+    assert all(torch.equal(one[key], two[key]) for key in one)

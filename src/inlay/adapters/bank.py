@@ -17,12 +17,12 @@ from inlay.adapters.making import Maker
 from inlay.adapters.merge import Merged
 from inlay.adapters.merge_check import Outputs
 from inlay.adapters.running import Active, Running, Weights, activated
+from inlay.adapters.stacking import check_removable, check_stacking
 from inlay.adapters.summary import summary_of
 from inlay.adapters.swap import WeightSwap
 from inlay.adapters.wiring import Wiring
 from inlay.compose.fuse import Fuse
 from inlay.compose.nodes import AbstractNode, Composition, names_in
-from inlay.compose.plan import combiners_in
 from inlay.compose.route import Route
 from inlay.compose.simplify import simplify
 from inlay.compose.stack import Stack
@@ -104,6 +104,7 @@ class Adapters(nn.Module):
         submodel: str | None = None,
         head: nn.Module | None = None,
         copy_heads: bool = True,
+        stack_on: str | None = None,
         fresh: bool = True,
     ) -> Entry:
         """Add a new, inactive adapter with fresh weights; nothing runs or learns differently yet.
@@ -117,19 +118,26 @@ class Adapters(nn.Module):
             submodel: Which of several submodels; all by default.
             head: A head of the caller's own, kept and trained with the adapter.
             copy_heads: Whether the adapter gets its own copy of a Hugging Face task class's head.
+            stack_on: An adapter that runs below this one wherever this one is named. `train` with
+                this one's name leaves that as it is; `save` keeps a copy of it.
             fresh: Whether it starts here. If all of its weights are copied in next, as by `load`,
                 a start that takes time is left out.
 
         Raises:
-            AdapterError: If the name is taken or empty.
+            AdapterError: If the name is taken or empty, or there is no adapter to stack it on.
             SiteError: If the placement matches nothing or the method cannot act there.
             ConfigError: If the method is not known or a setting is not allowed.
+            CompositionError: If the two cannot run one above the other.
         """
         check_name(name, self._keys)
+        below = None if stack_on is None else self.entry(stack_on)
         entry = self._maker.adapter(
             name, method, at=at, layers=layers, submodel=submodel, head=head,
             copy_heads=copy_heads, fresh=fresh,
         )  # fmt: skip
+        if below is not None:
+            check_stacking(below, entry)
+            entry.stack_on = stack_on
         return self._keep(name, entry)
 
     def add_combiner(
@@ -173,23 +181,16 @@ class Adapters(nn.Module):
 
         Raises:
             AdapterError: If there is none of this name.
-            CompositionError: If it is part of a composition that is active, or of a learned one.
+            CompositionError: If others need it, or it is part of a composition that is active.
         """
         entry = self.entry(name)
-        over = [
-            key
-            for key, node in self._combinations.items()
-            if name in names_in(node) or entry.combines in combiners_in(node)[1:]
-        ]
-        if over:
-            raise CompositionError(
-                f"the learned combination {over[0]!r} is over {name!r}; remove that first."
-            )
+        check_removable(name, map(self.entry, self.names), self._combinations)
         if self._merged.name == name:
             self.unmerge()
+        alone = resolved(name, self.entry)
         for active in {self._running.for_all, self._running.active}:
             if name in (*active.names, *(node.key for node in active.combinations)):
-                if active.composition not in (name, entry.combines) or self._running.thread.active:
+                if active.composition != alone or self._running.thread.active:
                     raise CompositionError(
                         f"{name!r} is part of {active.composition!r}, which is active; "
                         "use another composition first."
@@ -252,10 +253,10 @@ class Adapters(nn.Module):
         removal of the trained adapters gives the base its own flags back.
 
         Args:
-            mode: An adapter's name, several to stack, or a composition. In one with `Fuse` or
-                `Route` only their learned weights are trained, over frozen adapters; add
-                `penalty()` to the loss. A boolean is PyTorch's own `Module.train(mode)`, which
-                `model.train()` calls.
+            mode: An adapter's name, several to stack, or a composition; what an adapter is stacked
+                on is trained only if it is named. In one with `Fuse` or `Route` only their learned
+                weights are trained, over frozen adapters; add `penalty()` to the loss. A boolean
+                is PyTorch's own `Module.train(mode)`, which `model.train()` calls.
             drop_lowest: Each forward pass in training mode leaves out a random number of the
                 lowest blocks' layers, up to this many (AdapterDrop's robust training).
 
@@ -269,7 +270,7 @@ class Adapters(nn.Module):
             names = tuple(mode)
             mode = names[0] if len(names) == 1 else Stack(*names)
         active = self._activated(mode)
-        names = tuple(node.key for node in active.combinations) or active.names
+        names = tuple(node.key for node in active.combinations) or names_in(mode)
         if not names:
             raise CompositionError(f"train({mode!r}): there is no adapter to train.")
         for name in names if drop_lowest else ():

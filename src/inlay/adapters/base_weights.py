@@ -1,6 +1,6 @@
 """The base's own weights: those a comparator copies, and the gradient flags of all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import torch
@@ -9,6 +9,19 @@ from torch import nn
 from inlay.errors import AdapterError
 from inlay.methods.base import AbstractWeightMethod
 from inlay.sites.sitemap import SiteMap
+
+
+def base_parameters(
+    model: nn.Module, adapters: nn.Module, own_heads: Sequence[str]
+) -> dict[str, nn.Parameter]:
+    """Return the base's own parameters by path, without adapters and the model's own heads."""
+    own = {id(p) for p in adapters.parameters()}
+    heads = tuple(f"{path}." for path in own_heads)
+    return {
+        path: parameter
+        for path, parameter in model.named_parameters(remove_duplicate=False)
+        if id(parameter) not in own and not path.startswith(heads)
+    }
 
 
 def copy_weights(

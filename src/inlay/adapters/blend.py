@@ -138,8 +138,9 @@ def _add(
     sites = list(entries[0].layers) if entries[0].placement is not None else None
     copies = any(key.startswith("own_head/") for key in own_heads)
     entry = adapters.add(
-        made.name, blended.method, at=sites, head=head, copy_heads=copies, fresh=False
-    )
+        made.name, blended.method, at=sites, head=head, copy_heads=copies, fresh=False,
+        stack_on=entries[0].stack_on,
+    )  # fmt: skip
     try:
         _fill(entry, {**blended.tensors, **own_heads})
     except Exception:
@@ -158,6 +159,18 @@ def _check(entries: Sequence[Entry], recipe: Recipe) -> None:
             raise AdapterError(
                 f"blend: {entry.name!r} holds the learned weights of {entry.combines}, which mean "
                 "nothing without its adapters; blend adapters only."
+            )
+        if entry.layers and entry.weights:
+            raise AdapterError(
+                f"blend: {entry.name!r} has copies of base weights beside its layers, for example "
+                f"of {next(iter(entry.weights))!r}, and there is no one way to blend both. Use "
+                "adapters without such copies."
+            )
+        if entry.stack_on != first.stack_on:
+            raise AdapterError(
+                f"blend: {first.name!r} is stacked on {first.stack_on!r} and {entry.name!r} on "
+                f"{entry.stack_on!r}; only adapters above the same one, or above none, have "
+                "updates that can be added up."
             )
         if type(entry.method) is not type(first.method):
             raise AdapterError(

@@ -1,6 +1,6 @@
 """Refuse, when it is activated, a composition that cannot run."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from torch import nn
 
@@ -12,8 +12,9 @@ from inlay.compose.average import Average
 from inlay.compose.fuse import Fuse
 from inlay.compose.nodes import AbstractNode, Composition, names_in, walk
 from inlay.compose.route import Route
+from inlay.compose.stack import Stack
 from inlay.errors import AdapterError, CompositionError
-from inlay.methods.base import AbstractSiteMethod, AbstractWeightMethod
+from inlay.methods.base import AbstractSiteMethod
 
 
 def check_name(name: str, taken: Collection[str]) -> None:
@@ -31,18 +32,39 @@ def check_name(name: str, taken: Collection[str]) -> None:
 
 
 def resolved(composition: Composition, entry: Callable[[str], Entry]) -> Composition:
-    """Put the `Fuse` or `Route` in the place of the name of its learned weights.
+    """Put in the place of a name what it stands for.
+
+    That is the `Fuse` or `Route` for the name of its learned weights, and `Stack(below, name)` for
+    an adapter that is stacked on another, unless the other is in front of it already.
 
     Raises:
         AdapterError: If a name is not known.
         CompositionError: If it is no composition.
     """
     if isinstance(composition, str):
-        return entry(composition).combines or composition
+        own = entry(composition)
+        if own.stack_on is not None:
+            return Stack(resolved(own.stack_on, entry), composition)
+        return own.combines or composition
+    if isinstance(composition, Stack):
+        return _stacked(composition.children, entry)
     if isinstance(composition, AbstractNode):
         return composition.with_children([resolved(c, entry) for c in composition.children])
     names_in(composition)
     return composition
+
+
+def _stacked(children: Sequence[Composition], entry: Callable[[str], Entry]) -> Composition:
+    """Put a stack together, without running twice what an adapter is stacked on."""
+    parts: list[Composition] = []
+    for child in children:
+        found = resolved(child, entry)
+        own = list(found.children) if isinstance(found, Stack) else [found]
+        below = own[:-1] if isinstance(child, str) else []
+        if below and parts[-len(below) :] == below:
+            own = own[-1:]
+        parts += own
+    return Stack(*parts)
 
 
 def check(
@@ -68,7 +90,7 @@ def check(
     composition = active.composition
     alone = active.plan.only[0] if active.plan.only else composition
     for name in active.names:
-        if isinstance(entry(name).method, AbstractWeightMethod) and alone != name:
+        if entry(name).weights and alone != name:
             raise CompositionError(
                 f"{composition!r}: {name!r} exchanges the base's own weights and can only be used "
                 "alone."

@@ -36,11 +36,14 @@ class Entry(nn.Module):
         combines: The `Fuse` or `Route` whose learned weights these are; `None` for an adapter.
         layers: Site name -> layer, in the order of the sites.
         combiners: Site name -> learned combination, in the order of the sites.
-        weights: Path of a base parameter -> the trained copy; empty but for comparators.
+        weights: Path of a base parameter -> the trained copy: a comparator's, or those given by
+            `add_copies`; empty else.
         head: The head that a task gave, or `None`.
         own_heads: Path of a head module of the model -> the adapter's copy of it.
         blend: What it was made of, if `inlay.blend` made it; kept in the card of the saved adapter.
+        imported: Where it is from and what to know of it, if another library wrote it; the same.
         numbering: How the base numbers words, for a method that moves them.
+        stack_on: The adapter that runs below this one wherever this one is named; `None` if none.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class Entry(nn.Module):
         self.method = method
         self.placement = placement
         self.blend: dict[str, Any] | None = None
+        self.imported: dict[str, Any] | None = None
+        self.stack_on: str | None = None
         # Names may hold dots, which a module's name may not: keep the names beside the modules.
         self._sites = tuple(layers)
         self._index = {site: index for index, site in enumerate(self._sites)}
@@ -124,6 +129,11 @@ class Entry(nn.Module):
         """Take over a method and layers for the same sites, which compute the same."""
         self.method = method
         self._layers = nn.ModuleList(layers[site] for site in self._sites)
+
+    def own_copies(self, weights: Mapping[str, nn.Parameter]) -> None:
+        """Take copies of base weights in, which stand in their place while the adapter acts."""
+        self._weight_paths = (*self._weight_paths, *weights)
+        self._weights.extend(weights.values())
 
     def restore_placement(self, query: tuple[str, str, str] | None) -> None:
         """Take over the query of a saved adapter: at, layers and submodel."""
@@ -227,7 +237,8 @@ def _place_for(
     """Say what a method may know of a site, ends, attentions and maps included."""
     member = method.member_at(site.name, site.kind)
     if member.in_front:
-        prompt_place(site, sites, model)  # raises if there is none
+        is_cut = not getattr(member, "returned", False)
+        prompt_place(site, sites, model, is_cut=is_cut)  # raises if there is none
     attention = attention_place(site, sites, model) if member.in_attention else None
     found = base_map(site, model) if member.needs_weight else None
     place = _place(site)

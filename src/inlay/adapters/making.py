@@ -8,7 +8,7 @@ from typing import Any, cast, final
 import torch
 from torch import nn
 
-from inlay.adapters.base_weights import copy_weights
+from inlay.adapters.base_weights import base_parameters, copy_weights
 from inlay.adapters.entry import Entry, build_combiners, build_layers
 from inlay.compose.fuse import Fuse
 from inlay.compose.route import Route
@@ -125,7 +125,12 @@ class Maker:
     ) -> Entry:
         """Build an adapter that is a copy of weights of the base."""
         with self.originals():
-            weights = copy_weights(method, self._base_parameters(), self.sites, self.model)
+            weights = copy_weights(
+                method,
+                base_parameters(self.model, self.adapters, self.own_heads),
+                self.sites,
+                self.model,
+            )
         return Entry(
             name=name, method=method, placement=None, layers={}, weights=weights, head=head,
             own_heads=self._copied_heads() if copy_heads else {},
@@ -178,13 +183,3 @@ class Maker:
             near = next(module.parameters(), fallback)
             dtype = torch.promote_types(near.dtype, torch.float32)
             layers[site.name].to(device=near.device, dtype=dtype)
-
-    def _base_parameters(self) -> dict[str, nn.Parameter]:
-        """The base's own parameters by path, without adapters and own heads."""
-        own = {id(p) for p in self.adapters.parameters()}
-        heads = tuple(f"{path}." for path in self.own_heads)
-        return {
-            path: parameter
-            for path, parameter in self.model.named_parameters(remove_duplicate=False)
-            if id(parameter) not in own and not path.startswith(heads)
-        }

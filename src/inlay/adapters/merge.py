@@ -11,7 +11,7 @@ from inlay.adapters.entry import Entry
 from inlay.compose.nodes import Composition
 from inlay.errors import AdapterError
 from inlay.methods.base import AbstractMergeableLayer, AbstractSiteMethod
-from inlay.sites.maps import base_map, sharers
+from inlay.sites.maps import base_map, is_in_fewer_bits, sharers
 from inlay.sites.sitemap import SiteMap
 
 
@@ -40,6 +40,16 @@ class Merged:
             raise AdapterError(
                 f"{entry.name!r} is of method {entry.method.name!r}{gated}, which cannot be merged "
                 "into the base's weights; only changes of linear maps (lora, ia3, vera) can."
+            )
+        if entry.weights:
+            raise AdapterError(
+                f"{entry.name!r} has copies of base weights beside its update, for example of "
+                f"{next(iter(entry.weights))!r}, which exchange weights and add nothing to merge."
+            )
+        if entry.stack_on is not None:
+            raise AdapterError(
+                f"{entry.name!r} is stacked on {entry.stack_on!r}, and only one adapter can be "
+                "merged into the base's weights."
             )
         if active is not None and active != entry.name:
             raise AdapterError(
@@ -73,11 +83,23 @@ class Merged:
                 )
 
     def merge(self, entry: Entry, sites: SiteMap) -> None:
-        """Add the entry's updates to the base's weights, computed in at least float32."""
+        """Add the entry's updates to the base's weights, computed in at least float32.
+
+        Raises:
+            AdapterError: If a weight is stored in fewer bits, or a layer cannot be merged.
+        """
         modules = dict(self._model[0].named_modules())
+        weights = {
+            name: modules[sites[name].module].get_parameter("weight") for name in entry.layers
+        }
+        if any(is_in_fewer_bits(weight) for weight in weights.values()):
+            raise AdapterError(
+                f"{entry.name!r} cannot be merged: the base's weights are stored in int8. Load the "
+                "base without it."
+            )
         for name, layer in entry.layers.items():
             module, found = modules[sites[name].module], base_map(sites[name], self._model[0])
-            weight = module.get_parameter("weight")
+            weight = weights[name]
             if not isinstance(layer, AbstractMergeableLayer) or found is None:
                 raise AdapterError(f"site {name!r}: {type(layer).__name__} cannot be merged.")
             update = found.in_place(layer.weight_update())

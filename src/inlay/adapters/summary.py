@@ -24,6 +24,7 @@ def summary_of(adapters: "Adapters") -> str:
             where = f"{entry.placement.at} ({len(entry.layers)} sites)"
         elif entry.combines is not None:
             where = f"{entry.combines} ({len(entry.combiners)} sites)"
+        where += f" on {entry.stack_on}" if entry.stack_on is not None else ""
         state = [
             word
             for word, holds in (

@@ -48,5 +48,7 @@ class Wiring:
                 for name in places.attentions
             },
             numbering=next(iter(places.numberings), None),
-            prompts=[prompt_place(sites[name], sites, model) for name in places.prompts],
+            prompts=[
+                prompt_place(sites[name], sites, model, is_cut=False) for name in places.prompts
+            ],
         )

@@ -60,6 +60,8 @@ def evaluate(
     report = run_evaluation(
         run, data, split=split, **{key: value for key, value in given.items() if value is not None}
     )
+    for note in report["notes"]:
+        console.tell(f"note: {note}")
     if as_json:
         console.put(json.dumps(report, indent=2, ensure_ascii=False))
         return 0

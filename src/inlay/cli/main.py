@@ -15,6 +15,7 @@ from inlay.cli import arguments, console
 from inlay.cli.blend import blend
 from inlay.cli.compare import compare
 from inlay.cli.convert import convert
+from inlay.cli.depth import depth
 from inlay.cli.doctor import doctor
 from inlay.cli.evaluate import evaluate
 from inlay.cli.inspect_data import inspect_data
@@ -55,6 +56,7 @@ def _root(
 app.command("inspect")(inspect_data)
 app.command("train")(train)
 app.command("sweep")(sweep)
+app.command("depth")(depth)
 app.command("pretrain")(pretrain)
 app.command("resume")(resume)
 app.command("predict")(predict)

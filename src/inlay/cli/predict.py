@@ -23,6 +23,7 @@ from inlay.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from inlay.data.forms.base import Given
+    from inlay.data.rows import Example
     from inlay.evaluation.predictor import Predictor
     from inlay.tasks.base import AbstractPrediction
 
@@ -80,12 +81,10 @@ def predict(
     if pair is not None:
         given = [(str(given[0]), pair)]
     if given:
-        _print(
-            given,
-            _load(run, base, member, labels, options).predict(given),
-            top or _LABELS_SHOWN,
-            as_json=as_json,
-        )
+        predictor = _load(run, base, member, labels, options)
+        predictions = predictor.predict(given)
+        _tell_unread(predictor, predictor.examples(given))
+        _print(given, predictions, top or _LABELS_SHOWN, as_json=as_json)
     return 0
 
 
@@ -126,6 +125,12 @@ def _load(
     if labels is None:
         return predictor
     return predictor.with_labels([label.strip() for label in labels.split(",") if label.strip()])
+
+
+def _tell_unread(predictor: "Predictor", rows: "Sequence[Example]") -> None:
+    """Say what was cut off of texts that are longer than the base takes."""
+    for note in predictor.unread(rows):
+        console.tell(f"note: {note}")
 
 
 def _lines_of_stdin() -> list[str]:
@@ -190,7 +195,10 @@ def _predict_file(
     from inlay.store.atomic import write_atomically
 
     layout = layout_of(target) if target is not None else ""
-    inputs = read_inputs(source, form=FORMS.get(predictor.task.form), columns=columns)
+    inputs = read_inputs(
+        source, form=FORMS.get(predictor.task.form), columns=columns,
+        has_pairs=predictor.reads_pairs,
+    )  # fmt: skip
     for note in inputs.notes:
         console.tell(f"note: {note}")
     for row in inputs.rejected[:5]:
@@ -199,6 +207,7 @@ def _predict_file(
         console.tell(f"left out: {len(inputs.rejected) - 5} more")
     examples = [row.example for row in inputs.rows]
     predictions = predictor.ask(examples)
+    _tell_unread(predictor, examples)
     if target is None:
         asked: list[Given] = [
             row.text if row.pair is None else (row.text, row.pair) for row in examples

@@ -24,9 +24,11 @@ class TerminalReporter:
 
     Args:
         has_bar: Whether to draw a progress bar; as the terminal can if `None`.
+        explains_speed: Whether the plan says what was chosen for speed, and why.
     """
 
-    def __init__(self, *, has_bar: bool | None = None) -> None:
+    def __init__(self, *, has_bar: bool | None = None, explains_speed: bool = False) -> None:
+        self._explains_speed = explains_speed
         self._has_bar = console.is_terminal() if has_bar is None else has_bar
         self._bar: Progress | None = None
         self._bar_task: TaskID | None = None
@@ -45,6 +47,8 @@ class TerminalReporter:
 
         text = plan_text(plan) if isinstance(plan, Plan) else pretrain_plan_text(plan)
         self._print(text)
+        if self._explains_speed and isinstance(plan, Plan):
+            self._print(speed_text(plan))
 
     def on_step(self, step: int, num_steps: int, loss: float) -> None:
         """Move the bar, or print a line every ten seconds."""
@@ -168,9 +172,27 @@ def plan_text(plan: "Plan") -> str:
             f"time   about {wording.duration(plan.seconds)} for up to "
             f"{wording.plural(plan.num_steps, 'step')}"
         ),
+        *_memory_lines(plan),
         f"folder {plan.run}",
         *(note_text(note) for note in plan.notes),
     ]
+    return "\n".join(lines)
+
+
+def _memory_lines(plan: "Plan") -> list[str]:
+    if plan.peak_bytes is None:
+        return []
+    free = "" if plan.free_bytes is None else f", {wording.size(plan.free_bytes)} are free"
+    return [f"memory about {wording.size(plan.peak_bytes)} at most{free}"]
+
+
+def speed_text(plan: "Plan") -> str:
+    """Return what was chosen for speed, a line or more for each topic."""
+    wide = max(len(topic) for topic in plan.speed)
+    lines = ["speed"]
+    for topic, text in plan.speed.items():
+        first = f"  {topic:<{wide}}  "
+        lines += wording.wrap(text, console.width(), first=first, rest=" " * len(first))
     return "\n".join(lines)
 
 
@@ -217,9 +239,9 @@ def _wide(name: str) -> int:
 
 
 @contextmanager
-def reporting() -> Iterator[TerminalReporter]:
+def reporting(*, explains_speed: bool = False) -> Iterator[TerminalReporter]:
     """Give a reporter, and take its bar off the screen whatever happens."""
-    reporter = TerminalReporter()
+    reporter = TerminalReporter(explains_speed=explains_speed)
     try:
         yield reporter
     finally:

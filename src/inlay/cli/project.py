@@ -48,8 +48,9 @@ def plan(*, tasks: Tasks = None, project: File = _DEFAULT) -> int:
     console.be_calm()
     found = _read(project)
     total = 0
-    for name in tasks or found.tasks:
-        state = task_state(found, found.task(name))
+    known: dict[str, TaskState] = {}
+    for name in found.with_below(tasks or ()):
+        state = task_state(found, found.task(name), known)
         todo = [run for run in state.runs if run.state != "fresh"]
         total += len(todo)
         for run in todo:

@@ -84,6 +84,7 @@ def _adapter(manifest: "Manifest") -> dict[str, Any]:
         "labels": manifest.card.get("task", {}).get("labels", []),
         "metrics": manifest.card.get("metrics", {}),
         "blend": manifest.card.get("blend"),
+        "stack_on": manifest.stack_on.name if manifest.stack_on else None,
     }
 
 
@@ -141,6 +142,8 @@ def _adapter_lines(adapter: dict[str, Any]) -> list[str]:
         few = ", ".join(sites[:6]) + (", ..." if len(sites) > 6 else "")
         where = f"at {adapter['at']}, layers {adapter['layers']}: "
         lines += _wrapped("", f"{where}{wording.plural(len(sites), 'site')} ({few})")
+    if adapter["stack_on"] is not None:
+        lines += _wrapped("below", f"{adapter['stack_on']!r}, which stayed as it was; see below/")
     base = adapter["base"]
     lines.append(
         f"base     {base['id']}   {base['model_class']}, weights {base['fingerprint'][:12]}"

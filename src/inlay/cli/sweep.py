@@ -38,6 +38,10 @@ def sweep(
         int | None,
         typer.Option(min=2, help="Let one in so many train on, again and again: 2 keeps half."),
     ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs in memory at once; the others wait.", show_default="all"),
+    ] = None,
     base: Base = None,
     task: Task = None,
     method: Method = None,
@@ -66,8 +70,8 @@ def sweep(
 
     with reporting() as reporter:
         found = run_sweep(
-            data, searched, seeds=seeds, trials=trials, halving=halving, reporter=reporter,
-            out=out, **given,
+            data, searched, seeds=seeds, trials=trials, halving=halving, slots=slots,
+            reporter=reporter, out=out, **given,
         )  # fmt: skip
     console.put(json.dumps(record(found), indent=2) if as_json else text_of(found))
     return 0

@@ -30,6 +30,7 @@ from inlay.cli.train_options import (
     Data,
     DropUnseenLabels,
     Epochs,
+    ExplainSpeed,
     FewShot,
     Force,
     Layers,
@@ -43,6 +44,9 @@ from inlay.cli.train_options import (
     Replay,
     Seed,
     Settings,
+    StackOn,
+    Trunk,
+    TrunkDropout,
 )
 from inlay.errors import ConfigError
 
@@ -59,6 +63,7 @@ def train(
     method: Method = None,
     at: At = None,
     layers: Layers = None,
+    stack_on: StackOn = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
@@ -77,6 +82,9 @@ def train(
     precision: Precision = None,
     patience: Patience = None,
     replay: Replay = None,
+    trunk: Trunk = None,
+    trunk_dropout: TrunkDropout = False,
+    explain_speed: ExplainSpeed = False,
     settings: Settings = None,
     force: Force = False,
     project: Project = None,
@@ -90,26 +98,27 @@ def train(
         return _train_project(project, data)
     given: dict[str, Any] = {
         "base": base, "task": task, "task_options": parse_task_options(task_options) or None,
-        "method": method, "at": at, "layers": layers, "epochs": epochs, "batch_size": batch_size,
-        "learning_rate": learning_rate, "few_shot": few_shot, "seed": seed,
-        "out": None if out is None else str(out), "text_column": text_column,
-        "pair_column": pair_column, "label_column": label_column,
+        "method": method, "at": at, "layers": layers, "stack_on": stack_on, "epochs": epochs,
+        "batch_size": batch_size, "learning_rate": learning_rate, "few_shot": few_shot,
+        "seed": seed, "out": out, "text_column": text_column, "pair_column": pair_column,
+        "label_column": label_column, "replay": replay, "patience": patience,
         "columns": parse_columns(columns) or None, "label_map": parse_label_map(label_map) or None,
         "max_rejected": parse_share(max_rejected), "max_length": max_length,
         "drop_unseen_labels": drop_unseen_labels or None, "precision": precision,
-        "patience": patience, "replay": replay,
+        "trunk": trunk, "trunk_dropout": trunk_dropout or None,
     }  # fmt: skip
-    given = with_settings(given, settings or ())
+    given = with_settings(given, settings or ()) | {"config": config, "force": force}
+    show_end(_trained(data, given, explains_speed=explain_speed), as_json=as_json)
+    return 0
+
+
+def _trained(data: str | None, given: dict[str, Any], *, explains_speed: bool) -> "Run":
     console.be_calm()
     from inlay.cli.progress import reporting
     from inlay.training.train import train as run_training
 
-    with reporting() as reporter:
-        run = run_training(
-            data, config=config, reporter=reporter, force=force, given_as="flag", **given
-        )
-    show_end(run, as_json=as_json)
-    return 0
+    with reporting(explains_speed=explains_speed) as reporter:
+        return run_training(data, reporter=reporter, given_as="flag", **given)
 
 
 def _train_project(project: Path, data: str | None) -> int:

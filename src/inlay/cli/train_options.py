@@ -22,8 +22,12 @@ Method = Annotated[
 At = Annotated[
     str | None, typer.Option(help='Sites, like "attention, ffn".', show_default="by method")
 ]
+StackOn = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="Run that stays frozen below the new adapter."),
+]
 Layers = Annotated[
-    str | None, typer.Option(help="Blocks: all, upper, 3-5.", show_default="by method")
+    str | None, typer.Option(help="Blocks: all, upper, upper 1/4, 3-5.", show_default="by method")
 ]
 Epochs = Annotated[
     int | None,
@@ -55,6 +59,16 @@ Replay = Annotated[
         help="Keep on disk what frozen blocks compute, for later epochs and runs.",
         show_default="where possible",
     ),
+]
+Trunk = Annotated[
+    str | None,
+    typer.Option(help="How the frozen base is stored: auto or int8.", show_default="auto"),
+]
+TrunkDropout = Annotated[
+    bool, typer.Option("--trunk-dropout", help="Run the frozen base with its dropout in training.")
+]
+ExplainSpeed = Annotated[
+    bool, typer.Option("--explain-speed", help="Say what was chosen for speed, and why.")
 ]
 Patience = Annotated[
     int | None,

@@ -31,7 +31,8 @@ def take_few(
     counts = Counter(label for row in dataset.splits["train"] for label in classes(row))
     short = [label for label in dataset.labels if counts[label] < number]
     kept = " and ".join(f"{len(dataset.splits[name])} {name}" for name in ("train", "validation"))
-    note = f"few-shot: {number} rows for each class, {kept} rows kept."
+    of_each = " for each class" if dataset.labels else ""
+    note = f"few-shot: {number} rows{of_each}, {kept} rows kept."
     if short:
         few = "1 class" if len(short) == 1 else f"{len(short)} classes"
         note += f" Fewer for {few}: {', '.join(short[:5])}."

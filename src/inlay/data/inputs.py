@@ -59,6 +59,7 @@ def read_inputs(
     *,
     form: AbstractForm | None = None,
     columns: Mapping[str, str] | None = None,
+    has_pairs: bool | None = None,
 ) -> Inputs:
     """Read rows to predict for, with or without what is to be predicted beside them.
 
@@ -67,6 +68,7 @@ def read_inputs(
             word a line if words are tagged; the text formats also as `.gz`.
         form: The form of the rows; `None` for texts and pairs.
         columns: Role -> column, as far as they are named; the others are found by name.
+        has_pairs: Whether there must be second texts, or none are looked for, in rows of texts.
 
     Raises:
         DataError: If the file cannot be read, or a column is not there or cannot be guessed.
@@ -81,7 +83,7 @@ def read_inputs(
     table = read(path, path.name)
     given = dict(columns or {})
     if form is None:
-        examples, rejected = _read_texts(table, given)
+        examples, rejected = _read_texts(table, given, has_pairs=has_pairs)
     else:
         examples, rejected = read_table_rows(table, form, given, Counter(), has_target=False)
     records = dict(zip(table.lines, table.rows, strict=True))
@@ -102,7 +104,9 @@ def read_inputs(
     )  # fmt: skip
 
 
-def _read_texts(table: Table, given: dict[str, str]) -> tuple[list[Example], list[Rejected]]:
+def _read_texts(
+    table: Table, given: dict[str, str], *, has_pairs: bool | None
+) -> tuple[list[Example], list[Rejected]]:
     """Read texts and pairs; a table of one column has its texts there."""
     unknown = [role for role in given if role not in ("text", "pair")]
     if unknown:
@@ -112,7 +116,15 @@ def _read_texts(table: Table, given: dict[str, str]) -> tuple[list[Example], lis
     roles = find_columns(
         table, text_column=given.get("text"), pair_column=given.get("pair"), needs_label=False
     )
-    return check_rows(table, Roles(roles.text, roles.pair, None, 1.0))
+    pair = roles.pair
+    if has_pairs is False and "pair" not in given:
+        pair = None  # a second text that merely happens to be in the file
+    if has_pairs and pair is None:
+        raise DataError(
+            f"{table.name} has no column of second texts (it has {', '.join(table.columns)}), and "
+            "this adapter has learnt from pairs of texts. Name it with --pair-column."
+        )
+    return check_rows(table, Roles(roles.text, pair, None, 1.0))
 
 
 def _read_lines(path: Path, form: AbstractForm | None) -> Inputs:

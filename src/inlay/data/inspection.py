@@ -14,6 +14,7 @@ from inlay.data.finding import Found, find_tables
 from inlay.data.formed import read_rows
 from inlay.data.forms.base import AbstractForm
 from inlay.data.forms.registry import LABELLED, choose_form, default_task, match, task_name
+from inlay.data.joint import FORM as JOINT
 from inlay.data.labels import check_classes
 from inlay.data.rows import Example, FileRecord, Rejected
 from inlay.data.sources import (
@@ -24,7 +25,7 @@ from inlay.data.sources import (
     settle_labels,
 )
 from inlay.data.splits import classes_of, complete_splits, count_leaks, drop_unseen
-from inlay.errors import DataError
+from inlay.errors import ConfigError, DataError
 
 FEW_ROWS = 20
 """A label with fewer rows is hardly learnt."""
@@ -146,7 +147,13 @@ def inspect_dataset(
 
     Raises:
         DataError: If the source cannot be read at all, or has no usable row.
+        ConfigError: If the task is none of one data set.
     """
+    if task is not None and task_name(task) == JOINT:
+        raise ConfigError(
+            f"task {JOINT!r} reads a file that names several data sets. Inspect each of them: "
+            "inlay inspect DATA."
+        )
     with _without_collector():
         given = named_columns(columns, text=text_column, pair=pair_column, label=label_column)
         return _inspect(source, task, given, label_map or {})

@@ -12,10 +12,16 @@ from inlay.adapters.blend import Blend, blend
 from inlay.adapters.blended_heads import Heads
 from inlay.adapters.recipe import Way, weighted_parts
 from inlay.errors import AdapterError, ConfigError, FormatError
-from inlay.evaluation.predictor import adapter_folder, output_width
+from inlay.evaluation.predictor import output_width
 from inlay.store.bases import load_base, resolve_base
 from inlay.store.load import load
-from inlay.store.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest, read_manifest
+from inlay.store.manifest import (
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    Manifest,
+    adapter_folder,
+    read_manifest,
+)
 from inlay.store.save import save
 from inlay.tasks.base import AbstractTask
 from inlay.tasks.options import changeable

@@ -13,17 +13,24 @@ from inlay.adapters.attach import adapters_of, attach
 from inlay.data.forms.base import Given, Place
 from inlay.data.forms.registry import FORMS, LABELLED
 from inlay.data.rows import Example
-from inlay.errors import AdapterError, ConfigError, DataError, FormatError
+from inlay.errors import AdapterError, ConfigError, DataError
 from inlay.evaluation.answering import answer_prompts, answer_rows
 from inlay.evaluation.scoring import score_rows
+from inlay.evaluation.truncation import unread
 from inlay.store.bases import load_base, resolve_base
+from inlay.store.int8 import to_int8
 from inlay.store.load import load
-from inlay.store.manifest import MANIFEST_FILE, Manifest, read_manifest
+from inlay.store.manifest import MANIFEST_FILE, Manifest, adapter_folder, read_manifest
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Encoded
 from inlay.tasks.joint import Joint
 from inlay.tasks.options import with_options
 from inlay.tasks.registry import task_from_settings
 from inlay.tasks.similarity import Similarity
+
+_WITH_OR_WITHOUT_PAIR = {
+    LABELLED, *(name for name, form in FORMS.items() if "pair" in {r.name for r in form.roles})
+}  # fmt: skip
+"""Forms whose rows are texts in one data set and pairs of texts in another."""
 
 
 @final
@@ -63,6 +70,10 @@ class Predictor:
         self.max_length = max_length
         self.autocast = autocast
         self.manifest = manifest
+        self.reads_pairs: bool | None = None
+        """Whether every row has a second text, where the task knows rows with and without one."""
+        if task.form in _WITH_OR_WITHOUT_PAIR:
+            self.reads_pairs = manifest.card.get("data", {}).get("has_pairs")
 
     def predict(self, inputs: Sequence[Given]) -> list[Any]:
         """Answer raw inputs, in their order.
@@ -72,8 +83,8 @@ class Predictor:
                 (text and second text, question and context), or as a mapping from role to value.
 
         Raises:
-            DataError: If an input is not what the task reads, or some texts are pairs and
-                others are not.
+            DataError: If an input is not what the task reads, or is a single text where the
+                adapter has learnt from pairs, or the other way round.
             AdapterError: If the adapter has several tasks and none was named.
         """
         if isinstance(self.task, Joint):
@@ -81,10 +92,24 @@ class Predictor:
                 f"this adapter has several tasks: {', '.join(self.task.names)}. Name one: "
                 "predictor.member(NAME), or --member NAME."
             )
-        return self.ask(given_examples(inputs, self.task.form))
+        return self.ask(self.examples(inputs))
+
+    def examples(self, inputs: Sequence[Given]) -> list[Example]:
+        """Turn a caller's inputs into examples without a target.
+
+        Raises:
+            DataError: If one cannot be used.
+        """
+        return given_examples(inputs, self.task.form)
 
     def ask(self, rows: Sequence[Example]) -> list[AbstractPrediction]:
-        """Answer examples of which nothing is known, in their order."""
+        """Answer examples of which nothing is known, in their order.
+
+        Raises:
+            DataError: If one is a single text where the adapter has learnt from pairs, or the
+                other way round.
+        """
+        self._check_pairs(rows)
         with adapters_of(self.model).using(self.name):
             return answer_prompts(
                 self.task, self.model, self.head, rows, self.tokenizer,
@@ -120,6 +145,9 @@ class Predictor:
         number = self.task.number_of(name)
         other = copy.copy(self)
         other.task, other.head = self.task.tasks[number], self.head[number]
+        if other.task.form in _WITH_OR_WITHOUT_PAIR:
+            have_pairs = self.manifest.card.get("data", {}).get("members_have_pairs", {})
+            other.reads_pairs = have_pairs.get(name)
         return other
 
     def with_labels(self, labels: Sequence[str], descriptions: Sequence[str] = ()) -> "Predictor":
@@ -156,6 +184,7 @@ class Predictor:
 
     def encode(self, rows: Sequence[Example]) -> list[Encoded]:
         """Turn examples into token ids as in training."""
+        self._check_pairs(rows)
         return self.task.encode(rows, self.tokenizer, max_length=self.max_length)
 
     def scores(self, rows: Sequence[Example]) -> list[torch.Tensor]:
@@ -165,6 +194,27 @@ class Predictor:
                 self.task, self.model, self.head, self.encode(rows), self.tokenizer,
                 autocast=self.autocast,
             )  # fmt: skip
+
+    def unread(self, rows: Sequence[Example]) -> list[str]:
+        """Say what of examples is not read, as they are longer than `max_length`."""
+        return unread(rows, self.task, self.tokenizer, max_length=self.max_length)
+
+    def _check_pairs(self, rows: Sequence[Example]) -> None:
+        if self.reads_pairs is None:
+            return
+        wrong = [n for n, row in enumerate(rows) if (row.pair is not None) != self.reads_pairs]
+        if not wrong:
+            return
+        if self.reads_pairs:
+            raise DataError(
+                f"row {wrong[0]} is a single text, and this adapter has learnt from pairs of "
+                "texts. Give the second one as well: --pair TEXT, a column of the file "
+                "(--pair-column), or (text, second text) in Python."
+            )
+        raise DataError(
+            f"row {wrong[0]} has a second text, and this adapter has learnt from single texts. "
+            "Leave the second one out."
+        )
 
 
 def given_examples(inputs: Sequence[Given], form: str) -> list[Example]:
@@ -214,27 +264,6 @@ def _texts(inputs: Sequence[Given]) -> list[Example]:
     return rows
 
 
-def adapter_folder(folder: str | Path) -> Path:
-    """Return the folder of the adapter, given that of the adapter or of its run.
-
-    Raises:
-        FormatError: If there is no saved adapter; an unfinished run is named as such.
-    """
-    folder = Path(folder)
-    for candidate in (folder, folder / "adapter"):
-        if (candidate / MANIFEST_FILE).is_file():
-            return candidate
-    if (folder / "config.yaml").is_file():
-        raise FormatError(
-            f"{folder} is a run that has not finished. Continue it with: inlay resume {folder}"
-        )
-    if not folder.exists():
-        raise FormatError(f"{folder} does not exist. `inlay list` shows the runs there are.")
-    raise FormatError(
-        f"{folder} holds no saved adapter ({MANIFEST_FILE}). Give a run's folder or its adapter/."
-    )
-
-
 def load_predictor(folder: str | Path, *, base: str | None = None) -> Predictor:
     """Load a saved adapter, its base and its task.
 
@@ -267,7 +296,7 @@ def load_predictors(folders: Sequence[str | Path], *, base: str | None = None) -
     manifests = [read_manifest(place) for place in places]
     tasks = [_task_of(manifest, place) for manifest, place in zip(manifests, places, strict=True)]
     cards = [manifest.card for manifest in manifests]
-    forms = [(task.needs, card["numerics"]) for task, card in zip(tasks, cards, strict=True)]
+    forms = [(task.needs, _stored(card)) for task, card in zip(tasks, cards, strict=True)]
     for place, form in zip(places, forms, strict=True):
         if form != forms[0]:
             raise AdapterError(
@@ -279,7 +308,10 @@ def load_predictors(folders: Sequence[str | Path], *, base: str | None = None) -
         resolve_base(base or cards[0]["base"]), dtype=numerics["stored"],
         attn_implementation=numerics["attention"], needs=tasks[0].needs,
     )  # fmt: skip
-    width = output_width(attach(model).sites)
+    adapters = attach(model)
+    if numerics.get("int8"):
+        to_int8(adapters)
+    width = output_width(adapters.sites)
     predictors = []
     for number, (place, task, manifest) in enumerate(zip(places, tasks, manifests, strict=True)):
         head = task.build_head(width)
@@ -294,6 +326,11 @@ def load_predictors(folders: Sequence[str | Path], *, base: str | None = None) -
         )  # fmt: skip
     adapters_of(model).use(predictors[0].name)
     return predictors
+
+
+def _stored(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a base is stored; its attention may be any, as that is a matter of rounding."""
+    return {key: value for key, value in card["numerics"].items() if key != "attention"}
 
 
 def _task_of(manifest: Manifest, folder: Path) -> AbstractTask:

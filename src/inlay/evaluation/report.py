@@ -80,4 +80,5 @@ def evaluate(
     return {
         "run": str(run), "data": source,
         **predictor.task.full_report(rows, predictor.answer(rows)),
+        "notes": predictor.unread(rows),
     }  # fmt: skip

@@ -10,6 +10,7 @@ from torch import nn
 
 from inlay.adapters.attach import adapters_of
 from inlay.adapters.bank import Adapters
+from inlay.adapters.copies import add_copies
 from inlay.compose.nodes import Composition, names_in
 from inlay.compose.stack import Stack
 from inlay.errors import FormatError, InlayError, did_you_mean
@@ -34,6 +35,18 @@ READERS: dict[str, Callable[[Source, Config], list[Part]]] = {
     "reft": reft_parts,
 }
 """The peer's word for a method -> what reads it."""
+
+NOT_READ = {
+    "prompt_tuning": (
+        "AdapterHub puts its vectors behind the positions and the norm of the embeddings, where "
+        "no prompt of ours is, which stands in front of the words"
+    ),
+    "mtl_lora": (
+        "it has matrices and weights for each task and picks them by task numbers in the batch, "
+        "which no one adapter does; average or choose them in AdapterHub first"
+    ),
+}
+"""The peer's word for a method that has no form here -> the reason."""
 
 
 @final
@@ -94,13 +107,18 @@ def read_adapterhub(
     """
     adapters, folder = adapters_of(model), Path(folder)
     checkpoint = read_checkpoint(folder, ADAPTER)
-    parts = _parts(checkpoint, model, adapters)
+    with adapters.original_weights():
+        parts = _parts(checkpoint, model, adapters)
     head = HeadRead()
     if not without_head and has(folder, HEAD):
         head = read_head(read_checkpoint(folder, HEAD), checkpoint, model, adapters)
     name = checkpoint.name if name is None else name
     composition = _add(checkpoint, adapters, name, parts, head)
-    return Loaded(composition=composition, card=_card(checkpoint, parts, head))
+    card = _card(checkpoint, parts, head)
+    for own in names_in(composition):
+        # Kept with the adapter, so that a saved one says where it is from.
+        adapters.entry(own).imported = {**card["source"], "notes": card["notes"]}
+    return Loaded(composition=composition, card=card)
 
 
 def _parts(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> list[Part]:
@@ -110,6 +128,9 @@ def _parts(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> list
     source = source_of(checkpoint, model, adapters.sites)
     parts: list[Part] = []
     for architecture, config in configs:
+        if architecture in NOT_READ:
+            why = NOT_READ[architecture]
+            raise FormatError(f"{where}: architecture {architecture!r} is not read: {why}.")
         if architecture not in READERS:
             raise FormatError(
                 f"{where}: architecture {architecture!r} is not supported; supported are "
@@ -162,6 +183,8 @@ def _add_part(
     except InlayError as error:
         raise type(error)(f"{checkpoint.folder}: {error}") from error
     try:
+        copies = [key.removeprefix("weight/") for key in tensors if key.startswith("weight/")]
+        add_copies(adapters, entry, copies)
         own = entry.tensors()
         for key in sorted(own.keys() ^ tensors.keys()):
             what = "is missing" if key in own else "has no place on this model"

@@ -14,6 +14,7 @@ from safetensors.torch import load as from_safetensors
 from torch import Tensor
 
 from inlay.errors import FormatError
+from inlay.exchange.finite import check_numbers
 
 
 @final
@@ -84,6 +85,7 @@ def read_checkpoint(folder: Path, kind: FileNames) -> Checkpoint:
     read = _safetensors if paths[0].suffix == ".safetensors" else _pickled
     tensors: dict[str, Tensor] = {}
     for key, tensor in read(paths[0]).items():
+        check_numbers(paths[0], key, tensor)
         parts = [_RENAMED.get(part, part) for part in key.split(".")]
         tensors[".".join(parts)] = tensor
     return Checkpoint(folder, facts, tensors)
@@ -95,7 +97,7 @@ def _facts(folder: Path, kind: FileNames) -> dict[str, Any]:
         raise FormatError(f"{folder} is no such checkpoint of AdapterHub: it has no {kind.config}.")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} is no JSON: {error}.") from error
     if not isinstance(facts, dict) or "config" not in facts:
         raise FormatError(f"{path}: 'config' is missing; it is no file of AdapterHub.")

@@ -8,6 +8,13 @@ from inlay.exchange.adapterhub_config import Config
 from inlay.exchange.adapterhub_ia3 import ia3_parts
 from inlay.exchange.adapterhub_linear import check_linear, lora_places
 from inlay.exchange.adapterhub_parts import GATE_NOTE, Part, Source, Tails, by_place, gate_weights
+from inlay.exchange.adapterhub_variants import (
+    DORA_NOTE,
+    VERA_NOTE,
+    dora_tensors,
+    shared_pair,
+    vera_factors,
+)
 from inlay.methods.lora import LoRA
 from inlay.sites.sitemap import Site
 
@@ -18,20 +25,30 @@ def lora_parts(source: Source, config: Config) -> list[Part]:
     Raises:
         FormatError: If an option or a tensor is missing, unknown, or cannot be expressed.
     """
-    for key in ("use_dora", "vera_d", "vera_b"):
-        if config.take(key, None):
-            raise FormatError(f"{config.where}: option {key} is not supported for a LoRA.")
     mode = config.take("composition_mode", "add")
     has_gate = config.take("use_gating", default=False)
+    variants = {
+        "use_dora": bool(config.take("use_dora", default=False)),
+        "vera_d": config.take("vera_d", None) is not None,
+        "use_gating": has_gate,
+    }
+    config.ignore("vera_b")  # how VeRA's second matrix began
+    used = [key for key, is_on in variants.items() if is_on]
     if mode == "scale":
-        if has_gate:
-            raise FormatError(f"{config.where}: option use_gating=True is not supported for IA3.")
+        if used:
+            raise FormatError(f"{config.where}: option {used[0]} is not supported for IA3.")
         return ia3_parts(source, config)
+    if has_gate and len(used) > 1:
+        raise FormatError(
+            f"{config.where}: options {' and '.join(used)} are not supported at once."
+        )
     if mode != "add":
         raise config.wrong("composition_mode", mode, "'add' or 'scale'")
     rank, alpha = int(config.number("r")), config.number("alpha")
     version = source.checkpoint.version
     notes = [GATE_NOTE] if has_gate else []
+    notes += [DORA_NOTE] if variants["use_dora"] else []
+    notes += [VERA_NOTE] if variants["vera_d"] else []
     if has_gate:
         alpha = rank  # the gate takes the place of alpha / rank
     elif version is not None and version < (1, 1) and rank != alpha:
@@ -49,9 +66,15 @@ def lora_parts(source: Source, config: Config) -> list[Part]:
     fused = [name for name in tails if source.sites[name].kind == "qkv"]
     parts = len(matrices) if fused else 1
     tensors: dict[str, Tensor] = {}
+    shared = shared_pair(source) if variants["vera_d"] else None
     for name, own in tails.items():
         site = source.sites[name]
-        a, b = _factors(own, site, rank, matrices if site.kind == "qkv" else None)
+        if shared is None:
+            a, b = _factors(own, site, rank, matrices if site.kind == "qkv" else None)
+        else:
+            a, b = vera_factors(own, site, rank, shared)
+        if variants["use_dora"]:
+            tensors |= dora_tensors(source, own, site, (a, b), alpha / rank)
         # One rank for all maps: those that are not fused get ranks of zeros.
         a, b = _padded(a, b, rank * parts)
         tensors |= {f"site/{name}/a": a, f"site/{name}/b": b}
@@ -67,6 +90,7 @@ def lora_parts(source: Source, config: Config) -> list[Part]:
     method = LoRA(
         rank=rank * parts, alpha=alpha * parts, dropout=dropout,
         gate="padded" if has_gate else False, gates=parts if has_gate else 1,
+        magnitude=variants["use_dora"],
     )  # fmt: skip
     return [Part(method=method, sites=tuple(tails), tensors=tensors, notes=tuple(notes))]
 

@@ -12,6 +12,7 @@ from torch import nn
 from inlay.errors import BaseError, FormatError
 from inlay.exchange.peft_config import CONFIG_FILE, read_config
 from inlay.exchange.peft_names import OF_MODULES, OF_PROMPTS
+from inlay.exchange.peft_saved import TWINS
 from inlay.exchange.peft_tensors import read_tensors
 from inlay.exchange.reading import Form, form_of
 from inlay.store.bases import Base, resolve_base
@@ -68,7 +69,11 @@ def wanted_by(folder: Path, *, without_head: bool = False) -> Wanted:
             key.removeprefix(OF_MODULES).removeprefix(OF_PROMPTS): tuple(tensor.shape)
             for key, tensor in read_tensors(folder).items()
         }
-        shapes = {path: shape for path, shape in plain.items() if set(path.split(".")) & set(saved)}
+        shapes = {
+            path: shape
+            for path, shape in plain.items()
+            if set(path.split(".")) & set(saved) and not set(path.split(".")) & TWINS
+        }
         base = config.values.get("base_model_name_or_path")
         mapped = config.values.get("auto_mapping") or {}
         by_task = _AUTO.get(str(config.values.get("task_type")), "AutoModel")

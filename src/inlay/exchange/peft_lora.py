@@ -1,38 +1,31 @@
-"""LoRA in PEFT's files (Hu et al. 2021; rsLoRA: Kalajdzievski 2023, arXiv:2312.03732)."""
+"""LoRA in PEFT's files (Hu et al. 2021), with rsLoRA, DoRA and starts that change the base."""
 
-import re
-from collections import Counter
+import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inlay.adapters.bank import Adapters
-from inlay.adapters.entry import Entry
 from inlay.errors import FormatError
 from inlay.exchange.peft_config import PeftConfig, value_for
-from inlay.exchange.peft_names import (
-    OF_MODULES,
-    Names,
-    Parts,
-    linear_sites,
-    not_used,
-    targets_for,
-)
+from inlay.exchange.peft_modules import AtMap, at_maps
+from inlay.exchange.peft_names import OF_MODULES, Named, Names, Parts
 from inlay.methods.lora import LoRA
-from inlay.methods.lora_layer import LoRALayer
-
-Number = TypeVar("Number", int, float)
+from inlay.ops.blending import nearest_low_rank
+from inlay.sites.maps import base_map
+from inlay.sites.sitemap import Site
 
 _FOLLOWED = (
     "alpha_pattern",
+    "bias",  # taken before the method is read
     "eva_config",  # how the factors began
     "exclude_modules",
     "fan_in_fan_out",  # how the base keeps its weight; the factors are the same either way
     "layers_pattern",
     "layers_to_transform",
     "lora_alpha",
+    "lora_bias",
     "lora_dropout",
     "megatron_core",
     "modules_to_save",
@@ -40,199 +33,214 @@ _FOLLOWED = (
     "r",
     "rank_pattern",
     "target_modules",
+    "use_dora",
     "use_rslora",
     "ensure_weight_tying",
 )
 
 _PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
-"""Ways to begin that leave the base's weights alone; others, such as pissa, change the base."""
+"""Ways to begin that leave the base's weights alone."""
+
+_CHANGED_STARTS = ("pissa", "olora")
+"""Ways to begin that take a part off the base's weights, which can be found again."""
 
 _ONLY = {
-    "bias": lambda value: value in (None, "none"),
     "init_lora_weights": lambda value: (
-        value is None or isinstance(value, bool) or value in _PLAIN_STARTS
+        value is None or isinstance(value, bool) or value in (*_PLAIN_STARTS, *_CHANGED_STARTS)
     ),
 }
 
-_A, _B = ".lora_A.weight", ".lora_B.weight"
+A, B, B_BIAS, LENGTHS = (
+    ".lora_A.weight", ".lora_B.weight", ".lora_B.bias", ".lora_magnitude_vector"
+)  # fmt: skip
+TABLE_A, TABLE_B, TABLE = ".lora_embedding_A", ".lora_embedding_B", ".base_layer.weight"
+"""The ends of names at a table; PEFT saves the whole table beside its factors."""
 
 
 def read_lora(config: PeftConfig, tensors: Mapping[str, Tensor], adapters: Adapters) -> Parts:
     """Place the factors of a LoRA at the linear maps of a model.
 
-    Ranks and scales that differ by module become one: smaller ranks are filled up with zeros and
-    the ratio of scales goes into `B`, which changes no update.
+    DoRA's magnitudes are the lengths of the base's rows plus what ours adds to them. With
+    `init_lora_weights` "pissa" or "olora" PEFT takes a part of the base's weight off whenever it
+    loads the file; the part is found again here, and the base is left as it is. "olora" is read
+    as a LoRA of twice the rank, with the start as its negative half.
 
     Raises:
         FormatError: If an option has an effect we lack, or the file and the model do not fit.
     """
     config.check_options(_FOLLOWED, _ONLY)
-    folder = config.path.parent
-    factors: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        path, suffix = _split(key)
-        if path is None:
-            raise not_used(folder, key, adapters)
-        factors.setdefault(path, {})[suffix] = tensor
-    names = Names(folder, adapters.model, list(factors))
-    targets = _targets(config, names)
-    sites = linear_sites(adapters)
-    found: dict[str, tuple[str, Tensor, Tensor, float]] = {}
-    for path, pair in factors.items():
-        key = f"{OF_MODULES}{path}{_A}"
-        module = names.module(key, path)
-        if targets is not None and path not in targets:
-            raise not_used(folder, key, adapters)
-        if module not in sites:
-            raise FormatError(
-                f"{folder}: tensor {key!r} is for {module!r}, which is no linear map that was "
-                "found on this model; `inlay sites` shows those there are."
-            )
-        a, b, scale = _checked(config, path, pair)
-        found[sites[module].name] = path, a, b, scale
-    for path in sorted(targets or ()):
-        if path not in factors:
-            raise FormatError(
-                f"{folder}: target_modules names {path!r}, but tensor "
-                f"{OF_MODULES + path + _A!r} is missing; the file is incomplete."
-            )
-    if not found:
-        raise FormatError(f"{folder}: there is no LoRA in the file.")
-    return _parts(config, found)
+    ends = [A, B, TABLE_A, TABLE_B]
+    ends += [LENGTHS] if config.flag("use_dora") else []
+    ends += [B_BIAS] if config.flag("lora_bias") else []
+    tensors = _without_tables(config, tensors, adapters)
+    maps = at_maps(config, tensors, adapters, ends, LoRA.kinds)
+    sizes = {found.site.name: _sizes(config, found) for found in maps}
+    named: Named = {}
+    notes: list[str] = []
+    for found in maps:
+        factors = _factors(config, found, sizes[found.site.name][0])
+        named |= _placed(config, found, factors, adapters, _scale(config, found))
+    doubled = config.values.get("init_lora_weights") == "olora"
+    if doubled:
+        notes.append("the start by olora is a part of the factors, whose rank is twice the file's")
+        sizes = {name: (2 * rank, 2 * alpha) for name, (rank, alpha) in sizes.items()}
+    return Parts(
+        method=_method(config, sizes, doubled=doubled),
+        sites=[found.site.name for found in maps],
+        tensors=named,
+        notes=tuple(notes),
+    )
 
 
-def _split(key: str) -> tuple[str | None, str]:
-    for suffix in (_A, _B):
-        if key.startswith(OF_MODULES) and key.endswith(suffix):
-            return key.removeprefix(OF_MODULES).removesuffix(suffix), suffix
-    return None, ""
+def _sizes(config: PeftConfig, found: AtMap) -> tuple[int, float]:
+    """Return the rank and the alpha of one map."""
+    rank = value_for(config.pattern("rank_pattern"), found.path, config.whole("r", 8))
+    if rank < 1 or rank != int(rank):
+        raise config.refuse("rank_pattern", f"the rank of {found.path!r} must be a whole number.")
+    alpha = config.number("lora_alpha", 8.0)
+    return int(rank), value_for(config.pattern("alpha_pattern"), found.path, alpha)
 
 
-def _targets(config: PeftConfig, names: Names) -> set[str] | None:
-    """Return the paths that the configuration names; `None` if it leaves that to the file."""
-    wanted = config.values.get("target_modules")
-    if wanted is None or wanted == "all-linear":
-        return None
-    saved = config.words("modules_to_save")
-    return {
-        path
-        for path in names.paths
-        if config.names_module("target_modules", path)
-        and not config.names_module("exclude_modules", path)
-        and not any(word in _parents(path) for word in saved)
-        and (isinstance(wanted, str) or path in wanted or config.in_layers(path))
-    }
+def _scale(config: PeftConfig, found: AtMap) -> float:
+    rank, alpha = _sizes(config, found)
+    return alpha / (rank**0.5 if config.flag("use_rslora") else rank)
 
 
-def _parents(path: str) -> set[str]:
-    """Return every run of parts of a path: `a.b` gives `a`, `b` and `a.b`."""
-    parts = path.split(".")
-    numbers = range(len(parts) + 1)
-    return {".".join(parts[i:j]) for i in numbers for j in numbers if i < j}
+def _without_tables(
+    config: PeftConfig, tensors: Mapping[str, Tensor], adapters: Adapters
+) -> dict[str, Tensor]:
+    """Leave out the base's own tables, which PEFT saves beside the factors of one.
 
-
-def _checked(
-    config: PeftConfig, path: str, pair: Mapping[str, Tensor]
-) -> tuple[Tensor, Tensor, float]:
-    """Return the two factors and the scale of one module."""
-    folder = config.path.parent
-    for suffix in (_A, _B):
-        if suffix not in pair:
-            raise FormatError(
-                f"{folder}: tensor {OF_MODULES + path + suffix!r} is missing; the file is "
-                "incomplete."
-            )
-        if pair[suffix].ndim != 2:
-            raise FormatError(
-                f"{folder}: tensor {OF_MODULES + path + suffix!r} has {pair[suffix].ndim} "
-                "dimensions; a linear map's factors have 2."
-            )
-    # In at least float32 before scales are evened out, which half precision would round.
-    a, b = (pair[x].to(torch.promote_types(pair[x].dtype, torch.float32)) for x in (_A, _B))
-    rank = int(value_for(config.pattern("rank_pattern"), path, config.whole("r", 8)))
-    if a.shape[0] != rank or b.shape[1] != rank:
-        raise FormatError(
-            f"{folder}: the factors of {path!r} have ranks {a.shape[0]} and {b.shape[1]}, but "
-            f"{config.path.name} says {rank}."
-        )
-    alpha = value_for(config.pattern("alpha_pattern"), path, config.number("lora_alpha", 8.0))
-    return a, b, alpha / (rank**0.5 if config.flag("use_rslora") else rank)
-
-
-def _parts(config: PeftConfig, found: dict[str, tuple[str, Tensor, Tensor, float]]) -> Parts:
-    uniform = _uniform({site: (a, b, scale) for site, (_, a, b, scale) in found.items()})
-    placed: dict[str, tuple[str, Tensor]] = {}
-    for site, (path, *_) in found.items():
-        placed[f"site/{site}/a"] = OF_MODULES + path + _A, uniform[site][0]
-        placed[f"site/{site}/b"] = OF_MODULES + path + _B, uniform[site][1]
-    a, _, scale = next(iter(uniform.values()))
-    rank = a.shape[0]
-    method = LoRA(rank=rank, alpha=scale * rank, dropout=config.number("lora_dropout", 0.0))
-    return Parts(method=method, sites=list(found), tensors=placed)
-
-
-def write_lora(
-    adapters: Adapters, entry: Entry, *, uniform: bool
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the options and tensors of a LoRA as PEFT writes them.
-
-    Args:
-        adapters: Whose sites say which module each layer is at.
-        entry: The adapter.
-        uniform: Give all modules one rank and one scale, for readers without patterns.
+    Raises:
+        FormatError: If one is not the base's, which PEFT would overwrite.
     """
-    found: dict[str, tuple[Tensor, Tensor, float]] = {}
-    for site, layer in entry.layers.items():
-        if not isinstance(layer, LoRALayer):
-            raise FormatError(f"site {site!r}: {type(layer).__name__} has no form in PEFT's LoRA.")
-        found[adapters.sites[site].module] = layer.a.detach(), layer.b.detach(), layer.scale
-    if uniform:
-        found = _uniform(found)
-    ranks = {path: a.shape[0] for path, (a, _, _) in found.items()}
-    alphas = {path: scale * ranks[path] for path, (_, _, scale) in found.items()}
-    rank, alpha = _commonest(ranks), _commonest(alphas)
-    modules = [adapters.model.get_submodule(path) for path in found]
-    options = {
-        "bias": "none",
-        "fan_in_fan_out": not any(isinstance(module, nn.Linear) for module in modules),
-        "init_lora_weights": True,
-        "r": rank,
-        "lora_alpha": _plain(alpha),
-        "lora_dropout": getattr(entry.method, "dropout", 0.0),
-        "rank_pattern": {_exactly(p): r for p, r in ranks.items() if r != rank},
-        "alpha_pattern": {_exactly(p): _plain(a) for p, a in alphas.items() if a != alpha},
-        "target_modules": targets_for(list(found), adapters.model),
+    rest = dict(tensors)
+    for key in [k for k in tensors if k.endswith(TABLE)]:
+        start = key.removesuffix(TABLE)
+        if f"{start}{TABLE_A}" not in tensors:
+            continue
+        path = start.removeprefix(OF_MODULES)
+        names = Names(config.path.parent, adapters.model, [path])
+        own = adapters.model.get_parameter(f"{names.module(key, path)}.weight").detach().cpu()
+        given = rest.pop(key)
+        if given.shape != own.shape or not torch.equal(given.to(own.dtype), own):
+            raise FormatError(
+                f"{config.path.parent}: tensor {key!r} is not this base's own table, and would "
+                "overwrite it. Load the base that the adapter was trained on."
+            )
+    return rest
+
+
+def ends_at(site: Site) -> tuple[str, str]:
+    """Return how the factors at a site are named."""
+    return (TABLE_A, TABLE_B) if site.kind == "embedding" else (A, B)
+
+
+def _factors(config: PeftConfig, found: AtMap, rank: int) -> dict[str, Tensor]:
+    """Return the factors of one map by our names, in at least float32."""
+    folder, site = config.path.parent, found.site
+    both = {}
+    for ours, end, dim in zip("ab", ends_at(site), (0, 1), strict=True):
+        tensor = found.tensors.get(end)
+        if tensor is not None and tensor.ndim > 1 and tensor.shape[dim] != rank:
+            raise FormatError(
+                f"{folder}: tensor {found.key(end)!r} is of rank {tensor.shape[dim]}, but "
+                f"{config.path.name} says {rank}."
+            )
+        shape = (rank, site.in_width or 0) if ours == "a" else (site.width, rank)
+        if tensor is not None and site.kind == "kernel" and tensor.ndim > 2:
+            # The kernel's own dimensions, behind the channels.
+            found = dataclasses.replace(found, tensors={**found.tensors, end: tensor.flatten(1)})
+        both[ours] = _exact(found.take(end, *shape))
+    return both
+
+
+def _placed(
+    config: PeftConfig,
+    found: AtMap,
+    factors: dict[str, Tensor],
+    adapters: Adapters,
+    scale: float,
+) -> Named:
+    """Return what one map gets, by our names."""
+    start, weight = f"site/{found.site.name}", None
+    keys = {ours: found.key(end) for ours, end in zip("ab", ends_at(found.site), strict=True)}
+    begin = config.values.get("init_lora_weights")
+    if config.flag("use_dora") or begin in _CHANGED_STARTS:
+        weight = _weight(config, found, adapters)
+    if weight is not None and begin in _CHANGED_STARTS:
+        factors = _with_start(str(begin), weight, factors, scale)
+    if weight is not None and config.flag("use_dora"):
+        lengths = _exact(found.take(LENGTHS, found.site.width))
+        factors["magnitude"] = lengths - torch.linalg.vector_norm(weight, dim=1)
+        keys["magnitude"] = found.key(LENGTHS)
+    named: Named = {
+        f"{start}/{name}": (keys.get(name, keys["a"]), tensor) for name, tensor in factors.items()
     }
-    tensors = {}
-    for path, (a, b, _) in found.items():
-        tensors[f"{OF_MODULES}{path}{_A}"], tensors[f"{OF_MODULES}{path}{_B}"] = a, b
-    return options, tensors
+    if config.flag("lora_bias"):
+        named |= _bias(config, found, adapters, scale)
+    return named
 
 
-def _uniform(
-    found: Mapping[str, tuple[Tensor, Tensor, float]],
-) -> dict[str, tuple[Tensor, Tensor, float]]:
-    """Fill smaller ranks up with zeros and put the ratio of scales into `B`: the same updates."""
-    rank = max(a.shape[0] for a, _, _ in found.values())
-    common = max((scale for _, _, scale in found.values()), key=abs)
-    result = {}
-    for path, (a, b, scale) in found.items():
-        full_a, full_b = a.new_zeros(rank, a.shape[1]), b.new_zeros(b.shape[0], rank)
-        full_a[: a.shape[0]] = a
-        full_b[:, : b.shape[1]] = b if scale == common else b * (scale / common)
-        result[path] = full_a, full_b, common
-    return result
+def _weight(config: PeftConfig, found: AtMap, adapters: Adapters) -> Tensor:
+    """Return the base's own weight at a map, which some variants compute with."""
+    weight = base_map(found.site, adapters.model)
+    if weight is None:
+        raise FormatError(
+            f"{config.path.parent}: the LoRA at {found.path!r} is of a kind that computes with the "
+            "map's own weight, and the module there has none (it may be quantised)."
+        )
+    return _exact(weight()).cpu()
 
 
-def _commonest(numbers: Mapping[str, Number]) -> Number:
-    return Counter(numbers.values()).most_common(1)[0][0]
+def _with_start(
+    begin: str, weight: Tensor, factors: dict[str, Tensor], scale: float
+) -> dict[str, Tensor]:
+    """Add what the update is measured from: what PEFT takes off the base's weight."""
+    rank = len(factors["a"])
+    if begin == "pissa":
+        fit = nearest_low_rank(weight, rank)
+        return {**factors, "a_start": fit.down / scale**0.5, "b_start": fit.up / scale**0.5}
+    q, r = torch.linalg.qr(weight)
+    down = torch.cat([factors["a"], r[:rank]])
+    return {"a": down, "b": torch.cat([factors["b"], -q[:, :rank]], dim=1)}
 
 
-def _plain(number: float) -> float:
-    """Return a whole number as such, as most files have it."""
-    return int(number) if number == int(number) else number
+def _bias(config: PeftConfig, found: AtMap, adapters: Adapters, scale: float) -> Named:
+    """Return the copy of a map's bias that holds what `B`'s own bias adds to it."""
+    path = f"{found.site.module}.bias"
+    module = adapters.model.get_submodule(found.site.module)
+    bias = getattr(module, "bias", None)
+    if bias is None or config.flag("use_dora"):
+        why = f"{found.path!r} has no bias that could take it up"
+        raise config.refuse("lora_bias", "not with use_dora." if bias is not None else f"{why}.")
+    added = _exact(found.take(B_BIAS, found.site.width))
+    return {f"weight/{path}": (found.key(B_BIAS), _exact(bias.detach().cpu()) + scale * added)}
 
 
-def _exactly(path: str) -> str:
-    """Return the pattern that no other module's path fits."""
-    return f"^{re.escape(path)}"
+def _method(config: PeftConfig, sizes: Mapping[str, tuple[int, float]], *, doubled: bool) -> LoRA:
+    """Return the settings; ranks and alphas of some maps only are named by site."""
+    factor = 2 if doubled else 1
+    rank = factor * config.whole("r", 8)
+    alpha = factor * config.number("lora_alpha", 8.0)
+    # Twice the rank takes twice the alpha, but under a root only as much more.
+    root = config.flag("use_rslora")
+    if doubled and root:
+        alpha /= 2**0.5
+        sizes = {name: (r, a / 2**0.5) for name, (r, a) in sizes.items()}
+    if not any(pair == (rank, alpha) for pair in sizes.values()):
+        rank, alpha = next(iter(sizes.values()))
+    return LoRA(
+        rank=rank,
+        alpha=alpha,
+        dropout=config.number("lora_dropout", 0.0),
+        scale="alpha/sqrt(rank)" if root else "alpha/rank",
+        ranks={name: r for name, (r, _) in sizes.items() if r != rank} or None,
+        alphas={name: a for name, (_, a) in sizes.items() if a != alpha} or None,
+        init="pissa" if config.values.get("init_lora_weights") == "pissa" else "kaiming",
+        magnitude=config.flag("use_dora"),
+    )
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

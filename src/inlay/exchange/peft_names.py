@@ -1,5 +1,6 @@
 """Which tensor of a PEFT file belongs to which site or head: by the path of its module."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 
 from inlay.adapters.bank import Adapters
 from inlay.errors import AdapterError, FormatError
-from inlay.exchange.peft_config import PeftConfig
-from inlay.methods.base import AbstractSiteMethod
+from inlay.methods.base import AbstractMethod
+from inlay.sites.maps import base_map
 from inlay.sites.sitemap import Site
 
 OF_MODULES = "base_model.model."
@@ -20,14 +21,7 @@ OF_MODULES = "base_model.model."
 OF_PROMPTS = "base_model."
 """The same in files of methods that act on the base's inputs or cache."""
 
-TASK_HEADS = {"classifier", "score", "qa_outputs"}
-"""Heads that PEFT lists for every task class of a kind, whether the model has them or not."""
-
 _NOT_HERE = {
-    ".lora_embedding_A": "the LoRA of an embedding",
-    ".lora_embedding_B": "the LoRA of an embedding",
-    ".lora_B.bias": "a LoRA with a bias",
-    ".lora_magnitude_vector": "DoRA",
     ".trainable_tokens_delta": "trained rows of an embedding",
 }
 """The end of a tensor's name -> what it is part of."""
@@ -41,11 +35,13 @@ Named = dict[str, tuple[str, Tensor]]
 class Parts:
     """What a file holds, in our terms."""
 
-    method: AbstractSiteMethod
+    method: AbstractMethod
     sites: list[str]
-    """Where it acts."""
+    """Where it acts; empty for a method that trains copies of the base's weights."""
     tensors: Named
-    """What is trained there."""
+    """What is trained there, and copies of base weights beside it."""
+    notes: tuple[str, ...] = ()
+    """Where the peer departs from the paper or from ours."""
 
 
 @final
@@ -81,6 +77,10 @@ class Names:
         """Every module's path, as the file writes it."""
         return list(self._ours)
 
+    def find(self, path: str) -> str | None:
+        """Return a module's path on this model, or `None` if there is none."""
+        return self._ours.get(path)
+
     def module(self, key: str, path: str) -> str:
         """Return a module's path on this model.
 
@@ -95,9 +95,21 @@ class Names:
         return self._ours[path]
 
 
-def linear_sites(adapters: Adapters) -> dict[str, Site]:
-    """Return the linear maps of a model by their modules' paths."""
-    return {site.module: site for site in adapters.sites if site.is_linear}
+def map_sites(adapters: Adapters, kinds: frozenset[str]) -> dict[str, Site]:
+    """Return the maps of these kinds by their modules' paths; of one module the first site.
+
+    A table's entries are its input's width here.
+    """
+    found: dict[str, Site] = {}
+    for site in adapters.sites:
+        if site.kind not in kinds:
+            continue
+        own = None if site.is_linear else base_map(site, adapters.model)
+        if own is not None:
+            found.setdefault(site.module, dataclasses.replace(site, in_width=own.in_width))
+        elif site.is_linear:
+            found.setdefault(site.module, site)
+    return found
 
 
 def targets_for(paths: list[str], model: nn.Module) -> list[str] | str:
@@ -113,72 +125,11 @@ def targets_for(paths: list[str], model: nn.Module) -> list[str] | str:
     return sorted(paths)
 
 
-def split_heads(
-    config: PeftConfig,
-    tensors: Mapping[str, Tensor],
-    adapters: Adapters,
-    prefix: str,
-    *,
-    without_head: bool,
-) -> tuple[dict[str, Tensor], Named]:
-    """Set the tensors of heads (`modules_to_save`) apart.
-
-    Returns:
-        The other tensors, and those of the heads by our names.
-
-    Raises:
-        FormatError: If a saved module is none of the model's own heads, or lacks tensors.
-    """
-    folder = config.path.parent
-    saved = config.words("modules_to_save")
-    rest: dict[str, Tensor] = {}
-    heads: Named = {}
-    skipped: set[str] = set()
-    for key, tensor in tensors.items():
-        path = key.removeprefix(prefix)
-        owner = _owner(path, saved)
-        if owner is None or not key.startswith(prefix):
-            rest[key] = tensor
-        elif without_head:
-            skipped.add(owner)
-        else:
-            head = _owner(path, adapters.own_heads)
-            if head is None:
-                raise FormatError(_no_head(folder, key, owner, adapters))
-            heads[f"own_head/{head}/{path.removeprefix(f'{head}.')}"] = (key, tensor)
-    present = {_owner(key.split("/", 1)[1].replace("/", "."), saved) for key in heads} | skipped
-    modules = [path for path, _ in adapters.model.named_modules()]
-    for name in saved:
-        there = [path for path in modules if path == name or path.endswith(f".{name}")]
-        if name in present or without_head or (name in TASK_HEADS and not there):
-            continue
-        what = "the file has no tensor of it" if there else "this model has no such module"
-        raise config.refuse("modules_to_save", f"{name!r} was saved, but {what}.")
-    return rest, heads
-
-
-def _owner(path: str, names: tuple[str, ...]) -> str | None:
-    """Return which of these modules a tensor belongs to."""
-    parents = path.split(".")[:-1]
-    for name in names:
-        parts = name.split(".")
-        if any(parents[i : i + len(parts)] == parts for i in range(len(parents))):
-            return name
-    return None
-
-
-def _no_head(folder: Path, key: str, owner: str, adapters: Adapters) -> str:
-    model = adapters.model
-    if any(path == owner or path.endswith(f".{owner}") for path, _ in model.named_modules()):
-        return (
-            f"{folder}: tensor {key!r} would overwrite {owner!r}, a part of the base, which stays "
-            "as it is. Only heads of a task class can come with an adapter."
-        )
-    has = ", ".join(map(repr, adapters.own_heads)) or "no head"
-    return (
-        f"{folder}: the file has a head {owner!r}, but {type(model).__name__} has {has}. Load it "
-        "on the task class it was trained on, or pass without_head=True."
-    )
+def ends_alike(paths: list[str], others: list[str]) -> list[str] | str:
+    """Return names that fit these paths and none of the others, where a dot is no border."""
+    if any(other.endswith(path) for path in paths for other in others if other not in paths):
+        return "|".join(re.escape(path) for path in sorted(paths))
+    return sorted(paths)
 
 
 def not_used(folder: Path, key: str, adapters: Adapters) -> FormatError:

@@ -8,20 +8,30 @@ from torch import Tensor, nn
 
 from inlay.adapters.attach import adapters_of, attach
 from inlay.adapters.bank import Adapters
-from inlay.errors import ConfigError, FormatError, SiteError
+from inlay.adapters.copies import add_copies
+from inlay.adapters.entry import Entry
+from inlay.errors import AdapterError, ConfigError, FormatError, SiteError
 from inlay.exchange.peft_config import PeftConfig, read_config
+from inlay.exchange.peft_ia3 import read_ia3
 from inlay.exchange.peft_lora import read_lora
-from inlay.exchange.peft_names import OF_MODULES, OF_PROMPTS, Parts, copy_into, split_heads
-from inlay.exchange.peft_prompts import read_prefix, read_prompt
+from inlay.exchange.peft_names import OF_MODULES, OF_PROMPTS, Named, Parts, copy_into
+from inlay.exchange.peft_norms import read_norms
+from inlay.exchange.peft_prompts import read_multitask, read_prefix, read_prompt
+from inlay.exchange.peft_saved import check_own_biases, split_saved
 from inlay.exchange.peft_tensors import read_tensors
+from inlay.exchange.peft_vera import read_vera
 
 Reader = Callable[[PeftConfig, Mapping[str, Tensor], Adapters], Parts]
 
 READERS: dict[str, tuple[Reader, str]] = {
     "LORA": (read_lora, OF_MODULES),
+    "VERA": (read_vera, OF_MODULES),
+    "IA3": (read_ia3, OF_MODULES),
+    "LN_TUNING": (read_norms, OF_MODULES),
     "PREFIX_TUNING": (read_prefix, OF_PROMPTS),
     "PROMPT_TUNING": (read_prompt, OF_PROMPTS),
     "P_TUNING": (read_prompt, OF_PROMPTS),
+    "MULTITASK_PROMPT_TUNING": (read_multitask, OF_PROMPTS),
 }
 """PEFT's name of a method -> what reads it, and what stands before the paths of its heads."""
 
@@ -59,7 +69,7 @@ def load_peft(
     fresh = not hasattr(model, "adapters")
     adapters = attach(model) if fresh else adapters_of(model)
     try:
-        _add(config, tensors, adapters, name, without_head=without_head)
+        add_from_peft(config, tensors, adapters, name, without_head=without_head)
     except Exception:
         if fresh:
             adapters.close()
@@ -68,7 +78,7 @@ def load_peft(
     return name
 
 
-def _add(
+def add_from_peft(
     config: PeftConfig,
     tensors: Mapping[str, Tensor],
     adapters: Adapters,
@@ -76,16 +86,42 @@ def _add(
     *,
     without_head: bool,
 ) -> None:
+    """Add the adapter of a file to a model; if anything is wrong nothing is added.
+
+    Raises:
+        FormatError: If the file does not fit the model or is no whole.
+        AdapterError: If the name is taken.
+    """
     reader, prefix = READERS[config.kind]
-    rest, heads = split_heads(config, tensors, adapters, prefix, without_head=without_head)
     try:
-        parts = reader(config, rest, adapters)
-        entry = adapters.add(name, parts.method, at=parts.sites, copy_heads=bool(heads))
+        with adapters.original_weights():
+            saved = split_saved(config, tensors, adapters, prefix, without_head=without_head)
+            parts = reader(config, saved.rest, adapters)
+            check_own_biases(config, adapters, saved, parts.sites)
+        has_heads = any(key.startswith("own_head/") for key in saved.named)
+        at = parts.sites or None
+        entry = adapters.add(name, parts.method, at=at, copy_heads=has_heads, fresh=False)
     except (ConfigError, SiteError) as error:
         raise FormatError(f"{config.path}: {error}") from error
+    named = {**saved.named, **parts.tensors}
     try:
+        _copy_weights(config, adapters, entry, named)
         with torch.no_grad():
-            copy_into(config.path.parent, entry.tensors(), {**parts.tensors, **heads}, name)
+            copy_into(config.path.parent, entry.tensors(), named, name)
     except Exception:
         adapters.remove(name)
         raise
+    entry.imported = {
+        "format": "peft",
+        "config": dict(config.values),
+        "notes": [*saved.notes, *parts.notes],
+    }
+
+
+def _copy_weights(config: PeftConfig, adapters: Adapters, entry: Entry, named: Named) -> None:
+    """Give the adapter copies of the base weights that the file has beside its method's own."""
+    paths = [key[7:] for key in named if key.startswith("weight/")]
+    try:
+        add_copies(adapters, entry, [path for path in paths if path not in entry.weights])
+    except AdapterError as error:
+        raise FormatError(f"{config.path.parent}: {error}") from error

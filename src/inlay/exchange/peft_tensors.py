@@ -11,6 +11,7 @@ from safetensors.torch import load as from_safetensors
 from torch import Tensor
 
 from inlay.errors import FormatError
+from inlay.exchange.finite import check_numbers
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
@@ -35,8 +36,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     for key, tensor in tensors.items():
         if not isinstance(key, str) or not isinstance(tensor, Tensor):
             raise FormatError(f"{path}: {key!r} is no tensor; an adapter's file holds tensors.")
-        if not tensor.is_floating_point() or tensor.layout != torch.strided:
-            raise FormatError(f"{path}: tensor {key!r} is of type {tensor.dtype}; expected floats.")
+        check_numbers(path, key, tensor)
     return tensors
 
 

@@ -10,60 +10,80 @@ from inlay.adapters.bank import Adapters
 from inlay.adapters.entry import Entry
 from inlay.errors import FormatError
 from inlay.exchange.peft_config import PeftConfig, read_config
-from inlay.exchange.peft_names import split_heads
-from inlay.exchange.peft_reading import READERS
+from inlay.exchange.peft_names import OF_MODULES
+from inlay.exchange.peft_reading import add_from_peft
 from inlay.exchange.peft_tensors import read_tensors
 from inlay.methods.base import (
     AbstractAttentionLayer,
     AbstractLayer,
-    AbstractMethod,
+    AbstractMergeableLayer,
     AbstractPromptLayer,
 )
-from inlay.methods.lora import LoRA
-from inlay.methods.lora_layer import LoRALayer
-from inlay.ops.low_rank import low_rank_weight
 
 _FACTORS = (".lora_A.weight", ".lora_B.weight")
 
+_NOT_SERVED = (
+    "modules_to_save", "use_dora", "rank_pattern", "alpha_pattern", "use_rslora", "lora_bias",
+    "trainable_token_indices", "target_parameters",
+)  # fmt: skip
+"""Options of PEFT that vLLM does not follow, or not in all of its versions."""
+
 
 def check_same(folder: Path, adapters: Adapters, entry: Entry, *, without_head: bool) -> None:
-    """Check that a folder holds what an adapter computes.
+    """Load a folder beside the adapter that it was made from, and compare what both compute.
 
     Raises:
-        FormatError: If it does not.
+        FormatError: If they differ.
     """
+    name = f"{entry.name} (read again)"
+    while name in adapters.names:
+        name += "'"
     config, tensors = read_config(folder), read_tensors(folder)
-    reader, prefix = READERS[config.kind]
-    rest, heads = split_heads(config, tensors, adapters, prefix, without_head=without_head)
-    parts = reader(config, rest, adapters)
-    read = {key: tensor for key, (_, tensor) in {**parts.tensors, **heads}.items()}
-    own = {key: tensor.detach().cpu() for key, tensor in entry.tensors().items()}
-    if set(parts.sites) != set(entry.layers):
-        raise FormatError(f"{folder}: the file that was written has other places than the adapter.")
-    for site, layer in entry.layers.items():
-        start = f"site/{site}/"
-        there = {k.removeprefix(start): v for k, v in read.items() if k.startswith(start)}
-        if not _agree(layer, there, parts.method):
-            raise FormatError(f"{folder}: what was written for {site!r} computes something else.")
-    for key in heads:
-        if not torch.equal(own[key], read[key]):
-            raise FormatError(f"{folder}: what was written for {key!r} is something else.")
+    add_from_peft(config, tensors, adapters, name, without_head=without_head)
+    again = adapters.entry(name)
+    try:
+        if set(again.layers) != set(entry.layers):
+            raise FormatError(f"{folder}: the file that was written has other places.")
+        with torch.no_grad(), adapters.original_weights():
+            for site, layer in entry.layers.items():
+                if not _agree(layer, again.layers[site]):
+                    raise FormatError(f"{folder}: what was written for {site!r} is not the same.")
+        own = _parts(entry, without_head=without_head)
+        if not _equal(own, _parts(again, without_head=without_head)):
+            raise FormatError(f"{folder}: what was written of the base or a head is not the same.")
+    finally:
+        adapters.remove(name)
 
 
-def _agree(layer: AbstractLayer, there: Mapping[str, Tensor], method: AbstractMethod) -> bool:
-    if isinstance(layer, LoRALayer) and isinstance(method, LoRA):
-        update = layer.weight_update().detach().cpu()
-        written = low_rank_weight(there["a"], there["b"], method.alpha / method.rank)
-        size = float(update.abs().max())
-        return torch.allclose(update, written.to(update.dtype), rtol=0, atol=size * 1e-5)
-    if isinstance(layer, AbstractPromptLayer):
-        return torch.equal(layer().detach().cpu(), there["vectors"])
-    if isinstance(layer, AbstractAttentionLayer):
-        return torch.equal(torch.cat(layer(), dim=1).detach().cpu(), there["rows.rows"])
-    own = layer.state_dict()
-    return own.keys() == there.keys() and all(
-        torch.equal(own[key].detach().cpu(), value) for key, value in there.items()
-    )
+def _parts(entry: Entry, *, without_head: bool) -> dict[str, Tensor]:
+    """Return what an adapter has beside its layers."""
+    kinds = ("weight/",) if without_head else ("weight/", "own_head/")
+    return {key: value for key, value in entry.tensors().items() if key.startswith(kinds)}
+
+
+def _agree(one: AbstractLayer, two: AbstractLayer) -> bool:
+    if isinstance(one, AbstractMergeableLayer) and isinstance(two, AbstractMergeableLayer):
+        update, again = one.weight_update(), two.weight_update()
+        factors, others = one.bias_factors(), two.bias_factors()
+        same = factors is others or (
+            factors is not None and others is not None and torch.equal(factors, others)
+        )
+        return same and _close(update, again)
+    if isinstance(one, AbstractPromptLayer) and isinstance(two, AbstractPromptLayer):
+        return _close(one(), two())
+    if isinstance(one, AbstractAttentionLayer) and isinstance(two, AbstractAttentionLayer):
+        pairs = zip(one(), two(), strict=True)
+        return all(_close(a, b) for a, b in pairs)
+    return False
+
+
+def _close(one: Tensor, two: Tensor) -> bool:
+    """Tell whether two tensors are the same but for the rounding of what gave them."""
+    return torch.allclose(one, two, rtol=0, atol=float(one.abs().max()) * 1e-5)
+
+
+def _equal(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
 def check_vllm(folder: Path) -> None:
@@ -79,14 +99,17 @@ def check_vllm(folder: Path) -> None:
     for option in ("r", "lora_alpha", "target_modules"):
         if not config.values.get(option):
             raise config.refuse(option, "vLLM needs it.")
-    for option in ("modules_to_save", "use_dora", "rank_pattern", "alpha_pattern", "use_rslora"):
+    for option in _NOT_SERVED:
         if config.values.get(option):
             raise config.refuse(option, "vLLM does not follow it.")
     if config.values.get("bias", "none") != "none":
         raise config.refuse("bias", "vLLM does not follow it.")
     for key, tensor in sorted(tensors.items()):
-        if not key.endswith(_FACTORS):
+        if not key.endswith(_FACTORS) or not key.startswith(OF_MODULES) or tensor.ndim != 2:
             raise FormatError(f"{folder}: tensor {key!r} is none that vLLM loads.")
+        other = _FACTORS[key.endswith(_FACTORS[0])]
+        if f"{key[: -len(other)]}{other}" not in tensors:
+            raise FormatError(f"{folder}: tensor {key!r} is there without its {other!r}.")
         if tensor.shape[0 if key.endswith(_FACTORS[0]) else 1] != config.whole("r"):
             raise FormatError(f"{folder}: tensor {key!r} has another rank than r says.")
     _check_targets(config)

@@ -13,15 +13,23 @@ from inlay.adapters.bank import Adapters
 from inlay.adapters.entry import Entry
 from inlay.errors import FormatError
 from inlay.exchange.peft_config import CONFIG_FILE
-from inlay.exchange.peft_lora import write_lora
+from inlay.exchange.peft_copies import write_copies
+from inlay.exchange.peft_ia3 import write_ia3
+from inlay.exchange.peft_lora_writing import write_lora
 from inlay.exchange.peft_names import OF_MODULES, OF_PROMPTS
+from inlay.exchange.peft_norms import write_norms
 from inlay.exchange.peft_prompts import write_prefix, write_prompt
 from inlay.exchange.peft_tensors import WEIGHTS_FILE
+from inlay.exchange.peft_vera import write_vera
 from inlay.exchange.peft_verify import check_same, check_vllm
 from inlay.methods.base import AbstractMethod
+from inlay.methods.comparators import Head
+from inlay.methods.ia3 import IA3
 from inlay.methods.lora import LoRA
+from inlay.methods.parts_of_base import Norms
 from inlay.methods.prefix import Prefix
 from inlay.methods.prompt import Prompt
+from inlay.methods.vera import VeRA
 from inlay.store.atomic import folder_atomically
 
 
@@ -37,6 +45,9 @@ class Writer(Protocol):
 
 WRITERS: dict[type[AbstractMethod], tuple[str, Writer, str]] = {
     LoRA: ("LORA", write_lora, OF_MODULES),
+    VeRA: ("VERA", write_vera, OF_MODULES),
+    IA3: ("IA3", write_ia3, OF_MODULES),
+    Norms: ("LN_TUNING", write_norms, OF_MODULES),
     Prefix: ("PREFIX_TUNING", write_prefix, OF_PROMPTS),
     Prompt: ("PROMPT_TUNING", write_prompt, OF_PROMPTS),
 }
@@ -83,14 +94,16 @@ def save_peft(
     if folder.exists() and not _may_replace(folder):
         raise FormatError(f"{folder} is not empty and holds no PEFT adapter; choose another.")
     kind, writer, prefix = _writer(entry)
-    _check_form(adapters, entry)
+    _check_gate(entry)
     if for_vllm:
-        _check_can_serve(entry, without_head=without_head)
-    options, tensors = writer(adapters, entry, uniform=for_vllm)
+        _check_can_serve(adapters, entry, without_head=without_head)
+    with adapters.original_weights():
+        options, tensors = writer(adapters, entry, uniform=for_vllm)
+        copies = write_copies(adapters, entry, kind)
     heads = {} if without_head else _heads(adapters, entry, prefix)
-    saved = [] if without_head else list(entry.own_heads)
-    config = {**_about(model, has_head=bool(saved)), "peft_type": kind, **options}
-    config["modules_to_save"] = saved or None
+    own = [] if without_head else list(entry.own_heads)
+    config = {**_about(model, has_head=bool(own)), "peft_type": kind, **options, **copies.options}
+    config["modules_to_save"] = [*own, *copies.modules] or None
     if prefix == OF_PROMPTS and config["task_type"] is None:
         raise FormatError(
             f"PEFT runs {kind} only for tasks that it knows, and {type(model).__name__} is for "
@@ -98,7 +111,7 @@ def save_peft(
         )
     plain = {
         key: value.detach().cpu().contiguous().clone()
-        for key, value in sorted({**tensors, **heads}.items())
+        for key, value in sorted({**tensors, **copies.tensors, **heads}.items())
     }
     with folder_atomically(folder) as temporary:
         content = to_safetensors(plain, metadata={"format": "pt"})
@@ -111,6 +124,13 @@ def save_peft(
 
 
 def _writer(entry: Entry) -> tuple[str, Writer, str]:
+    if entry.stack_on is not None:
+        raise FormatError(
+            f"adapter {entry.name!r} is stacked on {entry.stack_on!r}, and PEFT's files have no "
+            "place for an adapter below another. Save it with `inlay.save`."
+        )
+    if isinstance(entry.method, Head) and entry.weights:
+        return WRITERS[Norms]
     if type(entry.method) not in WRITERS:
         known = ", ".join(sorted(method.name for method in WRITERS))
         what = "a learned combination" if entry.combines else f"of method {entry.method.name!r}"
@@ -121,26 +141,33 @@ def _writer(entry: Entry) -> tuple[str, Writer, str]:
     return WRITERS[type(entry.method)]
 
 
-def _check_form(adapters: Adapters, entry: Entry) -> None:
-    """Refuse a gate, and a LoRA where it is written otherwise than at a linear map."""
+def _check_gate(entry: Entry) -> None:
+    """Refuse a gate."""
     if getattr(entry.method, "gate", False) is not False:
         raise FormatError(
             f"adapter {entry.name!r} has a gate, for which PEFT has no place. Save it with "
             "`inlay.save`."
         )
-    odd = [name for name in entry.layers if adapters.sites[name].kind in ("embedding", "kernel")]
-    if isinstance(entry.method, LoRA) and odd:
-        raise FormatError(
-            f"adapter {entry.name!r} has a LoRA at {odd[0]!r}, a table or a convolution, which is "
-            "not written in PEFT's form. Save it with `inlay.save`."
-        )
 
 
-def _check_can_serve(entry: Entry, *, without_head: bool) -> None:
+def _check_can_serve(adapters: Adapters, entry: Entry, *, without_head: bool) -> None:
     """Refuse what vLLM does not load, before anything is written."""
     if not isinstance(entry.method, LoRA):
         raise FormatError(
             f"adapter {entry.name!r} is of method {entry.method.name!r}; vLLM loads lora only."
+        )
+    odd = [name for name in entry.layers if not adapters.sites[name].is_linear]
+    if odd:
+        raise FormatError(
+            f"adapter {entry.name!r} has a LoRA at {odd[0]!r}, a table or a convolution; vLLM "
+            "loads those of linear maps only."
+        )
+    if entry.method.magnitude:
+        raise FormatError(f"adapter {entry.name!r} is a DoRA, which vLLM does not load.")
+    if entry.weights:
+        raise FormatError(
+            f"adapter {entry.name!r} has copies of base weights, for example of "
+            f"{next(iter(entry.weights))!r}, which vLLM does not load."
         )
     if (entry.own_heads or entry.head is not None) and not without_head:
         heads = ", ".join(map(repr, entry.own_heads)) or "of a task"
@@ -158,7 +185,8 @@ def _heads(adapters: Adapters, entry: Entry, prefix: str) -> dict[str, Tensor]:
     modules = [path for path, _ in adapters.model.named_modules()]
     for head in entry.own_heads:
         # PEFT finds `modules_to_save` by the end of a path, not even at a dot.
-        others = [p for p in modules if p.endswith(head) and p != head and p[:9] != "adapters."]
+        known = (*entry.own_heads, "adapters")
+        others = [p for p in modules if p.endswith(head) and p.split(".")[0] not in known]
         if others:
             raise FormatError(
                 f"adapter {entry.name!r} has a head {head!r}, which PEFT would take for "

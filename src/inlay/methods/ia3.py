@@ -1,6 +1,6 @@
 """IA3: learned factors on keys, values and inner activations of feed-forward layers (Liu 2022)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from typing_extensions import override
 
-from inlay.errors import ConfigError
+from inlay.errors import ConfigError, did_you_mean
 from inlay.methods.base import (
     LINEAR_KINDS,
     AbstractLayer,
@@ -36,11 +36,11 @@ class IA3(AbstractSiteMethod):
     more product with the map's weight until the adapter is merged, which makes all of it free.
 
     Args:
-        inputs: Kinds of linear maps whose input is multiplied, as `down` or `down, o`; of others
-            it is the output.
+        inputs: Kinds or names of linear maps whose input is multiplied, as `down` or
+            `down, 0.attention.o`; of others it is the output.
 
     Raises:
-        ConfigError: If a kind is not one of a linear map.
+        ConfigError: If a word is neither a kind of linear map nor a site of the adapter.
     """
 
     name: ClassVar[str] = "ia3"
@@ -51,12 +51,13 @@ class IA3(AbstractSiteMethod):
     inputs: str = "down"
 
     def __post_init__(self) -> None:
-        """Check every value here, where it is used."""
-        for kind in self._kinds():
-            check_choice("IA3", "inputs", kind, tuple(sorted(self.kinds)))
+        """Check the kinds here, where they are used; names are checked where sites are known."""
+        for word in self._inputs():
+            if "." not in word:
+                check_choice("IA3", "inputs", word, tuple(sorted(self.kinds)))
 
-    def _kinds(self) -> list[str]:
-        return [kind.strip() for kind in self.inputs.split(",") if kind.strip()]
+    def _inputs(self) -> list[str]:
+        return [word.strip() for word in self.inputs.split(",") if word.strip()]
 
     @override
     def can_merge(self) -> bool:
@@ -64,11 +65,29 @@ class IA3(AbstractSiteMethod):
 
     @override
     def build(self, place: Place) -> AbstractLayer:
+        return self._built(place.kind, place)
+
+    @override
+    def build_all(self, places: Mapping[str, Place]) -> dict[str, AbstractLayer]:
+        """Build a layer for each place.
+
+        Raises:
+            ConfigError: If `inputs` names a site where the adapter is not put.
+        """
+        for word in self._inputs():
+            if "." in word and word not in places:
+                raise ConfigError(
+                    f"IA3(inputs={self.inputs!r}): {word!r} is no site that this adapter is put "
+                    f"at; it is put at {', '.join(places)}.{did_you_mean(word, list(places))}"
+                )
+        return {name: self._built(name, place) for name, place in places.items()}
+
+    def _built(self, name: str, place: Place) -> AbstractLayer:
         if place.in_width is None or place.weight is None:
             raise ConfigError(
                 f"IA3 needs a linear map with a weight; a site of kind {place.kind!r} has none."
             )
-        on_input = place.kind in self._kinds()
+        on_input = bool({name, place.kind} & set(self._inputs()))
         width = place.in_width if on_input else place.width
         return IA3Layer(width, place.weight, on_input=on_input)
 

@@ -20,6 +20,7 @@ from inlay.methods.base import (
     Place,
     add,
     check_at_least,
+    check_choice,
 )
 from inlay.ops.grouped import Slots, grouped_scale
 from inlay.ops.low_rank import low_rank_weight
@@ -42,9 +43,12 @@ class VeRA(AbstractSiteMethod):
     Args:
         rank: Rows of `A`; far more than LoRA's, as each costs one weight for a map.
         seed: Of `A` and `B`, at least 0. Adapters of equal seed and rank run together in `Rows`.
+        saved: Whether `A` and `B` are saved with the adapter, since they are not those of the
+            seed but of a file of another library; the seed then only tells them from others.
 
     Raises:
-        ConfigError: If `rank < 1` or `seed < 0`, or one is no whole number.
+        ConfigError: If `rank < 1` or `seed < 0`, or one is no whole number; or `saved` is neither
+            true nor false.
 
     Example:
         >>> layer = VeRA(rank=3).build(Place(width=5, in_width=7, kind="v"))
@@ -58,9 +62,11 @@ class VeRA(AbstractSiteMethod):
 
     rank: int = 256
     seed: int = 0
+    saved: bool = False
 
     def __post_init__(self) -> None:
         """Check every value here, where it is used."""
+        check_choice("VeRA", "saved", self.saved, (True, False))
         for name, value, least in (("rank", self.rank, 1), ("seed", self.seed, 0)):
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ConfigError(f"VeRA({name}={value!r}): {name} is a whole number.")
@@ -89,25 +95,32 @@ class VeRA(AbstractSiteMethod):
                 raise ConfigError(
                     f"VeRA needs a linear map; a site of kind {place.kind!r} is none."
                 )
-            if place.in_width not in down:
-                down[place.in_width] = RandomMatrix(self.rank, place.in_width, self.seed, stream=0)
-            if place.width not in up:
-                up[place.width] = RandomMatrix(place.width, self.rank, self.seed, stream=1)
-            layers[name] = VeRALayer(down[place.in_width], up[place.width], self.seed)
+            is_new = place.in_width not in down, place.width not in up
+            if is_new[0]:
+                down[place.in_width] = self._matrix(self.rank, place.in_width, stream=0)
+            if is_new[1]:
+                up[place.width] = self._matrix(place.width, self.rank, stream=1)
+            owns = is_new if self.saved else (True, True)  # what is saved is saved once
+            layers[name] = VeRALayer(down[place.in_width], up[place.width], self.seed, owns=owns)
         return layers
+
+    def _matrix(self, rows: int, columns: int, *, stream: int) -> "RandomMatrix":
+        return RandomMatrix(rows, columns, self.seed, stream=stream, saved=self.saved)
 
 
 @final
 class RandomMatrix(nn.Module):
-    """A frozen matrix that several layers hold; no part of what is saved."""
+    """A frozen matrix that several layers hold; as a rule no part of what is saved."""
 
     weight: Tensor
 
-    def __init__(self, rows: int, columns: int, seed: int, *, stream: int) -> None:
+    def __init__(
+        self, rows: int, columns: int, seed: int, *, stream: int, saved: bool = False
+    ) -> None:
         super().__init__()
         bound = (6 / columns) ** 0.5  # Kaiming uniform with the gain of a ReLU, as the authors'
         weight = seeded_uniform(rows, columns, bound, seed=seed, stream=stream)
-        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("weight", weight, persistent=saved)
 
 
 @final
@@ -117,19 +130,33 @@ class VeRALayer(AbstractMergeableLayer):
     Args:
         down: `A`, `(rank, in_width)`.
         up: `B`, `(out_width, rank)`.
-        seed: What they were made from.
+        seed: What they were made from, or tells them from others.
+        owns: Whether each of them is a part of this layer, and saved with it if it is saved.
     """
 
-    def __init__(self, down: RandomMatrix, up: RandomMatrix, seed: int) -> None:
+    def __init__(
+        self,
+        down: RandomMatrix,
+        up: RandomMatrix,
+        seed: int,
+        *,
+        owns: tuple[bool, bool] = (True, True),
+    ) -> None:
         super().__init__()
         self.reads = "in"
-        self.down, self.up, self.seed = down, up, seed
+        self.seed = seed
+        self._shared = (down, up)  # in a tuple: not for that reason a part of this layer
+        if owns[0]:
+            self.down = down
+        if owns[1]:
+            self.up = up
         self.d = nn.Parameter(torch.full((len(down.weight),), 0.1))
         self.b = nn.Parameter(torch.zeros(len(up.weight)))
 
     def matrices(self) -> tuple[Tensor, Tensor]:
         """Return `A` and `B`, which may lie elsewhere if the base is spread over devices."""
-        return self.down.weight.to(self.d), self.up.weight.to(self.d)
+        down, up = self._shared
+        return down.weight.to(self.d), up.weight.to(self.d)
 
     @override
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:

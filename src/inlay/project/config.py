@@ -1,5 +1,6 @@
 """`inlay.yaml`: the tasks of a project, and the settings that they share."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -26,11 +27,13 @@ class TaskConfig:
         settings: Of `TrainConfig`, shared and own ones, without seed and folder.
         gate: What the headline metric must reach to be promoted, if anything; a fraction where
             the metric is one.
+        stack_on: The task whose run of the same seed stays frozen below, if one does.
     """
 
     name: str
     settings: dict[str, Any]
     gate: float | None
+    stack_on: str | None = None
 
 
 @final
@@ -63,6 +66,17 @@ class Project:
             )
         return self.tasks[name]
 
+    def with_below(self, names: Sequence[str] = ()) -> list[str]:
+        """List tasks, all if none are named, each behind what it is stacked on.
+
+        Raises:
+            ConfigError: If there is none of a name.
+        """
+        ordered: dict[str, None] = {}
+        for name in names or self.tasks:
+            ordered |= dict.fromkeys(reversed(_chain(self.task(name), self.tasks)))
+        return list(ordered)
+
     def resolved(self, task: TaskConfig, seed: int) -> ResolvedConfig:
         """Return all settings of one run.
 
@@ -84,6 +98,7 @@ def read_project(path: str | Path = PROJECT_FILE) -> Project:
         tasks:
           intent: {data: data/intent.csv}
           slots:  {data: data/slots.conll, task: tagging, gate: 0.9}
+          rare:   {data: data/rare.csv, stack_on: intent}
 
     Args:
         path: The file.
@@ -100,10 +115,19 @@ def read_project(path: str | Path = PROJECT_FILE) -> Project:
     for key, decided_by in _OF_PROJECT.items():
         if key in shared:
             raise ConfigError(f"{path}: train: {key} is set by `{decided_by}:` beside `train:`.")
+    if "stack_on" in shared:
+        raise ConfigError(f"{path}: train: stack_on is said by each task that is stacked.")
     shared = {**shared, **({"base": content["base"]} if "base" in content else {})}
+    names = tuple(map(str, content["tasks"]))
     tasks = {
-        str(name): _task(path, str(name), own, shared) for name, own in content["tasks"].items()
+        str(name): _task(path, str(name), own, shared, names)
+        for name, own in content["tasks"].items()
     }
+    for task in tasks.values():
+        chain = _chain(task, tasks)
+        if chain[-1] in chain[:-1]:
+            circle = " on ".join(map(repr, chain))
+            raise ConfigError(f"{path}: {circle}: tasks cannot be stacked in a circle.")
     project = Project(
         path=path, seeds=_seeds(path, content.get("seeds", [1])),
         runs=path.parent / str(content.get("runs", "runs")), tasks=tasks,
@@ -132,7 +156,32 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _task(path: Path, name: str, own: Any, shared: dict[str, Any]) -> TaskConfig:
+def _chain(task: TaskConfig, tasks: Mapping[str, TaskConfig]) -> list[str]:
+    """Return a task and what is below it, the highest first; a circle ends with its first again."""
+    chain = [task.name]
+    while (below := tasks[chain[-1]].stack_on) is not None:
+        chain.append(below)
+        if below in chain[:-1]:
+            break
+    return chain
+
+
+def _below(path: Path, name: str, given: Any, names: Sequence[str]) -> tuple[str | None, str]:
+    """Return the task, or the place of the run, that a task is stacked on."""
+    if str(given) in names:
+        return str(given), ""
+    place = path.parent / str(given)
+    if not place.is_dir():
+        raise ConfigError(
+            f"{path}: task {name!r}: stack_on: {given!r} is neither another task of this project "
+            f"nor the folder of a run.{did_you_mean(str(given), names)}"
+        )
+    return None, str(place.resolve())
+
+
+def _task(
+    path: Path, name: str, own: Any, shared: dict[str, Any], names: Sequence[str]
+) -> TaskConfig:
     if not isinstance(own, dict) or "data" not in own:
         raise ConfigError(f"{path}: task {name!r} names no `data:`.")
     settings = {**shared, **own}
@@ -150,7 +199,13 @@ def _task(path: Path, name: str, own: Any, shared: dict[str, Any]) -> TaskConfig
     settings["data"] = str(beside.resolve()) if beside.exists() else str(own["data"])
     if "base" in settings and (path.parent / str(settings["base"])).is_dir():
         settings["base"] = str((path.parent / str(settings["base"])).resolve())
-    return TaskConfig(name=name, settings=settings, gate=None if gate is None else float(gate))
+    below = None
+    if settings.get("stack_on") is not None:
+        below, place = _below(path, name, settings.pop("stack_on"), names)
+        settings |= {"stack_on": place} if place else {}
+    return TaskConfig(
+        name=name, settings=settings, gate=None if gate is None else float(gate), stack_on=below
+    )
 
 
 def _seeds(path: Path, given: Any) -> tuple[int, ...]:

@@ -82,16 +82,31 @@ def project_state(project: Project) -> list[TaskState]:
         ConfigError: If a setting is not allowed.
         DataError: If data cannot be read.
     """
-    return [task_state(project, task) for task in project.tasks.values()]
+    known: dict[str, TaskState] = {}
+    return [task_state(project, task, known) for task in project.tasks.values()]
 
 
-def task_state(project: Project, task: TaskConfig) -> TaskState:
-    """Return the state of one task; its data are read for it.
+def task_state(
+    project: Project, task: TaskConfig, known: dict[str, TaskState] | None = None
+) -> TaskState:
+    """Return the state of one task; its data are read for it, and those of what is below it.
+
+    Args:
+        project: The project.
+        task: The task.
+        known: What was found out before, by task; is added to.
 
     Raises:
         ConfigError: If a setting is not allowed.
         DataError: If the data cannot be read.
     """
+    known = {} if known is None else known
+    if task.name in known:
+        return known[task.name]
+    below: dict[int, str] = {}
+    if task.stack_on is not None:
+        state = task_state(project, project.task(task.stack_on), known)
+        below = {run.seed: run.folder.name for run in state.runs}
     runs = []
     dataset = None
     for seed in project.seeds:
@@ -99,17 +114,14 @@ def task_state(project: Project, task: TaskConfig) -> TaskState:
         if dataset is None:
             dataset = read_data(resolved.config)
         config = prepared_config(resolved, dataset).config
-        places = {"data": config.data, "base": config.base}
-        folder = project.path.parent
-        config = config.model_copy(
-            update={key: _as_seen_from(folder, place) for key, place in places.items()}
-        )
-        content = f"{run_digest(config, dataset)} {__version__}"
+        config = config.model_copy(update={"base": _as_seen_from(project.path.parent, config.base)})
+        content = f"{run_digest(config, dataset)} {__version__} {below.get(seed, '')}"
         key = hashlib.sha256(content.encode()).hexdigest()[:12]
         runs.append(_run_state(project.runs / task.name, key, seed))
     rows = 0 if dataset is None else len(dataset.splits["train"])
     why = _why(runs, project.runs / task.name)
-    return TaskState(task=task, runs=tuple(runs), rows=rows, why=why)
+    known[task.name] = TaskState(task=task, runs=tuple(runs), rows=rows, why=why)
+    return known[task.name]
 
 
 def _as_seen_from(folder: Path, name: str) -> str:

@@ -6,12 +6,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, final
 
-from inlay.errors import RunError
+from inlay.errors import InlayError, RunError
 from inlay.evaluation.compare import Compared, compare
 from inlay.project.config import Project
 from inlay.project.state import RunState, TaskState, task_state
 from inlay.store.atomic import write_atomically
+from inlay.training.interrupt import Interrupted
 from inlay.training.reporter import Reporter
+from inlay.training.shelf import Shelf
 from inlay.training.train import Run, train
 
 REGISTRY_FILE = "promoted.json"
@@ -33,6 +35,9 @@ def run_project(
 ) -> list[Run]:
     """Train every run that is not fresh; those that are fresh are not touched.
 
+    Tasks on one base load it once. What a task is stacked on is trained before it. One that fails
+    does not keep others from being trained.
+
     Args:
         project: The project.
         names: Tasks; all if none.
@@ -41,24 +46,51 @@ def run_project(
 
     Raises:
         ConfigError: If a task is not known.
+        InlayError: What went wrong first, after all others were trained.
         Interrupted: If a signal asked to stop; the same call goes on.
     """
-    done = []
-    for name in names or project.tasks:
-        state = task_state(project, project.task(name))
-        for run in state.runs:
-            if run.state == "fresh":
-                continue
-            if on_task is not None:
-                on_task(state, run)
-            run.folder.parent.mkdir(parents=True, exist_ok=True)
-            done.append(
-                train(
-                    reporter=reporter, given_as=str(project.path),
-                    **{**state.task.settings, "seed": run.seed, "out": str(run.folder)},
-                )
-            )  # fmt: skip
+    done: list[Run] = []
+    failed: list[InlayError] = []
+    shelf = Shelf()
+    for name in project.with_below(names):
+        try:
+            state = task_state(project, project.task(name))
+            below = _below(project, state)
+            for run in state.runs:
+                if run.state != "fresh":
+                    if on_task is not None:
+                        on_task(state, run)
+                    settings = state.task.settings | below.get(run.seed, {})
+                    done.append(_train(project, settings, run, reporter, shelf))
+        except Interrupted:
+            raise
+        except InlayError as error:
+            failed.append(error)
+            if reporter is not None:
+                reporter.on_note(f"task {name!r} failed: {error}")
+    if failed:
+        raise failed[0]
     return done
+
+
+def _below(project: Project, state: TaskState) -> dict[int, dict[str, str]]:
+    """Return for each seed the setting that says which run of another task is below."""
+    if state.task.stack_on is None:
+        return {}
+    below = task_state(project, project.task(state.task.stack_on))
+    return {run.seed: {"stack_on": str(run.folder)} for run in below.runs}
+
+
+def _train(
+    project: Project,
+    settings: dict[str, Any],
+    run: RunState,
+    reporter: Reporter | None,
+    shelf: Shelf,
+) -> Run:
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    settings = {**settings, "seed": run.seed, "out": str(run.folder)}
+    return train(reporter=reporter, given_as=str(project.path), shelf=shelf, **settings)
 
 
 def read_promoted(project: Project) -> dict[str, dict[str, Any]]:

@@ -263,8 +263,9 @@ def _attend(
         settings["position_bias"] = F.pad(position_bias, (length, 0))
     joined = Joined(query, key, value, fronts, tapped.site)
     output, weights = function(
-        module, joined.query, joined.keys, joined.values, mask, **joined.scaled(settings)
-    )
+        module, joined.query, joined.keys, joined.values, mask,
+        **joined.scaled(settings, function),
+    )  # fmt: skip
     return joined.gated(output), None if weights is None else weights[..., length:]
 
 

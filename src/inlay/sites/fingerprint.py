@@ -1,6 +1,7 @@
 """A fingerprint of a base: the same for all task classes and precisions of one set of weights."""
 
 import hashlib
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -9,6 +10,15 @@ from inlay.sites.sitemap import SiteMap
 
 _SAMPLES = 256
 """Values of each tensor that are hashed; enough to tell any two trainings apart."""
+
+
+_KEPT: "WeakKeyDictionary[nn.Module, str]" = WeakKeyDictionary()
+"""Fingerprints of bases whose weights are stored otherwise since."""
+
+
+def keep_fingerprint(model: nn.Module, sites: SiteMap) -> None:
+    """Remember the fingerprint of a base whose weights are about to be stored in fewer bits."""
+    _KEPT[model] = fingerprint(model, sites)
 
 
 def fingerprint(model: nn.Module, sites: SiteMap) -> str:
@@ -24,6 +34,8 @@ def fingerprint(model: nn.Module, sites: SiteMap) -> str:
     Returns:
         32 hexadecimal digits.
     """
+    if model in _KEPT:
+        return _KEPT[model]
     modules = dict(model.named_modules())
     digest = hashlib.sha256()
     for site in sites:

@@ -1,6 +1,7 @@
 """Join an attention's keys and values with those that adapters put in front, gated or not."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -54,6 +55,7 @@ class Joined:
                     f"{query.shape[2]} queries, so that a gate for each cannot act; use another "
                     "gate than 'token'."
                 )
+        self.site = site
         self.gates, self.width, self.size = gates, value.shape[-1], query.shape[-1]
         keys, values, apart = [], [], 0
         for front in fronts:
@@ -81,11 +83,22 @@ class Joined:
         width = rows.shape[-1]
         return F.pad(rows, (width * place, width * (len(self.gates) - place)))
 
-    def scaled(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Name the scale of the scores, which would else follow from the number of channels."""
-        if not self.gates or settings.get("scaling") is not None:
+    def scaled(self, settings: dict[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
+        """Name the scale of the scores, which would else follow from the number of channels.
+
+        Raises:
+            SiteError: If the function that computes them takes no scale.
+        """
+        if not self.gates:
             return settings
-        return settings | {"scaling": self.size**-0.5}
+        if "scaling" not in inspect.signature(function).parameters:
+            raise SiteError(
+                f"site {self.site!r}: this attention's function takes no scale, so that a gate for "
+                "each query cannot act; use another gate than 'token', or "
+                "model.set_attn_implementation('sdpa')."
+            )
+        given = settings.get("scaling")
+        return settings | {"scaling": self.size**-0.5 if given is None else given}
 
     def gated(self, output: Tensor) -> Tensor:
         """Return `(batch, n, heads, e)` from what came out in channels of their own."""

@@ -32,8 +32,10 @@ class BaseMap:
         self._module, self._form, self._factor = module, form, factor
 
     def __call__(self) -> Tensor:
-        """Return the weight, `(width, in_width)`, a view."""
+        """Return the weight, `(width, in_width)`, a view unless it is stored in fewer bits."""
         weight = self._module.get_parameter("weight").detach()
+        if is_in_fewer_bits(weight):
+            weight = weight.dequantize()
         if self._form == "kernel":
             return weight.flatten(1)
         return weight.T if self._is_turned else weight
@@ -91,6 +93,11 @@ def base_map(site: Site, model: nn.Module) -> BaseMap | None:
     if found is None or found().shape[0] != site.width:
         return None
     return found if site.in_width in (None, found.in_width) else None
+
+
+def is_in_fewer_bits(weight: Tensor) -> bool:
+    """Tell whether a weight is made of several tensors, such as int8 numbers and their scales."""
+    return hasattr(weight, "__tensor_flatten__")  # PyTorch's own protocol
 
 
 def is_convolution(module: nn.Module) -> bool:

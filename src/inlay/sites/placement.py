@@ -9,7 +9,7 @@ from inlay.errors import SiteError, did_you_mean
 from inlay.sites.sitemap import Site, SiteMap
 
 Layers = str | int | Sequence[int]
-"""`"all"`, `"upper"`, `"lower"`, numbers as in `"3-5"`, `"0, 2"`, `-1` or `[3, 4]`."""
+"""`"all"`, `"upper"`, `"upper 3/4"`, `"lower"`, numbers as in `"3-5"`, `"0, 2"`, `-1`, `[3, 4]`."""
 
 
 @final
@@ -109,8 +109,9 @@ def blocks_named(layers: str, num_blocks: int) -> frozenset[int]:
     """Return the blocks that a text names.
 
     Args:
-        layers: `all`, `upper`, `lower`, or numbers and ranges: `3-5`, `0, 2`, `-1`.
-        num_blocks: Blocks there are; the upper half has the larger part of an odd number.
+        layers: `all`, `upper`, `lower`, a part of them (`upper 3/4`, `lower 1/4`), or numbers and
+            ranges: `3-5`, `0, 2`, `-1`. Without a part, it is the half.
+        num_blocks: Blocks there are; what is upper has the larger part where none is equal.
 
     Raises:
         SiteError: If the text cannot be read, or a block does not exist.
@@ -118,18 +119,21 @@ def blocks_named(layers: str, num_blocks: int) -> frozenset[int]:
     Example:
         >>> sorted(blocks_named("upper", 5)), sorted(blocks_named("0, -2--1", 6))
         ([2, 3, 4], [0, 4, 5])
+        >>> sorted(blocks_named("upper 1/4", 12))
+        [9, 10, 11]
     """
-    words = {"all": (0, num_blocks), "upper": (num_blocks // 2, num_blocks)}
-    words["lower"] = (0, num_blocks // 2)
-    if layers in words:
-        return frozenset(range(*words[layers]))
+    if layers == "all":
+        return frozenset(range(num_blocks))
+    part_of = re.fullmatch(r"(upper|lower)(?:\s+(\d+)/(\d+))?", layers)
+    if part_of is not None:
+        return _part(layers, part_of, num_blocks)
     numbers: set[int] = set()
     for part in _split(layers):
         match = re.fullmatch(r"(-?\d+)(?:\s*-\s*(-?\d+))?", part)
         if match is None:
             raise SiteError(
                 f"layers={layers!r}: {part!r} is not understood; write all, upper, lower, "
-                "numbers or ranges such as '3-5'."
+                "a part such as 'upper 3/4', numbers or ranges such as '3-5'."
             )
         ends = [int(text) for text in match.groups() if text is not None]
         for number in ends:
@@ -145,6 +149,16 @@ def blocks_named(layers: str, num_blocks: int) -> frozenset[int]:
     if not numbers:
         raise SiteError(f"layers={layers!r} names no block.")
     return frozenset(numbers)
+
+
+def _part(layers: str, match: re.Match[str], num_blocks: int) -> frozenset[int]:
+    """Return the upper or lower blocks, as many as a fraction says."""
+    share, of = (int(text) for text in (match[2] or "1", match[3] or "2"))
+    if not 0 < share <= of:
+        raise SiteError(f"layers={layers!r}: the part must be more than 0 and at most 1.")
+    if match[1] == "lower":
+        return frozenset(range(num_blocks * share // of))
+    return frozenset(range(num_blocks * (of - share) // of, num_blocks))
 
 
 def _split(text: str) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Move all words some positions further back, as if something stood in front of them."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Protocol, final
 
 import torch
@@ -36,6 +37,8 @@ class Numbering:
     """The first word's number."""
     skips_padding: bool = False
     """Whether only words count, so that padding on the left moves nothing."""
+    padding: int | None = None
+    """The number of all padding, wherever the words stand; `None` if it is numbered like words."""
 
     def numbers(self, given: Mapping[str, Any]) -> Tensor:
         """Return the numbers of a call's words, `(batch, positions)`.
@@ -68,6 +71,8 @@ def find_numbering(sites: SiteMap, model: nn.Module) -> Numbering:
     Raises:
         SiteError: If the numbers cannot be told, or are others than can be.
     """
+    if len(sites.submodels()) > 1:
+        return _of_pair(sites, model)
     path = _stack(sites, model)
     stack = model.get_submodule(path)
     inputs = example_inputs(model)
@@ -83,26 +88,74 @@ def find_numbering(sites: SiteMap, model: nn.Module) -> Numbering:
     try:
         with torch.no_grad():
             wanted = _states(model, stack, inputs)
-            for start in starts:
-                for skips in (False, True):
-                    found = Numbering(stack=path, start=start, skips_padding=skips)
-                    handle = _hooked(stack, _Shift(found, None))
-                    try:
-                        told = _states(model, stack, inputs)
-                    except (IndexError, RuntimeError):  # a number beyond the table
-                        continue
-                    finally:
-                        handle.remove()
-                    if torch.allclose(wanted, told, rtol=1e-4, atol=1e-5):
-                        return found
+            for found in _ways(path, starts):
+                handle = _hooked(stack, _Shift(found, None))
+                try:
+                    told = _states(model, stack, inputs)
+                except (IndexError, RuntimeError):  # a number beyond the table
+                    continue
+                finally:
+                    handle.remove()
+                # Padding counts where it is a way of its own to number it.
+                seen = torch.ones_like(mask) if found.padding is not None else mask
+                if torch.allclose(wanted[seen > 0], told[seen > 0], rtol=1e-4, atol=1e-5):
+                    return found
     finally:
         for module, training in modes:
             module.training = training
     raise SiteError(f"{_REFUSAL} it is not known how {type(model).__name__} numbers them.")
 
 
+def _ways(path: str, starts: list[int]) -> Iterator[Numbering]:
+    """Give the ways to number that are tried, those that say most first."""
+    for start in starts:
+        yield Numbering(stack=path, start=start)
+        yield Numbering(stack=path, start=start, skips_padding=True, padding=start - 1)
+        yield Numbering(stack=path, start=start, skips_padding=True)
+
+
+def _of_pair(sites: SiteMap, model: nn.Module) -> Numbering:
+    """Find the module beside a decoder's blocks that is told the words' numbers at every call.
+
+    Raises:
+        SiteError: If there is none.
+    """
+    last = sites.submodels()[-1]
+    blocks = [s.module for s in sites if s.kind == "block" and s.submodel == last]
+    levels = zip(*(block.split(".")[:-1] for block in blocks), strict=False)
+    stack = [names[0] for names in takewhile(lambda names: len(set(names)) == 1, levels)]
+    told: list[str] = []
+
+    def note(path: str, names: list[str]) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            given = dict(zip(names, args, strict=False)) | kwargs
+            told.append(path if given.get("position_ids") is not None else "")
+
+        return hook
+
+    handles = []
+    for path, module in model.named_modules():
+        names = list(inspect.signature(module.forward).parameters)
+        is_inside = any(f"{path}.".startswith(f"{block}.") for block in blocks)
+        near = path.split(".")[: len(stack) - 1] == stack[:-1] and len(path.split(".")) >= len(
+            stack
+        )
+        if near and not is_inside and "position_ids" in names:
+            hook = module.register_forward_pre_hook(note(path, names), with_kwargs=True)
+            handles.append(hook)
+    try:
+        with torch.no_grad():
+            model(**example_inputs(model))
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(told) != 1 or not told[0]:
+        raise SiteError(f"{_REFUSAL} it is not known how the stack {last!r} numbers them.")
+    return Numbering(stack=told[0])
+
+
 def _states(model: nn.Module, stack: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
-    """Return what a stack makes of the words that are no padding, `(words, width)`."""
+    """Return what a stack makes of the words, `(batch, positions, width)`."""
     seen: list[Tensor | None] = []
     handle = stack.register_forward_hook(lambda _, args, output: seen.append(first_float(output)))
     try:
@@ -112,13 +165,11 @@ def _states(model: nn.Module, stack: nn.Module, inputs: Mapping[str, Any]) -> Te
     mask: Tensor = inputs["attention_mask"].bool()
     if len(seen) != 1 or seen[0] is None or seen[0].shape[:2] != mask.shape:
         raise SiteError(f"{_REFUSAL} {type(stack).__name__} gives no state for each word.")
-    return seen[0][mask]
+    return seen[0]
 
 
 def _stack(sites: SiteMap, model: nn.Module) -> str:
     """Find the module around all blocks that is told the words' positions."""
-    if len(sites.submodels()) > 1:
-        raise SiteError(f"{_REFUSAL} this model has several stacks of blocks.")
     blocks = [site.module for site in sites if site.kind == "block"]
     needed = {"position_ids", "attention_mask", "input_ids"}
     found: list[str] = [
@@ -159,5 +210,10 @@ class _Shift:
         positions = given.get("position_ids")
         if positions is None:
             positions = self.numbering.numbers(given)
+            number, mask = self.numbering.padding, given.get("attention_mask")
+            if number is not None and mask is not None:
+                is_padding = mask[:, -positions.shape[1] :] == 0
+                positions = (positions + shift).masked_fill(is_padding, number)
+                shift = 0
         given["position_ids"] = positions + shift
         return (), given

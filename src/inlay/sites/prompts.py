@@ -18,6 +18,9 @@ from inlay.errors import AdapterError, SiteError
 from inlay.sites.sitemap import Site, SiteMap
 from inlay.sites.tensors import first_float_argument, replace_first_argument
 
+_STATES, _MASK = "encoder_hidden_states", "encoder_attention_mask"
+"""What a stack is given of the one whose positions it reads."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +37,8 @@ class PromptPlace:
     rest: tuple[str, ...]
     """Paths of the stack's further parts; one that runs behind the output, such as a pooler, is
     to see the caller's positions."""
+    readers: tuple[str, ...] = ()
+    """Paths of other stacks that read this one's positions, with a mask of them."""
 
 
 class PromptSource(Protocol):
@@ -46,8 +51,17 @@ class PromptSource(Protocol):
         """Tell whether what the model returns shall have the vectors' positions too."""
 
 
-def prompt_place(site: Site, sites: SiteMap, model: nn.Module) -> PromptPlace:
+def prompt_place(
+    site: Site, sites: SiteMap, model: nn.Module, *, is_cut: bool = True
+) -> PromptPlace:
     """Find the stack that a prompt can be given to.
+
+    Args:
+        site: Where words enter.
+        sites: The model's sites.
+        model: The model.
+        is_cut: Whether the vectors' positions are taken out again behind the blocks. In a pair of
+            encoder and decoder they cannot be, as the decoder reads the encoder's positions.
 
     Raises:
         SiteError: If the model cannot run on a longer sequence than it was given.
@@ -55,29 +69,28 @@ def prompt_place(site: Site, sites: SiteMap, model: nn.Module) -> PromptPlace:
     blocks = [s for s in sites if s.kind == "block" and s.submodel == site.submodel]
     ends = [s for s in sites if s.kind == "output" and s.submodel == site.submodel]
     refusal = f"site {site.name!r}: no vectors can be put in front of the word vectors, because "
-    if len(sites.submodels()) > 1:
+    stacks = sites.submodels()
+    if len(stacks) > 1 and (is_cut or site.submodel != stacks[0]):
         raise SiteError(
-            f"{refusal}this model has several stacks ({', '.join(sites.submodels())}), which "
-            "read one another's positions. Use prefix instead."
+            f"{refusal}this model has several stacks ({', '.join(stacks)}), which read one "
+            f"another's positions. Use Prompt(returned=True) with submodel={stacks[0]!r}, which "
+            "lets them be read, or prefix."
         )
     if site.point != "out" or not ends:
         raise SiteError(f"{refusal}this model does not look words up in a table. Use prefix.")
-    inside = [site.module, ends[0].module, *(block.module for block in blocks)]
+    inside = [ends[0].module, *(block.module for block in blocks)]
+    if len(stacks) == 1:  # the stacks of a pair may share a table that lies beside them
+        inside.insert(0, site.module)
     needed = {"inputs_embeds", "attention_mask"}
     if any(block.causal for block in blocks):
         needed.add("past_key_values")
-    stacks = [
-        path
-        for path, module in model.named_modules()
-        if all(path == "" or name.startswith(f"{path}.") for name in inside)
-        and needed <= set(inspect.signature(module.forward).parameters)
-    ]
-    if not stacks:
+    around = _around(model, inside, needed)
+    if not around:
         raise SiteError(
             f"{refusal}no module around its blocks takes {', '.join(sorted(needed))}. Use prefix "
             "instead."
         )
-    stack = max(stacks, key=len)
+    stack = max(around, key=len)
     children = {
         f"{stack}.{name}" if stack else name: child
         for name, child in model.get_submodule(stack).named_children()
@@ -86,11 +99,36 @@ def prompt_place(site: Site, sites: SiteMap, model: nn.Module) -> PromptPlace:
         path
         for path, child in children.items()
         if next(child.parameters(), None) is not None
-        and not any(name == path or name.startswith(f"{path}.") for name in inside)
+        and not any(name == path or name.startswith(f"{path}.") for name in [site.module, *inside])
     )
     return PromptPlace(
-        site=site.name, stack=stack, table=site.module, output=ends[0].module, rest=rest
-    )
+        site=site.name, stack=stack, table=site.module, output=ends[0].module, rest=rest,
+        readers=_readers(site, sites, model, refusal),
+    )  # fmt: skip
+
+
+def _around(model: nn.Module, inside: list[str], needed: set[str]) -> list[str]:
+    """List the modules that hold all of these and take these arguments."""
+    return [
+        path
+        for path, module in model.named_modules()
+        if all(path == "" or name.startswith(f"{path}.") for name in inside)
+        and needed <= set(inspect.signature(module.forward).parameters)
+    ]
+
+
+def _readers(site: Site, sites: SiteMap, model: nn.Module, refusal: str) -> tuple[str, ...]:
+    """Find the stacks that read the positions of the one where words enter."""
+    readers = []
+    for other in sites.submodels()[1:]:
+        blocks = [s.module for s in sites if s.kind == "block" and s.submodel == other]
+        around = _around(model, blocks, {_STATES, _MASK})
+        if not around:
+            raise SiteError(
+                f"{refusal}no module around the blocks of {other!r} takes {_MASK}. Use prefix."
+            )
+        readers.append(max(around, key=len))
+    return tuple(readers)
 
 
 @final
@@ -122,8 +160,13 @@ class PromptHooks:
     def insert(self, model: nn.Module) -> list[RemovableHandle]:
         """Hook the start of the stack; call it before hooks that read the stack's arguments."""
         stack, table = model.get_submodule(self.place.stack), model.get_submodule(self.place.table)
-        hook = _Insert(self, table, list(inspect.signature(stack.forward).parameters))
-        return [stack.register_forward_pre_hook(hook, with_kwargs=True)]
+        hook = _Insert(self, table, _names(stack))
+        handles = [stack.register_forward_pre_hook(hook, with_kwargs=True)]
+        for path in self.place.readers:
+            reader = model.get_submodule(path)
+            lengthen = _LengthenMask(self, _names(reader))
+            handles.append(reader.register_forward_pre_hook(lengthen, with_kwargs=True))
+        return handles
 
     def take_out(self, model: nn.Module) -> list[RemovableHandle]:
         """Hook the end of the stack; call it behind hooks that act on what comes out."""
@@ -135,6 +178,36 @@ class PromptHooks:
         ]
         handles.append(output.register_forward_hook(_NoteEnd(self)))
         return [*handles, stack.register_forward_hook(_TakeOutAll(self))]
+
+
+def _names(module: nn.Module) -> list[str]:
+    return list(inspect.signature(module.forward).parameters)
+
+
+@final
+class _LengthenMask:
+    """Lets a stack that reads another's positions see the vectors' too."""
+
+    def __init__(self, hooks: PromptHooks, names: list[str]) -> None:
+        self.hooks, self.names = hooks, names
+
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        vectors = self.hooks.source.prompts(self.hooks.place.site)
+        given = dict(zip(self.names, args, strict=False)) | kwargs
+        states, mask = given.get(_STATES), given.get(_MASK)
+        if not vectors or states is None or mask is None:
+            return None
+        length = sum(len(x) for x in vectors)
+        if mask.ndim != 2 or mask.shape[1] + length != states.shape[1]:
+            raise AdapterError(
+                f"a prompt of {length} vectors stands before what this pair's encoder reads, but "
+                f"the decoder is given {states.shape[1]} of its positions and a mask of "
+                f"{list(mask.shape)}; let the encoder run with the adapter, and pass its own mask."
+            )
+        given[_MASK] = _lengthened(mask, length, 1)
+        return (), given
 
 
 @final

@@ -72,7 +72,8 @@ class Replay:
         self.modules = {
             path: model.get_submodule(path) for trunk in trunks for path in trunk.blocks
         }
-        self.kept = frozenset(path for trunk in trunks for path in trunk.kept)
+        self.kept = {path for trunk in trunks for path in trunk.kept}
+        """Blocks whose output is recorded."""
         self.forms: dict[str, _Form | None] = {}
         """How each block's output is made; filled by the first recording."""
         self.recorded: dict[str, Tensor] | None = None

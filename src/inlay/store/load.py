@@ -1,5 +1,6 @@
 """Read an adapter from a folder onto a model; every mismatch is named."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,20 +10,24 @@ from torch import Tensor, nn
 
 from inlay.adapters.attach import adapters_of, attach
 from inlay.adapters.bank import Adapters
+from inlay.adapters.copies import add_copies
 from inlay.compose.fuse import Fuse
 from inlay.compose.route import Route
 from inlay.compose.text import parse_composition
 from inlay.errors import AdapterError, CompositionError, FormatError, SiteError
+from inlay.methods.base import AbstractSiteMethod
+from inlay.methods.comparators import Head
 from inlay.methods.parse import combine_method_from_settings, method_from_settings
 from inlay.sites.fingerprint import fingerprint
 from inlay.store.manifest import (
+    BELOW_FOLDER,
     MANIFEST_FILE,
     WEIGHTS_FILE,
     CombinesRecord,
     Manifest,
     read_manifest,
 )
-from inlay.store.save import parts_of, weights_digest
+from inlay.store.save import is_of_head, parts_of, weights_digest
 
 
 def load(
@@ -39,6 +44,8 @@ def load(
     Every tensor that the adapter needs must be in the file, every tensor in the file must be
     used, nothing touches the base, and the base must be the one the adapter was trained on. If
     anything is wrong the model is left as it was.
+
+    What an adapter is stacked on is loaded with it, once for all that are stacked on the same.
 
     Args:
         model: The base; `attach` is called on it if it has no adapters yet.
@@ -61,7 +68,7 @@ def load(
     tensors = read_tensors(folder, manifest)
     name = manifest.name if name is None else name
     if without_head:
-        tensors = {k: v for k, v in tensors.items() if not k.startswith(("head/", "own_head/"))}
+        tensors = {key: value for key, value in tensors.items() if not is_of_head(key)}
     elif manifest.has_head and head is None:
         raise AdapterError(
             f"{folder}: the adapter has a head for task {manifest.card.get('task')!r}. Use "
@@ -69,16 +76,88 @@ def load(
         )
     fresh = not hasattr(model, "adapters")
     adapters = attach(model) if fresh else adapters_of(model)
+    before = adapters.names
     try:
         _check_base(folder, manifest, model, adapters, other_base=other_base)
         heads = () if without_head else tuple(manifest.own_heads)
         _check_heads(folder, heads, adapters)
-        _add(folder, manifest, adapters, name, tensors, head=head, copy_heads=bool(heads))
+        below = _below(folder, manifest, adapters, other_base=other_base)
+        _add(
+            folder, manifest, adapters, name, tensors, head=head, copy_heads=bool(heads),
+            below=below,
+        )  # fmt: skip
     except Exception:
+        for new in reversed([n for n in adapters.names if n not in before]):
+            adapters.remove(new)
         if fresh:
             adapters.close()
             del model.adapters
         raise
+    return name
+
+
+def load_once(model: nn.Module, folder: str | Path, *, other_base: bool = False) -> str:
+    """Return an adapter on the model that is the saved one, heads aside; load it if there is none.
+
+    Args:
+        model: The base.
+        folder: What `save` wrote.
+        other_base: Load although the base's weights differ.
+
+    Raises:
+        FormatError: If the files are damaged, or do not fit the model or one another.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    tensors = read_tensors(folder, manifest)
+    adapters = attach(model) if not hasattr(model, "adapters") else adapters_of(model)
+    for name in adapters.names:
+        if name not in adapters.in_training and _is_saved_as(adapters, name, manifest, tensors):
+            return name
+    name, number = manifest.name, 2
+    while name in adapters.names:
+        name, number = f"{manifest.name}-{number}", number + 1
+    return load(model, folder, name=name, without_head=True, other_base=other_base)
+
+
+def _is_saved_as(
+    adapters: Adapters, name: str, manifest: Manifest, tensors: Mapping[str, Tensor]
+) -> bool:
+    """Tell whether an adapter computes what a saved one does; stops at the first difference."""
+    entry = adapters.entry(name)
+    if entry.combines is not None or manifest.combines is not None or entry.weights:
+        return False
+    sites = manifest.placement.sites if manifest.placement else []
+    if list(entry.layers) != sites or entry.method != method_from_settings(manifest.method):
+        return False
+    own = entry.tensors()
+    if not all(
+        key in own and torch.equal(own[key].detach().cpu().to(value.dtype), value)
+        for key, value in tensors.items()
+        if not is_of_head(key)
+    ):
+        return False
+    if entry.stack_on is None or manifest.stack_on is None:
+        return entry.stack_on is None and manifest.stack_on is None
+    return weights_digest(adapters.entry(entry.stack_on)) == manifest.stack_on.weights
+
+
+def _below(folder: Path, manifest: Manifest, adapters: Adapters, *, other_base: bool) -> str | None:
+    """Put what an adapter is stacked on in place; returns its name on the model."""
+    if manifest.stack_on is None:
+        return None
+    place = folder / BELOW_FOLDER
+    if not (place / MANIFEST_FILE).is_file():
+        raise FormatError(
+            f"{folder}: the adapter is stacked on {manifest.stack_on.name!r}, whose files should "
+            f"be in {place} and are not. Copy the whole folder."
+        )
+    name = load_once(adapters.model, place, other_base=other_base)
+    if weights_digest(adapters.entry(name)) != manifest.stack_on.weights:
+        raise FormatError(
+            f"{place} holds another adapter than the {manifest.stack_on.name!r} that "
+            f"{manifest.name!r} was trained on top of; the folder was changed."
+        )
     return name
 
 
@@ -154,6 +233,7 @@ def _add(
     *,
     head: nn.Module | None,
     copy_heads: bool,
+    below: str | None,
 ) -> None:
     placement = manifest.placement
     try:
@@ -166,7 +246,13 @@ def _add(
             where = placement.sites if placement else None
             method = method_from_settings(manifest.method)
             entry = adapters.add(
-                name, method, at=where, head=head, copy_heads=copy_heads, fresh=False
+                name,
+                method,
+                at=where,
+                head=head,
+                copy_heads=copy_heads,
+                fresh=False,
+                stack_on=below,
             )
     except SiteError as error:
         raise FormatError(f"{folder}: the adapter does not fit this model: {error}") from error
@@ -174,8 +260,10 @@ def _add(
         entry.restore_placement(
             None if placement is None else (placement.at, placement.layers, placement.submodel)
         )
+        if isinstance(entry.method, AbstractSiteMethod | Head):
+            add_copies(adapters, entry, [key[7:] for key in tensors if key.startswith("weight/")])
         _copy_into(folder, entry.tensors(), tensors)
-        entry.blend = manifest.card.get("blend")
+        entry.blend, entry.imported = manifest.card.get("blend"), manifest.card.get("imported")
     except Exception:
         adapters.remove(name)
         raise

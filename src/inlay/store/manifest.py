@@ -13,6 +13,8 @@ FORMAT_VERSION = 1
 
 MANIFEST_FILE = "adapter.json"
 WEIGHTS_FILE = "adapter.safetensors"
+BELOW_FOLDER = "below"
+"""Inside an adapter's folder: a copy of what it is stacked on, without heads."""
 
 
 @final
@@ -55,6 +57,17 @@ class CombinesRecord(BaseModel):
 
 
 @final
+class StackRecord(BaseModel):
+    """What an adapter is stacked on; its files lie in `BELOW_FOLDER`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    weights: str
+    """Hash of its weights, as what was learned above it fits no other."""
+
+
+@final
 class Manifest(BaseModel):
     """The content of `adapter.json`."""
 
@@ -73,8 +86,31 @@ class Manifest(BaseModel):
     """Name -> shape, so that a file that lost a tensor is recognised."""
     combines: CombinesRecord | None = None
     """For the learned weights of a `Fuse` or `Route`; not written for an adapter."""
+    stack_on: StackRecord | None = None
+    """What runs below it; not written for an adapter that acts alone."""
     card: dict[str, Any]
     """What the layers above keep here: task, labels, metrics."""
+
+
+def adapter_folder(folder: str | Path) -> Path:
+    """Return the folder of the adapter, given that of the adapter or of its run.
+
+    Raises:
+        FormatError: If there is no saved adapter; an unfinished run is named as such.
+    """
+    folder = Path(folder)
+    for candidate in (folder, folder / "adapter"):
+        if (candidate / MANIFEST_FILE).is_file():
+            return candidate
+    if (folder / "config.yaml").is_file():
+        raise FormatError(
+            f"{folder} is a run that has not finished. Continue it with: inlay resume {folder}"
+        )
+    if not folder.exists():
+        raise FormatError(f"{folder} does not exist. `inlay list` shows the runs there are.")
+    raise FormatError(
+        f"{folder} holds no saved adapter ({MANIFEST_FILE}). Give a run's folder or its adapter/."
+    )
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -22,6 +22,7 @@ from inlay.errors import FormatError
 from inlay.sites.fingerprint import fingerprint
 from inlay.store.atomic import folder_atomically
 from inlay.store.manifest import (
+    BELOW_FOLDER,
     FORMAT_VERSION,
     MANIFEST_FILE,
     WEIGHTS_FILE,
@@ -29,6 +30,7 @@ from inlay.store.manifest import (
     CombinesRecord,
     Manifest,
     PlacementRecord,
+    StackRecord,
 )
 
 
@@ -36,6 +38,8 @@ def save(
     model: nn.Module, name: str, folder: str | Path, *, card: Mapping[str, Any] | None = None
 ) -> None:
     """Save one adapter with its heads; the base is only named by its fingerprint.
+
+    What it is stacked on is saved beside it without heads, so that the folder is all it needs.
 
     The learned weights of a `Fuse` or `Route` are saved in the same way under their key; the
     adapters they are over are not in the file, only their names and a hash of their weights.
@@ -60,15 +64,55 @@ def save(
         raise FormatError(
             f"{folder} is not empty and holds no saved adapter; choose another folder."
         )
-    tensors = {key: value.detach().cpu().contiguous() for key, value in entry.tensors().items()}
+    with folder_atomically(folder) as temporary:
+        _write(temporary, adapters, entry, card or {})
+        target = temporary
+        while entry.stack_on is not None:
+            entry, target = adapters.entry(entry.stack_on), target / BELOW_FOLDER
+            target.mkdir()
+            _write(target, adapters, entry, {}, without_heads=True)
+
+
+def _write(
+    folder: Path,
+    adapters: Adapters,
+    entry: Entry,
+    card: Mapping[str, Any],
+    *,
+    without_heads: bool = False,
+) -> None:
+    """Write the two files of one adapter."""
+    tensors = {
+        key: value.detach().cpu().contiguous()
+        for key, value in entry.tensors().items()
+        if not (without_heads and is_of_head(key))
+    }
+    manifest = _manifest(adapters, entry, card, tensors, without_heads=without_heads)
+    (folder / WEIGHTS_FILE).write_bytes(to_safetensors(tensors))
+    # Left out where there is nothing, so that older libraries read the file.
+    rare = ("combines", "stack_on")
+    plain = manifest.model_dump(exclude={key for key in rare if getattr(manifest, key) is None})
+    text = json.dumps(plain, indent=2, ensure_ascii=False)
+    (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _manifest(
+    adapters: Adapters,
+    entry: Entry,
+    card: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    *,
+    without_heads: bool,
+) -> Manifest:
+    model = adapters.model
     with adapters.original_weights():
         mark = fingerprint(model, adapters.sites)
     config = getattr(model, "config", None)
-    manifest = Manifest(
+    return Manifest(
         format="inlay-adapter",
         format_version=FORMAT_VERSION,
         library_version=version("inlay"),
-        name=name,
+        name=entry.name,
         method=entry.method.settings(),
         placement=_placement(entry),
         base=BaseRecord(
@@ -78,19 +122,19 @@ def save(
             model_class=type(model).__name__,
             sites_digest=adapters.sites.digest(),
         ),
-        has_head=entry.head is not None,
-        own_heads=list(entry.own_heads),
+        has_head=entry.head is not None and not without_heads,
+        own_heads=[] if without_heads else list(entry.own_heads),
         tensors={key: list(value.shape) for key, value in tensors.items()},
         combines=_combines(adapters, entry),
-        card=({} if entry.blend is None else {"blend": entry.blend}) | dict(card or {}),
+        stack_on=_stack_on(adapters, entry),
+        card=_card(entry) | dict(card),
     )
-    with folder_atomically(folder) as temporary:
-        (temporary / WEIGHTS_FILE).write_bytes(to_safetensors(tensors))
-        # Left out for an adapter, so that older libraries read the file.
-        left_out = {"combines"} if manifest.combines is None else None
-        plain = manifest.model_dump(exclude=left_out)
-        text = json.dumps(plain, indent=2, ensure_ascii=False)
-        (temporary / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _card(entry: Entry) -> dict[str, Any]:
+    """Return what an adapter knows of where it is from."""
+    known = {"blend": entry.blend, "imported": entry.imported}
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def _placement(entry: Entry) -> PlacementRecord | None:
@@ -109,6 +153,17 @@ def _combines(adapters: Adapters, entry: Entry) -> CombinesRecord | None:
         composition=str(entry.combines),
         adapters={n: weights_digest(adapters.entry(n)) for n in parts_of(entry.combines)},
     )
+
+
+def _stack_on(adapters: Adapters, entry: Entry) -> StackRecord | None:
+    if entry.stack_on is None:
+        return None
+    return StackRecord(name=entry.stack_on, weights=weights_digest(adapters.entry(entry.stack_on)))
+
+
+def is_of_head(tensor: str) -> bool:
+    """Tell by its name in the file whether a tensor belongs to a head."""
+    return tensor.startswith(("head/", "own_head/"))
 
 
 def parts_of(node: Fuse | Route) -> tuple[str, ...]:

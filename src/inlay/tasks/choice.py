@@ -15,6 +15,7 @@ from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, Batch, Encoded
 from inlay.tasks.baselines import most_shared_words
 from inlay.tasks.option_types import DropRate, When
+from inlay.tasks.padding import padded
 from inlay.tasks.pooled import AbstractPooledTask, encode_texts, stacked_targets
 
 
@@ -107,10 +108,10 @@ class MultipleChoice(AbstractPooledTask):
     @override
     def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:
         features = [choice for row in rows for choice in row.extra["choices"]]
-        padded = dict(tokenizer.pad(features, return_tensors="pt"))
+        inputs = padded(features, tokenizer)
         targets = [-1 if row.target is None else row.target for row in rows]
         sizes = [len(row.extra["choices"]) for row in rows]
-        return Batch(padded, torch.tensor([targets, sizes]))
+        return Batch(inputs, torch.tensor([targets, sizes]))
 
     @override
     def scores(self, model: Any, head: Any, batch: Batch) -> Tensor:

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from inlay.data.rows import Example
 from inlay.tasks.base import AbstractTask, Batch, Encoded
+from inlay.tasks.padding import padded
 
 
 @final
@@ -74,8 +75,7 @@ class AbstractPooledTask(AbstractTask):
 
     @override
     def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:
-        padded = tokenizer.pad([row.features for row in rows], return_tensors="pt")
-        return Batch(dict(padded), known_targets(rows))
+        return Batch(padded([row.features for row in rows], tokenizer), known_targets(rows))
 
     @override
     def scores(self, model: nn.Module, head: nn.Module | None, batch: Batch) -> Tensor:
@@ -89,18 +89,21 @@ class AbstractPooledTask(AbstractTask):
 def encode_texts(
     examples: Sequence[Example], tokenizer: Any, *, max_length: int
 ) -> list[dict[str, list[int]]]:
-    """Return the features of texts or pairs, cut to `max_length` tokens."""
-    if not examples:
-        return []
-    pairs = [example.pair for example in examples]
-    encoded = tokenizer(
-        [example.text for example in examples],
-        None if pairs[0] is None else pairs,
-        truncation=True,
-        max_length=max_length,
-    )
-    keys = [key for key in encoded if key != "attention_mask"]
-    return [{key: encoded[key][row] for key in keys} for row in range(len(examples))]
+    """Return the features of texts, pairs, or both mixed, cut to `max_length` tokens."""
+    found: dict[int, dict[str, list[int]]] = {}
+    for has_pair in (False, True):
+        rows = [row for row, own in enumerate(examples) if (own.pair is not None) == has_pair]
+        if not rows:
+            continue
+        encoded = tokenizer(
+            [examples[row].text for row in rows],
+            [examples[row].pair for row in rows] if has_pair else None,
+            truncation=True,
+            max_length=max_length,
+        )
+        keys = [key for key in encoded if key != "attention_mask"]
+        found |= {row: {key: encoded[key][at] for key in keys} for at, row in enumerate(rows)}
+    return [found[row] for row in range(len(examples))]
 
 
 def known_targets(rows: Sequence[Encoded]) -> Tensor | None:

@@ -19,6 +19,7 @@ from inlay.metrics.answers import (
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Batch, Encoded
 from inlay.tasks.option_types import Count, DropRate, Number, When
+from inlay.tasks.padding import padded
 from inlay.tasks.pooled import stacked_targets
 from inlay.tasks.spans import (
     BEST,
@@ -179,10 +180,8 @@ class QuestionAnswering(AbstractTask):
 
     @override
     def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:
-        padded = tokenizer.pad(
-            [row.features for row in rows], padding_side="right", return_tensors="pt"
-        )
-        return Batch(dict(padded), torch.tensor([row.target for row in rows]))
+        inputs = padded([row.features for row in rows], tokenizer, side="right")
+        return Batch(inputs, torch.tensor([row.target for row in rows]))
 
     @override
     def scores(self, model: nn.Module, head: nn.Module | None, batch: Batch) -> Tensor:

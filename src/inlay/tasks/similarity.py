@@ -19,6 +19,7 @@ from inlay.tasks.base import AbstractPrediction, AbstractTask, Batch, Encoded
 from inlay.tasks.baselines import nearest_descriptions
 from inlay.tasks.classification import Prediction, check_labels
 from inlay.tasks.option_types import Positive, When
+from inlay.tasks.padding import padded
 from inlay.tasks.pooled import encode_texts, known_targets, mean_pooled, stacked_targets
 
 _STEEPEST = 100.0
@@ -182,11 +183,11 @@ class Similarity(AbstractTask):
     @override
     def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:
         """Pad the rows and, apart from them, the descriptions of all labels."""
-        texts = tokenizer.pad([row.features for row in rows], return_tensors="pt")
+        texts = padded([row.features for row in rows], tokenizer)
         if self.points is not None:
-            return Batch(dict(texts), known_targets(rows))
-        described = tokenizer.pad(rows[0].extra["described"], return_tensors="pt")
-        return Batch(dict(texts), known_targets(rows), dict(described))
+            return Batch(texts, known_targets(rows))
+        described = padded(rows[0].extra["described"], tokenizer)
+        return Batch(texts, known_targets(rows), described)
 
     @override
     def scores(self, model: nn.Module, head: nn.Module | None, batch: Batch) -> Tensor:
@@ -206,8 +207,8 @@ class Similarity(AbstractTask):
         parts = []
         for start in range(0, len(order), _LABELS_AT_ONCE):
             own = [described[i] for i in order[start : start + _LABELS_AT_ONCE]]
-            padded = Batch(dict(tokenizer.pad(own, return_tensors="pt")), None).to(device)
-            parts.append(_points(model, head, padded.inputs))
+            batch = Batch(padded(own, tokenizer), None).to(device)
+            parts.append(_points(model, head, batch.inputs))
         back = torch.tensor(order, device=device).argsort()
         return dataclasses.replace(self, points=torch.cat(parts)[back])
 

@@ -57,6 +57,13 @@ def _drawn(rows: Sequence[int], count: int, *, seed: int, epoch: int) -> list[in
     return drawn
 
 
+def usual_rows(lengths: Sequence[int], batch_size: int) -> list[int]:
+    """Return the numbers of rows of usual length, a batch of them, shortest first."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    middle, half = len(order) // 2, batch_size // 2
+    return order[max(0, middle - half) : middle + half + 1][:batch_size]
+
+
 def by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Return batches for evaluation: longest rows first, so that memory runs out at once or not."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])

@@ -13,6 +13,8 @@ from inlay.errors import ConfigError, did_you_mean
 Optimizer = Literal["adamw", "adam", "sgd", "adagrad", "adafactor"]
 Schedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["auto", "float32", "bfloat16"]
+AttentionName = Literal["eager", "sdpa"]
+Trunk = Literal["auto", "int8"]
 
 
 @final
@@ -31,6 +33,8 @@ class TrainConfig(BaseModel):
     """Option of the task -> value, see `inlay.tasks.options`: `{num_beams: 2}`."""
     method: str = "bottleneck"
     """Method, preset or comparator, with settings in brackets: `lora[rank=4]`, `top:2`."""
+    stack_on: str | None = None
+    """Run or adapter that stays frozen below the new one, which keeps a copy of it."""
     at: str | None = None
     """Kinds of site, see `inlay.sites.placement.Placement`."""
     layers: str | None = None
@@ -65,6 +69,12 @@ class TrainConfig(BaseModel):
     """Tokens of a text that are read; the base's limit if not given."""
     precision: Precision = "auto"
     """How the base is stored or computed; `auto` takes bfloat16 where the hardware has it."""
+    trunk: Trunk = "auto"
+    """How the frozen base's weights are stored: `auto` by precision, `int8` in 8 bits (torchao)."""
+    attention: AttentionName | None = None
+    """Attention implementation of the base; the one that measures faster if not given."""
+    trunk_dropout: bool = False
+    """Whether a frozen base runs with its dropout in training; replay is not possible then."""
     replay: bool | None = None
     """Whether what frozen blocks compute is kept on disk and read in later epochs and runs; where
     that is possible if not given."""

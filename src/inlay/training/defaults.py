@@ -50,6 +50,9 @@ are told apart by what the lower blocks see, so tagging gains from adapters ther
 BLOCK_LAYERS = "upper"
 """Blocks that get adapters: the upper half trains twice as fast and is as accurate."""
 
+_IN_NO_BLOCK = frozenset({"embedding", "start", "output", "kernel"})
+"""Kinds of site that are in no block, or need not be, so that no number of blocks can be said."""
+
 _FEWEST_STEPS = 100
 """Steps of the optimiser that a training gets at least, within `_MOST_EPOCHS`."""
 
@@ -79,8 +82,8 @@ def with_defaults(
         own = {key: value for key, value in own.items() if key != "method"}
     usual: dict[str, object] = {"learning_rate": LEARNING_RATES[preset.method.name]}
     if isinstance(preset.method, AbstractSiteMethod):
-        kinds = frozenset[str]().union(*(member.kinds for member in preset.method.members()))
-        has_ends = kinds & {"embedding", "output"}
+        words = {word.strip() for word in (config.at or preset.at).split(",")}
+        has_ends = words & _IN_NO_BLOCK
         usual |= {"at": preset.at, "layers": "all" if has_ends else BLOCK_LAYERS}
     else:
         for key in ("at", "layers"):

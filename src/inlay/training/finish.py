@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from inlay.adapters.entry import Entry
 from inlay.data.rows import Dataset, Example
 from inlay.evaluation.answering import answer_rows
 from inlay.evaluation.records import PREDICTIONS_FILE, to_jsonl
@@ -28,7 +27,7 @@ from inlay.training.run_folder import ADAPTER_FOLDER, METRICS_FILE, RunFolder, v
 def finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Progress) -> None:
     """Calibrate, measure on test, save, check, and write the metrics last of all."""
     training = prepared.training
-    rows, test = dataset.splits["validation"], dataset.splits["test"]
+    test = dataset.splits["test"]
     training.reporter.on_note("measuring on test, against baselines and in a fresh process")
     validation = _scores(prepared, "validation")
     task = prepared.task.calibrated(validation, prepared.encoded["validation"])
@@ -49,7 +48,7 @@ def finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Pr
             task, _baselines(prepared, task, dataset), test, predictions
         )
     results = {
-        "validation": _validation_report(prepared, task, rows, validation),
+        "validation": _validation_report(prepared, task, dataset, validation),
         "test": report,
         "baselines": baselines,
         "reload_check": check.result(),
@@ -85,11 +84,18 @@ def _baselines(
     }
 
 
+def report_on_validation(prepared: Prepared, dataset: Dataset) -> dict[str, Any]:
+    """Return the report on validation of the adapter as it is."""
+    kept = _scores(prepared, "validation")
+    task = prepared.task.calibrated(kept, prepared.encoded["validation"])
+    return _validation_report(prepared, task, dataset, kept)
+
+
 def _validation_report(
-    prepared: Prepared, task: AbstractTask, rows: Sequence[Example], kept: list[torch.Tensor]
+    prepared: Prepared, task: AbstractTask, dataset: Dataset, kept: list[torch.Tensor]
 ) -> dict[str, Any]:
     """Report on validation; where answers are written token by token, only what scores tell."""
-    encoded = prepared.encoded["validation"]
+    rows, encoded = dataset.splits["validation"], prepared.encoded["validation"]
     if isinstance(task, AbstractWritingTask) and task.writes_for_report:
         return {"metric": task.better, **task.metrics(kept, encoded), "n": len(rows)}
     return task.full_report(rows, task.decode(kept, encoded, rows))
@@ -110,6 +116,7 @@ def _card(
             "source": _lasting_source(config.data),
             "options": data_options(config),
             "has_pairs": _has_pairs(dataset),
+            **_pairs_of_members(dataset),
         },
         "metrics": {"test": report},
     }
@@ -122,11 +129,12 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
         "task": prepared.task.name,
         "headline": dataclasses.asdict(prepared.task.headline),
         "data": dataset.name,
-        "has_pairs": _has_pairs(dataset),
+        "has_pairs": _has_pairs(dataset) is not False,
         "base": prepared.base.id,
         "method": config.method,
         "at": config.at,
         "layers": config.layers,
+        "stack_on": config.stack_on,
         "seed": config.seed,
         "learning_rate": config.learning_rate,
         "batch_size": config.batch_size,
@@ -134,7 +142,7 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
         "trainable_parameters": entry.num_adapter_parameters + entry.num_head_parameters,
         "adapter_parameters": entry.num_adapter_parameters,
         "head_parameters": entry.num_head_parameters,
-        "total_parameters": base_size(prepared, entry),
+        "total_parameters": base_size(prepared),
         "train_seconds": round(progress.seconds, 2),
         "epochs_run": progress.epoch,
         "best_epoch": progress.best_epoch,
@@ -144,8 +152,18 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
     }
 
 
-def _has_pairs(dataset: Dataset) -> bool:
-    return any(row.pair is not None for row in dataset.splits["train"])
+def _has_pairs(dataset: Dataset) -> bool | None:
+    """Tell whether rows have a second text; `None` if some have and some have not."""
+    found = {row.pair is not None for row in dataset.splits["train"]}
+    return found.pop() if len(found) == 1 else None
+
+
+def _pairs_of_members(dataset: Dataset) -> dict[str, dict[str, bool | None]]:
+    """Tell the same of each of several tasks."""
+    if dataset.members is None:
+        return {}
+    members = dataset.members.datasets
+    return {"members_have_pairs": {name: _has_pairs(own) for name, own in members.items()}}
 
 
 def _scores(prepared: Prepared, split: str) -> list[torch.Tensor]:
@@ -167,9 +185,9 @@ def _lasting_source(data: str) -> str:
     return str(path.resolve()) if path.exists() else data
 
 
-def base_size(prepared: Prepared, entry: Entry) -> int:
-    """Count the weights of the base, the adapter's own left out."""
+def base_size(prepared: Prepared) -> int:
+    """Count the weights of the base, those of adapters left out."""
     with prepared.adapters.original_weights():
-        own = {id(parameter) for parameter in entry.parameters()}
+        own = {id(parameter) for parameter in prepared.adapters.parameters()}
         parameters = prepared.training.model.parameters()
         return sum(p.numel() for p in parameters if id(p) not in own)

@@ -81,11 +81,15 @@ class Training:
     schedule: LambdaLR
     accelerator: Accelerator
     trains_base: bool
+    trunk_dropout: bool
+    """Whether a base that is not trained runs with its dropout all the same."""
     autocast: bool
     checkpoints: Checkpoints
     reporter: Reporter
     stop: StopRequest
     run: str
+    micro_batch: int
+    """Rows that go through the model at once at first."""
     on_checkpoint: Callable[[], None] = lambda: None
     """Called before a checkpoint is written."""
 
@@ -119,7 +123,7 @@ class Fitting:
         last_saved, save_seconds = time.monotonic(), 0.0
         while not progress.is_over():
             groups = _groups(training, lengths, progress.epoch)
-            _set_modes(training)
+            set_modes(training)
             for group in groups[progress.group :]:
                 loss = _step(training, progress, group)
                 training.reporter.on_step(progress.step, num_steps, loss)
@@ -194,15 +198,15 @@ def steps_of(training: Training) -> int:
     return count_steps(training.config, mixture(training.task, training.train)[1])
 
 
-def _set_modes(training: Training) -> None:
-    """Train what is trained; a frozen trunk runs as it will be used, without dropout."""
-    training.model.train(training.trains_base)
+def set_modes(training: Training) -> None:
+    """Train what is trained; a frozen trunk runs as it will be used, without dropout by default."""
+    training.model.train(training.trains_base or training.trunk_dropout)
     training.entry.train()
 
 
 def _begin(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dict[str, Tensor]]:
     if snapshot is None:
-        return Progress(micro_batch=training.config.batch_size), {}
+        return Progress(micro_batch=training.micro_batch), {}
     state = snapshot.state
     own = training.entry.tensors()
     with torch.no_grad():

@@ -25,6 +25,7 @@ from inlay.training.run_folder import (
     DATA_FILE,
     ENVIRONMENT_FILE,
     RunFolder,
+    anchored,
     choose_folder,
     claim_folder,
     environment,
@@ -32,6 +33,7 @@ from inlay.training.run_folder import (
 )
 from inlay.training.run_log import RunLog, rewind_log
 from inlay.training.shelf import Shelf
+from inlay.training.stacking import check_stack
 
 
 @final
@@ -84,7 +86,8 @@ def opened(
         BaseError: If the base cannot be used.
         RunError: If the folder holds something else, or another process has it.
     """
-    parse_method(resolved.config.method)  # a mistake there is told before data are read
+    # A mistake there is told before data are read.
+    check_stack(resolved.config, parse_method(resolved.config.method))
     dataset = shelf.dataset(resolved.config)
     resolved = prepared_config(resolved, dataset)
     config, preset = resolved.config, parse_method(resolved.config.method)
@@ -94,20 +97,27 @@ def opened(
         reporter = SilentReporter()
     for note in resolved.notes:
         reporter.on_note(note)
-    with _placed(accelerator, config, dataset, folder, force=force) as (place, goes_on):
+    lasting = anchored(resolved)
+    with _placed(accelerator, lasting.config, dataset, folder, force=force) as (place, goes_on):
         checkpoints = Checkpoints(place.path / CHECKPOINT_FOLDER)
         prepared = prepare(
             config, preset, dataset, run=str(place.path), checkpoints=checkpoints,
             reporter=RunLog(reporter, place) if is_main else reporter, stop=stop, shelf=shelf,
+            attention=_attention_of(place) if goes_on else None,
         )  # fmt: skip
         snapshot, notes = checkpoints.newest() if goes_on else (None, [])
         if is_main:
-            _write_records(prepared, resolved, dataset, place)
+            _write_records(prepared, lasting, dataset, place)
             _rewind(place, snapshot)
-        yield Opened(
-            prepared=prepared, dataset=dataset, folder=place, snapshot=snapshot, notes=notes,
-            is_main=is_main,
-        )  # fmt: skip
+        try:
+            yield Opened(
+                prepared=prepared, dataset=dataset, folder=place, snapshot=snapshot, notes=notes,
+                is_main=is_main,
+            )  # fmt: skip
+        finally:
+            # The base may stay on the shelf, for other runs.
+            prepared.adapters.use(None)
+            prepared.adapters.remove(prepared.name)
     accelerator.wait_for_everyone()
 
 
@@ -152,7 +162,16 @@ def _write_records(
     folder.write_config(resolved, run_digest(resolved.config, dataset))
     folder.write_json(DATA_FILE, dataset.to_record())
     device = str(prepared.training.accelerator.device)
-    folder.write_json(ENVIRONMENT_FILE, environment(device))
+    chosen = {"attention": prepared.attention.name}
+    folder.write_json(ENVIRONMENT_FILE, environment(device) | chosen)
+
+
+def _attention_of(folder: RunFolder) -> str | None:
+    """Return the attention that a run began with: with another one it would not go on bitwise."""
+    if not (folder.path / ENVIRONMENT_FILE).is_file():
+        return None
+    name: str | None = folder.read_json(ENVIRONMENT_FILE).get("attention")
+    return name
 
 
 def _rewind(folder: RunFolder, snapshot: Snapshot | None) -> None:

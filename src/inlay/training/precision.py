@@ -18,11 +18,13 @@ class Numerics:
         autocast: Whether a step runs under autocast to bfloat16 (weights that are trained stay
             float32).
         attention: The attention implementation the base is loaded with.
+        int8: Whether the linear maps of the blocks are stored in int8.
     """
 
     stored: str
     autocast: bool
     attention: str
+    int8: bool = False
 
     @property
     def precision(self) -> str:

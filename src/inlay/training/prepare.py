@@ -1,11 +1,9 @@
 """Build what a training needs: rows as token ids, the base with its adapter, the optimiser."""
 
 import itertools
-import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -19,28 +17,25 @@ from inlay.adapters.entry import Entry
 from inlay.data.rows import Dataset, Example
 from inlay.errors import BaseError, ConfigError, SiteError
 from inlay.evaluation.predictor import output_width
+from inlay.evaluation.truncation import truncation_notes
+from inlay.methods.base import AbstractWeightMethod
 from inlay.methods.presets import Preset
 from inlay.store.bases import Base, base_kind, resolve_base
 from inlay.tasks.base import AbstractTask, Encoded
 from inlay.tasks.registry import task_for
-from inlay.training.checkpoint import Checkpoints, random_state, restore_random_state
+from inlay.training.attention import Attention, choose_attention
+from inlay.training.batches import usual_rows
+from inlay.training.checkpoint import Checkpoints
 from inlay.training.config import TrainConfig
 from inlay.training.defaults import trains_base
 from inlay.training.interrupt import StopRequest
-from inlay.training.loop import (
-    Training,
-    count_steps,
-    forward_backward,
-    half_of,
-    is_out_of_memory,
-    mixture,
-    steps_of,
-)
+from inlay.training.loop import Training, count_steps, mixture
 from inlay.training.optim import build_optimizer, build_schedule
 from inlay.training.precision import Numerics, choose_numerics
 from inlay.training.replay import TrunkReplay
 from inlay.training.reporter import Reporter
-from inlay.training.shelf import Shelf
+from inlay.training.shelf import Loaded, Shelf
+from inlay.training.stacking import load_below
 
 _LONGEST = 256
 """Tokens of a text that are read if nothing is said; attention costs grow with the square."""
@@ -62,6 +57,7 @@ class Prepared:
     notes: list[str]
     replay: TrunkReplay | None
     replay_note: str
+    attention: Attention
 
     def replaying(self) -> AbstractContextManager[None]:
         """Replay the trunk for the length of a `with` block, if that was prepared."""
@@ -82,6 +78,7 @@ def prepare(
     reporter: Reporter,
     stop: StopRequest,
     shelf: Shelf | None = None,
+    attention: str | None = None,
 ) -> Prepared:
     """Load the base, place the adapter and encode all rows, once.
 
@@ -94,44 +91,132 @@ def prepare(
         reporter: Is told what happens.
         stop: Says when to stop.
         shelf: What other trainings in this process have loaded and computed.
+        attention: The implementation that this run began with, if it goes on.
 
     Raises:
         BaseError: If the base cannot be loaded, or has no tokenizer.
         SiteError: If the placement matches nothing.
         ConfigError: If a setting cannot be used.
     """
-    accelerator = _accelerator(config)
-    updates_base = trains_base(preset)
-    numerics = choose_numerics(
-        config.precision, trains_base=updates_base, device=accelerator.device
-    )
-    base, shelf = resolve_base(config.base), shelf or Shelf()
+    accelerator, shelf = _accelerator(config), shelf or Shelf()
+    device, updates_base = accelerator.device, trains_base(preset)
+    base, numerics = resolve_base(config.base), _numerics(config, preset, device)
     task = _task(config, dataset, base)
-    adapters, tokenizer = shelf.base(base, numerics, task.needs, accelerator.device)
+    held = _loaded(config, dataset, task, base, numerics, shelf, device, attention=attention)
+    adapters, tokenizer = held.adapters, held.tokenizer
+    # Before the seed is set, as it draws weights only where no other training has loaded it.
+    below = load_below(config, adapters, base)
     torch.manual_seed(config.seed)
     head = task.build_head(output_width(adapters.sites))
     name = _free_name(adapters, dataset.name)
-    entry = _add(adapters, config, preset, name, head).to(accelerator.device)
-    max_length = _max_length(config, tokenizer, adapters.model)
-    encoded = shelf.encoded(dataset, task, tokenizer, max_length)
-    notes = _truncation_notes(dataset, encoded, task, tokenizer, max_length)
-    train = task.training_rows(
-        encoded["train"], model=adapters.model, tokenizer=tokenizer, max_length=max_length
-    )
-    notes += _packing_notes(encoded["train"], train)
+    entry = _add(adapters, config, preset, name, head, below)
+    adapters.to(device)
+    max_length, encoded, train, notes = _rows(config, dataset, task, held, shelf)
+    notes += _dropout_notes(config, preset, adapters.model)
     optimizer, schedule = _optimizer(config, entry, mixture(task, train)[1])
     training = Training(
         config=config, task=task, model=adapters.model, entry=entry, head=head, tokenizer=tokenizer,
         train=train, validation=encoded["validation"], run=run, optimizer=optimizer,
         row_name=_row_namer(dataset.splits["train"], train), schedule=schedule,
         accelerator=accelerator, trains_base=updates_base, autocast=numerics.autocast,
-        checkpoints=checkpoints, reporter=reporter, stop=stop,
+        trunk_dropout=config.trunk_dropout, checkpoints=checkpoints, reporter=reporter, stop=stop,
+        micro_batch=config.batch_size,
     )  # fmt: skip
     replay, note = _replay(config, adapters, entry, task, shelf, updates_base=updates_base)
     return Prepared(
         training=training, adapters=adapters, name=name, base=base, task=task, replay=replay,
-        numerics=numerics, max_length=max_length, encoded=encoded, notes=notes, replay_note=note,
+        max_length=max_length, encoded=encoded, notes=notes, replay_note=note,
+        attention=held.attention, numerics=replace(numerics, attention=held.attention.name),
     )  # fmt: skip
+
+
+def _numerics(config: TrainConfig, preset: Preset, device: torch.device) -> Numerics:
+    found = choose_numerics(config.precision, trains_base=trains_base(preset), device=device)
+    if config.trunk == "auto":
+        return found
+    method = preset.method
+    if isinstance(method, AbstractWeightMethod) and method.first_block(1) != 1:
+        raise ConfigError(
+            f"trunk='int8': method {config.method!r} trains weights of the base, which cannot be "
+            "done in 8 bits; take an adapter such as bottleneck or lora."
+        )
+    return replace(found, int8=True)
+
+
+def _rows(
+    config: TrainConfig, dataset: Dataset, task: AbstractTask, held: Loaded, shelf: Shelf
+) -> tuple[int, dict[str, list[Encoded]], Sequence[Encoded], list[str]]:
+    """Return the tokens that are read, the rows of each split, those to train on, and notes."""
+    model, tokenizer = held.adapters.model, held.tokenizer
+    max_length = _max_length(config, tokenizer, model)
+    encoded = shelf.encoded(dataset, task, tokenizer, max_length)
+    train = task.training_rows(
+        encoded["train"], model=model, tokenizer=tokenizer, max_length=max_length
+    )
+    notes = truncation_notes(dataset.splits, encoded, task, tokenizer, max_length=max_length)
+    return max_length, encoded, train, notes + _packing_notes(encoded["train"], train)
+
+
+def _loaded(
+    config: TrainConfig,
+    dataset: Dataset,
+    task: AbstractTask,
+    base: Base,
+    numerics: Numerics,
+    shelf: Shelf,
+    device: torch.device,
+    *,
+    attention: str | None,
+) -> Loaded:
+    """Load the base, with the attention that is asked for or is fastest on the first rows."""
+    if attention is not None:
+        asked = Attention(attention, "as this run began")
+    elif config.attention is not None:
+        asked = Attention(config.attention, "as asked")
+    else:
+        asked = None
+
+    def choose(adapters: Adapters, tokenizer: Any) -> Attention:
+        examples = dataset.splits["train"][: 8 * config.batch_size]
+        length = _max_length(config, tokenizer, adapters.model)
+        rows = task.encode(examples, tokenizer, max_length=length)
+        lengths = [row.length for row in rows]
+        usual = [rows[i] for i in usual_rows(lengths, config.batch_size)]
+        usual = [row for row in usual if task.kind_of(row) == task.kind_of(usual[0])]
+        batch = task.collate(usual, tokenizer).to(device)
+        shape = len(usual), max(row.length for row in usual)
+        # The adapter's own head is made after the seed is set; any will do to run the base.
+        head = task.build_head(output_width(adapters.sites))
+        head = None if head is None else head.to(device)
+        return choose_attention(
+            adapters.model, adapters.sites, lambda: task.scores(adapters.model, head, batch),
+            usual=numerics.attention, shape=shape, autocast=numerics.autocast,
+        )  # fmt: skip
+
+    return shelf.base(base, numerics, task.needs, device, attention=asked, choose=choose)
+
+
+def _dropout_notes(config: TrainConfig, preset: Preset, model: nn.Module) -> list[str]:
+    """Say so if a base has no dropout that could be turned on.
+
+    Raises:
+        ConfigError: If the base is trained, so that its dropout is on anyway.
+    """
+    if not config.trunk_dropout:
+        return []
+    if trains_base(preset):
+        raise ConfigError(
+            f"trunk_dropout=True: method {config.method!r} trains the base, whose dropout is on "
+            "already; leave it out."
+        )
+    drops = (
+        module.p
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.dropout._DropoutNd) and not name.startswith("adapters.")
+    )
+    if any(drops):
+        return []
+    return ["trunk dropout: asked for, but this base has no dropout of its own"]
 
 
 def _task(config: TrainConfig, dataset: Dataset, base: Base) -> AbstractTask:
@@ -174,6 +259,8 @@ def _replay(
         return None, "replay: switched off"
     if updates_base:
         reason = "weights of the base are trained, so nothing stays as it was"
+    elif config.trunk_dropout:
+        reason = "the trunk's dropout is on, so its states differ at every pass"
     elif not task.repeats_rows:
         reason = f"task {task.name} alters its rows in every epoch"
     else:
@@ -184,8 +271,14 @@ def _replay(
         else:
             return replay, f"replay: {replay.summary()}"
     if config.replay:
-        raise ConfigError(f"replay=True: {reason}. Leave it out, or give --layers upper.")
+        raise ConfigError(f"replay=True: {reason}. {_way_out(config)}")
     return None, f"replay: no, {reason}"
+
+
+def _way_out(config: TrainConfig) -> str:
+    if config.trunk_dropout:
+        return "Leave one of the two out."
+    return "Leave it out, or give --layers upper."
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:
@@ -210,12 +303,17 @@ def _row_namer(rows: Sequence[Example], encoded: Sequence[Encoded]) -> Callable[
 
 
 def _add(
-    adapters: Adapters, config: TrainConfig, preset: Preset, name: str, head: nn.Module | None
+    adapters: Adapters,
+    config: TrainConfig,
+    preset: Preset,
+    name: str,
+    head: nn.Module | None,
+    below: str | None,
 ) -> Entry:
     """Place a fresh adapter and make it the only thing that is trained."""
     entry = adapters.add(
         name, preset.method, at=config.at, layers=config.layers or "all",
-        submodel=config.submodel, head=head,
+        submodel=config.submodel, head=head, stack_on=below,
     )  # fmt: skip
     adapters.train(name, drop_lowest=config.drop_lowest)
     return entry
@@ -234,54 +332,6 @@ def _optimizer(
     return optimizer, schedule
 
 
-def estimate_seconds(prepared: Prepared) -> float:
-    """Measure one step on rows of usual length and multiply; nothing is changed by it."""
-    training, replay = prepared.training, prepared.replay
-    device = training.accelerator.device
-    state = random_state(device)
-    training.model.train(training.trains_base)
-    if replay is not None:
-        replay.is_paused = True
-    first = later = _step_seconds(training)
-    if replay is not None:
-        replay.is_paused = False
-        later = _step_seconds(training)
-        first = later if replay.num_reused else first
-        # Rounding depends on the batch: what training computes first is what it keeps.
-        replay.forget()
-    training.optimizer.zero_grad()
-    restore_random_state(state, device)
-    config, steps = training.config, steps_of(training)
-    # Evaluation is a forward pass over validation: a third of a step's cost for each batch.
-    evaluations = config.epochs
-    if config.eval_every is not None:
-        evaluations += steps // config.eval_every
-    batches = len(training.validation) / config.batch_size / 3
-    in_first = steps * config.gradient_accumulation / config.epochs + batches
-    all_epochs = steps * config.gradient_accumulation + batches * evaluations
-    return first * in_first + later * (all_epochs - in_first)
-
-
-def _step_seconds(training: Training) -> float:
-    """Run a batch of usual length forwards and backwards a few times; return the least time."""
-    by_length = sorted(range(len(training.train)), key=lambda i: training.train[i].length)
-    middle, half = len(by_length) // 2, training.config.batch_size // 2
-    rows = by_length[max(0, middle - half) : middle + half + 1][: training.config.batch_size]
-    times: list[float] = []
-    micro_batch = training.config.batch_size
-    while len(times) < 3:
-        started = time.monotonic()
-        try:
-            forward_backward(training, rows, micro_batch)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            micro_batch = half_of(micro_batch, training.train[rows[-1]].length)
-            continue
-        times.append(time.monotonic() - started)
-    return min(times)
-
-
 def _max_length(config: TrainConfig, tokenizer: Any, model: Any) -> int:
     """Return the tokens that are read: what was asked, within what the base can take."""
     limits = [tokenizer.model_max_length]
@@ -296,44 +346,3 @@ def _packing_notes(encoded: Sequence[Encoded], train: Sequence[Encoded]) -> list
     if len(train) == len(encoded):
         return []
     return [f"train: {len(encoded)} rows packed into {len(train)}"]
-
-
-def _truncation_notes(
-    dataset: Dataset,
-    encoded: dict[str, list[Encoded]],
-    task: AbstractTask,
-    tokenizer: Any,
-    max_length: int,
-) -> list[str]:
-    """Say how much text is cut off; only rows that fill the length can have been cut."""
-    own = {
-        split: task.reading_notes(rows, max_length=max_length) for split, rows in encoded.items()
-    }
-    if any(notes is not None for notes in own.values()):
-        return [f"{split}: {note}" for split, notes in own.items() for note in notes or ()]
-    full: list[Example] = []
-    total = rows = 0
-    for split, examples in dataset.splits.items():
-        rows += len(examples)
-        total += sum(row.length for row in encoded[split])
-        # What is read in several windows is read whole.
-        windows = Counter(row.row for row in encoded[split])
-        full += [
-            examples[row.row]
-            for row in encoded[split]
-            if row.length >= max_length and windows[row.row] == 1
-        ]
-    lengths = [row.length for row in _uncut(full, task, tokenizer)]
-    lost = [length - max_length for length in lengths if length > max_length]
-    if not lost:
-        return []
-    note = (
-        f"{len(lost) / rows:.1%} of rows exceed max_length {max_length} (longest "
-        f"{max(lengths):,} tokens): truncated, {sum(lost) / (total + sum(lost)):.1%} of all "
-        "tokens lost"
-    )
-    return [note]
-
-
-def _uncut(rows: Sequence[Example], task: AbstractTask, tokenizer: Any) -> list[Encoded]:
-    return task.encode(rows, tokenizer, max_length=10**6) if rows else []

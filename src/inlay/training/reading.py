@@ -7,6 +7,7 @@ from inlay.data.rows import Dataset
 from inlay.data.sources import read_dataset
 from inlay.training.config import ResolvedConfig, TrainConfig
 from inlay.training.defaults import with_defaults, with_steps_for_few_rows
+from inlay.training.stacking import with_base_below
 
 
 def read_data(config: TrainConfig) -> Dataset:
@@ -15,11 +16,13 @@ def read_data(config: TrainConfig) -> Dataset:
 
 
 def prepared_config(resolved: ResolvedConfig, dataset: Dataset) -> ResolvedConfig:
-    """Fill in what depends on the method and on the number of rows.
+    """Fill in what depends on the method, on the number of rows, and on what is stacked on.
 
     Raises:
-        ConfigError: If the method is not known, or a placement was given to a comparator.
+        ConfigError: If the method is not known, a placement was given to a comparator, or there
+            is nothing where `stack_on` points.
     """
+    resolved = with_base_below(resolved)
     resolved, _ = with_defaults(resolved, task=default_task(dataset.form))
     return with_steps_for_few_rows(resolved, len(dataset.splits["train"]))
 

@@ -17,6 +17,7 @@ from inlay.errors import SiteError, TrainingError, counted
 from inlay.sites.replay import Replay, Trunk, trunks
 from inlay.sites.sitemap import SiteMap
 from inlay.store.activations import ActivationStore
+from inlay.store.int8 import plain_tensors
 
 Side = Literal["all", "encoder", "decoder"]
 
@@ -28,12 +29,15 @@ _HASHED_WHOLE = 2**20
 """Values of one tensor that are hashed one by one; of larger ones a sample of as many."""
 
 
-def trunks_below(entry: Entry, sites: SiteMap) -> list[Trunk]:
-    """Return the blocks below an adapter that it leaves as they are."""
-    if entry.weights or entry.numbering is not None:  # other positions change every block
+def trunks_below(entries: Sequence[Entry], sites: SiteMap) -> list[Trunk]:
+    """Return the blocks below adapters that run together, which these leave as they are."""
+    # Other positions change every block.
+    if any(entry.weights or entry.numbering is not None for entry in entries):
         return []
-    reading = {site for site, layer in entry.layers.items() if layer.only_reads}
-    return trunks(sites, [site for site in entry.layers if site not in reading], reading)
+    layers = [(site, layer) for entry in entries for site, layer in entry.layers.items()]
+    acting = {site for site, layer in layers if not layer.only_reads}
+    reading = {site for site, layer in layers if layer.only_reads}
+    return trunks(sites, acting, reading - acting)
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -41,10 +45,12 @@ def weights_digest(model: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name, tensor in sorted(tensors.items()):
-        if not name.startswith("adapters."):
-            flat = tensor.detach().reshape(-1)
+        if name.startswith("adapters."):
+            continue
+        for part in plain_tensors(tensor):
+            flat = part.detach().reshape(-1)
             flat = flat[:: max(1, flat.numel() // _HASHED_WHOLE)].cpu().contiguous()
-            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(f"{name}{tuple(part.shape)}{part.dtype}".encode())
             digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
     return digest.hexdigest()
 
@@ -157,9 +163,20 @@ class TrunkReplay:
         """Why nothing is replayed after all."""
         self.is_paused = False
         self.num_replayed = self.num_computed = 0
+        self._fed: list[TrunkReplay] = []
         self._random = random.Random(seed)
         self._pass: list[RowKeys] | None = None
         self._expected: dict[str, Tensor] | None = None
+
+    def feed(self, other: "TrunkReplay") -> None:
+        """Let another on the same model keep what is computed here, if its blocks are among these.
+
+        So adapters at several depths need one pass over the rows, if the highest trains first.
+        """
+        own = set(self.replay.modules)
+        if other is not self and set(other.replay.modules) <= own and other not in self._fed:
+            self._fed.append(other)
+            self.replay.kept |= other.replay.kept
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -244,6 +261,8 @@ class TrunkReplay:
                 self._verify(expected, recorded, rows)
             else:
                 self._keep(recorded, rows)
+                for other in self._fed:
+                    other._keep(recorded, [rows[self.sides.index(side)] for side in other.sides])
 
     def _why_not(self, recorded: Mapping[str, Tensor]) -> str | None:
         """Tell why what was recorded cannot be replayed, if it cannot."""

@@ -23,6 +23,9 @@ class Plan:
         num_steps: Steps of the optimiser, if training is not stopped early.
         seconds: Estimated time for training, in seconds.
         settings: Learning rate, epochs and the like, in words.
+        peak_bytes: Memory that training takes at most, where that can be predicted.
+        free_bytes: Memory that is free now, if the system tells.
+        speed: Topic -> what was chosen for speed, and why.
         notes: What was decided and should be known.
     """
 
@@ -39,6 +42,9 @@ class Plan:
     num_steps: int
     seconds: float
     settings: str
+    peak_bytes: int | None = None
+    free_bytes: int | None = None
+    speed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 

@@ -17,6 +17,7 @@ import yaml
 from inlay.data.rows import Dataset
 from inlay.errors import RunError
 from inlay.store.atomic import is_leftover, write_atomically
+from inlay.store.manifest import WEIGHTS_FILE, adapter_folder
 from inlay.training.claim import Claim
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
 
@@ -30,8 +31,8 @@ CHECKPOINT_FOLDER = "checkpoints"
 
 _OWN_FILES = (CONFIG_FILE, DATA_FILE, METRICS_FILE, LOG_FILE, ENVIRONMENT_FILE, "predictions.jsonl")
 _WRITTEN = (*_OWN_FILES, ADAPTER_FOLDER)
-_NO_PART_OF_A_RUN = {"out", "checkpoint_seconds"}
-"""Settings that do not change what comes out."""
+_NO_PART_OF_A_RUN = {"out", "checkpoint_seconds", "data", "stack_on"}
+"""Settings that do not change what comes out, or that stand for content that is hashed."""
 
 
 @final
@@ -131,7 +132,11 @@ class RunFolder:
 
 
 def run_digest(config: TrainConfig, dataset: Dataset) -> str:
-    """Hash what decides a run's result: its settings, its files and the rows of each split."""
+    """Hash what decides a run's result: settings, files, the rows of each split, what is below.
+
+    Raises:
+        FormatError: If the run is stacked on an adapter that is not there.
+    """
     settings = config.model_dump(exclude=_NO_PART_OF_A_RUN)
     files = sorted(record.sha256 for record in dataset.files)
     # Without rows, files that trade their splits would look like the same data.
@@ -139,8 +144,34 @@ def run_digest(config: TrainConfig, dataset: Dataset) -> str:
         split: [(row.text, row.pair, row.label, row.parts) for row in own]
         for split, own in dataset.splits.items()
     }
-    text = json.dumps([settings, files, rows], sort_keys=True, default=str)
+    below = [] if config.stack_on is None else _hashes(adapter_folder(config.stack_on))
+    content = [settings, dataset.name, files, rows, below]
+    text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _hashes(folder: Path) -> list[str]:
+    """Hash the files of a saved adapter, and of what that is stacked on."""
+    weights = sorted(folder.rglob(WEIGHTS_FILE))
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in weights]
+
+
+def anchored(resolved: ResolvedConfig) -> ResolvedConfig:
+    """Return the settings with all places on this machine in full, to go on from any folder."""
+    config = resolved.config
+    places = {name: getattr(config, name) for name in ("data", "base", "stack_on")}
+    full = {
+        name: str(Path(place).resolve())
+        for name, place in places.items()
+        if place is not None and _is_on_disk(name, place)
+    }
+    return ResolvedConfig(config.model_copy(update=full), resolved.origins, resolved.notes)
+
+
+def _is_on_disk(setting: str, place: str) -> bool:
+    """Tell whether a setting is a path; a base's name may be that of some other folder."""
+    path = Path(place)
+    return (path / "config.json").is_file() if setting == "base" else path.exists()
 
 
 def choose_folder(

@@ -1,6 +1,7 @@
 """A search over settings: every combination, or some, by validation, on one base."""
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -17,9 +18,10 @@ from inlay.errors import ConfigError, did_you_mean
 from inlay.methods.parse import parse_method
 from inlay.store.atomic import write_atomically
 from inlay.training.config import ALIASES, TrainConfig
-from inlay.training.many import Trained, train_many
+from inlay.training.many import train_many
 from inlay.training.reporter import Reporter
 from inlay.training.train import Run
+from inlay.training.trial import Trained
 
 SWEEP_FILE = "sweep.json"
 
@@ -142,6 +144,7 @@ def sweep(
     seeds: int = 1,
     trials: int | None = None,
     halving: int | None = None,
+    slots: int | None = None,
     reporter: Reporter | None = None,
     out: str | Path | None = None,
     **settings: Any,
@@ -158,6 +161,7 @@ def sweep(
         seeds: Runs of each combination, with seeds from the training's own upwards.
         trials: Try so many combinations, drawn at random; all if not given.
         halving: See `train_many`.
+        slots: See `train_many`.
         reporter: Is told what happens.
         out: Folder of the runs; named by the settings, in `runs/`, if not given.
         settings: Any other field of `TrainConfig`.
@@ -173,7 +177,7 @@ def sweep(
         raise ConfigError(f"sweep: seeds={seeds}, trials={trials}; both are at least 1.")
     first = int(settings.pop("seed", 1))
     grid = grid_of(parameters, trials, seed=first)
-    folder = Path(out) if out is not None else _folder(data, [grid, seeds, first, settings])
+    folder = Path(out or folder_for("sweep", data, [grid, seeds, first, settings]))
     asked = [
         {
             **with_values(settings, point), "data": str(data), "seed": seed,
@@ -182,13 +186,10 @@ def sweep(
         for number, point in enumerate(grid)
         for seed in range(first, first + seeds)
     ]  # fmt: skip
-    trained = train_many(
-        asked, reporter=reporter, halving=halving,
-        choose=lambda at_end: _best_of(at_end, seeds),
-    )  # fmt: skip
+    choose = functools.partial(_best_of, seeds=seeds)
+    trained = train_many(asked, reporter=reporter, halving=halving, slots=slots, choose=choose)
     points = [
-        Point(settings=point, trained=tuple(trained[i * seeds : (i + 1) * seeds]))
-        for i, point in enumerate(grid)
+        Point(settings=p, trained=tuple(trained[i * seeds :][:seeds])) for i, p in enumerate(grid)
     ]
     points.sort(key=lambda point: (-point.is_whole, -point.epochs, -point.mean))
     metric = next((t.metric for t in trained if t.metric), "")
@@ -211,11 +212,11 @@ def grid_of(
     return grid
 
 
-def _folder(data: str | Path, about: Any) -> Path:
+def folder_for(what: str, data: str | Path, about: Any) -> Path:
     """Name a folder by what is done, so that the same call finds it again."""
     text = json.dumps([str(data), about], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return Path("runs") / f"sweep-{Path(data).stem}-{digest[:8]}"
+    return Path("runs") / f"{what}-{Path(data).stem}-{digest[:8]}"
 
 
 def _best_of(at_end: Sequence[Trained], seeds: int) -> list[int]:

@@ -10,14 +10,16 @@ from inlay.errors import counted
 from inlay.evaluation.predictor import Predictor, load_predictor
 from inlay.evaluation.records import Record, mistakes
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
+from inlay.training.estimate import estimate_memory, estimate_seconds
 from inlay.training.finish import base_size, finish
 from inlay.training.interrupt import stop_on_signals
 from inlay.training.loop import Fitting, Progress, steps_of
 from inlay.training.opened import Opened, opened
-from inlay.training.prepare import Prepared, estimate_seconds
+from inlay.training.prepare import Prepared
 from inlay.training.reporter import Plan, Reporter, SilentReporter
 from inlay.training.run_folder import METRICS_FILE, RunFolder
 from inlay.training.shelf import Shelf
+from inlay.training.speed import explain_speed
 
 
 @final
@@ -63,6 +65,7 @@ def train(
     reporter: Reporter | None = None,
     force: bool = False,
     given_as: str = "argument",
+    shelf: Shelf | None = None,
     **settings: Any,
 ) -> Run:
     """Train an adapter on labelled texts, measure it, and save it in a run's folder.
@@ -75,6 +78,8 @@ def train(
         reporter: Is told what happens; nothing is printed without one.
         force: Replace a run that is in the folder already.
         given_as: What the origin of `settings` is called in the run's record.
+        shelf: What trainings in this process share; one that is given to several calls spares
+            them loading the base and reading the rows again.
         settings: Any field of `TrainConfig`.
 
     Raises:
@@ -87,7 +92,7 @@ def train(
     """
     given = {**settings, "data": None if data is None else str(data)}
     resolved = resolve_config(given, file=config, given_as=given_as)
-    return _run(resolved, reporter or SilentReporter(), force=force, folder=None)
+    return _run(resolved, reporter or SilentReporter(), shelf or Shelf(), force=force, folder=None)
 
 
 def resume(run: str | Path, *, reporter: Reporter | None = None) -> Run:
@@ -104,15 +109,20 @@ def resume(run: str | Path, *, reporter: Reporter | None = None) -> Run:
     resolved = folder.read_config()
     if folder.is_finished:
         return Run(folder.path)
-    return _run(resolved, reporter or SilentReporter(), force=False, folder=folder)
+    return _run(resolved, reporter or SilentReporter(), Shelf(), force=False, folder=folder)
 
 
 def _run(
-    resolved: ResolvedConfig, reporter: Reporter, *, force: bool, folder: RunFolder | None
+    resolved: ResolvedConfig,
+    reporter: Reporter,
+    shelf: Shelf,
+    *,
+    force: bool,
+    folder: RunFolder | None,
 ) -> Run:
     with (
         stop_on_signals() as stop,
-        opened(resolved, reporter, force=force, folder=folder, stop=stop, shelf=Shelf()) as run,
+        opened(resolved, reporter, force=force, folder=folder, stop=stop, shelf=shelf) as run,
     ):
         with run.prepared.replaying():
             run.prepared.training.reporter.on_plan(plan_of(run.prepared, run.dataset, run.folder))
@@ -139,11 +149,13 @@ def _fit(run: Opened) -> Progress:
 def plan_of(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
     """Say what is going to be done, and about how long it takes."""
     training, config = prepared.training, prepared.training.config
-    entry = training.entry
+    entry, memory = training.entry, estimate_memory(prepared)
     where = ""
     if entry.placement is not None:
         where = f"at {entry.placement.at}, layers {entry.placement.layers}"
         where += f" ({counted(len(entry.layers), 'site')})"
+    if config.stack_on is not None:
+        where += f"{', ' if where else ''}on top of {config.stack_on}, which stays as it is"
     settings = (
         f"{config.optimizer}, learning rate {config.learning_rate:g} {config.schedule}, batch "
         f"{config.batch_size}, up to {counted(config.epochs, 'epoch')}, seed {config.seed}, "
@@ -155,10 +167,12 @@ def plan_of(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
         method=config.method, where=where,
         num_adapter_parameters=entry.num_adapter_parameters,
         num_head_parameters=entry.num_head_parameters,
-        num_base_parameters=base_size(prepared, entry),
+        num_base_parameters=base_size(prepared),
         rows={split: len(rows) for split, rows in dataset.splits.items()},
         num_labels=len(prepared.task.settings().get("labels", dataset.labels)),
         num_steps=steps_of(training),
-        seconds=estimate_seconds(prepared), settings=settings,
+        seconds=estimate_seconds(prepared), settings=settings, speed=explain_speed(prepared),
+        peak_bytes=None if memory is None else memory.peak_bytes,
+        free_bytes=None if memory is None else memory.free_bytes,
         notes=[*dataset.notes, *prepared.notes, prepared.replay_note],
     )  # fmt: skip

@@ -1,0 +1,114 @@
+"""Peak memory as predicted in the plan, beside what a training then took, by shape.
+
+    python -m benchmarks.memory
+
+Each shape is a process of its own: `inlay.train` on long texts that are cut to some tokens, one
+epoch over few rows, without replay. Both numbers are of the whole process; `growth` leaves out what
+it held before training. Writes `results/memory.md`.
+"""
+
+import argparse
+import json
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+TABLE = Path(__file__).parent / "results" / "memory.md"
+SHAPES: tuple[dict[str, Any], ...] = (
+    {"batch_size": 16, "max_length": 64},
+    {"batch_size": 32, "max_length": 64, "layers": "all"},
+    {"batch_size": 32, "max_length": 128},
+    {"batch_size": 64, "max_length": 128, "layers": "all"},
+    {"batch_size": 32, "max_length": 256},
+    {"batch_size": 16, "max_length": 256, "layers": "all", "precision": "float32"},
+    {"batch_size": 32, "max_length": 128, "method": "lora"},
+    {"batch_size": 16, "max_length": 128, "method": "full"},
+    {"batch_size": 32, "max_length": 64, "method": "full", "precision": "float32"},
+)
+_RUN = """
+import json, sys, inlay, torch
+from inlay.training.memory import held, peak_since_reset, reset_peak
+from inlay.training.reporter import SilentReporter
+
+class Peaks(SilentReporter):
+    def on_plan(self, plan):
+        self.predicted, self.before = plan.peak_bytes, held(torch.device("cpu"))
+        reset_peak(torch.device("cpu"))
+    def on_evaluation(self, evaluation):
+        self.measured = peak_since_reset(torch.device("cpu"))
+
+peaks = Peaks()
+inlay.train(reporter=peaks, **json.loads(sys.argv[1]))
+print(json.dumps([peaks.predicted, peaks.measured, peaks.before]))
+"""
+
+
+def main() -> None:
+    """Run every shape and write the table."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    lines = [
+        "# Peak memory: predicted and measured",
+        "",
+        f"Written {datetime.now():%Y-%m-%d} by `python -m benchmarks.memory`; MiniLM, torch "
+        f"{version('torch')}, transformers {version('transformers')}, inlay {version('inlay')}, "
+        f"{platform.machine()}. One epoch of 6 batches, without replay; MB of the whole process. "
+        "`error` is that of the whole, `of the growth` leaves out what the process held before.",
+        "",
+        "| rows x tokens | settings | predicted | measured | error | of the growth |",
+        "|---|---|---|---|---|---|",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_rows(Path(folder) / "long.jsonl")
+        for number, shape in enumerate(SHAPES):
+            predicted, measured, before = run(shape, data, Path(folder) / str(number))
+            rest = {k: v for k, v in shape.items() if k not in ("batch_size", "max_length")}
+            words = ", ".join(f"{key} {value}" for key, value in rest.items()) or "defaults"
+            lines.append(
+                f"| {shape['batch_size']} x {shape['max_length']} | {words} "
+                f"| {predicted / 1e6:.0f} | {measured / 1e6:.0f} "
+                f"| {predicted / measured - 1:+.1%} "
+                f"| {(predicted - before) / (measured - before) - 1:+.1%} |"
+            )
+            print(lines[-1], flush=True)
+    TABLE.write_text("\n".join(lines) + "\n")
+
+
+def write_rows(path: Path) -> Path:
+    """Write texts of 10 to 400 words with labels."""
+    generator = random.Random(1)
+    words = ["card", "loan", "where", "never", "travel", "about", "money", "again", "help", "lost"]
+    rows = [
+        {
+            "text": " ".join(generator.choices(words, k=generator.randint(10, 400))),
+            "label": "ab"[number % 2],
+        }
+        for number in range(480)
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    return path
+
+
+def run(shape: dict[str, Any], data: Path, out: Path) -> tuple[int, int, int]:
+    """Train once in a fresh process; return the peaks and what was held before, in bytes."""
+    rows = data.read_text().splitlines()[: 8 * shape["batch_size"]]
+    own = out.with_suffix(".jsonl")
+    own.write_text("\n".join(rows) + "\n")
+    settings = {"data": str(own), "epochs": 1, "replay": False, "out": str(out), **shape}
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, json.dumps(settings)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise SystemExit(f"{shape}: {done.stderr[-2000:]}")
+    predicted, measured, before = json.loads(done.stdout.splitlines()[-1])
+    return predicted, measured, before
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What a training will take, time and memory, from a few steps that change nothing."""
+
+import time
+
+from inlay.training.batches import usual_rows
+from inlay.training.checkpoint import random_state, restore_random_state
+from inlay.training.loop import (
+    Training,
+    forward_backward,
+    half_of,
+    is_out_of_memory,
+    set_modes,
+    steps_of,
+)
+from inlay.training.memory import Memory, note_on, predict_memory
+from inlay.training.prepare import Prepared
+
+
+def estimate_memory(prepared: Prepared) -> Memory | None:
+    """Predict the peak of memory, and let fewer rows go through the model at once if need be."""
+    if prepared.replay is not None:
+        prepared.replay.is_paused = True
+    memory = predict_memory(prepared.training)
+    if prepared.replay is not None:
+        prepared.replay.is_paused = False
+    if memory is not None:
+        prepared.training.micro_batch = memory.micro_batch
+    prepared.notes += note_on(memory, prepared.training.config)
+    return memory
+
+
+def estimate_seconds(prepared: Prepared) -> float:
+    """Measure one step on rows of usual length and multiply; nothing is changed by it."""
+    training, replay = prepared.training, prepared.replay
+    device = training.accelerator.device
+    state = random_state(device)
+    set_modes(training)
+    if replay is not None:
+        replay.is_paused = True
+    first = later = _step_seconds(training)
+    if replay is not None:
+        replay.is_paused = False
+        later = _step_seconds(training)
+        first = later if replay.num_reused else first
+        # Rounding depends on the batch: what training computes first is what it keeps.
+        replay.forget()
+    training.optimizer.zero_grad()
+    restore_random_state(state, device)
+    config, steps = training.config, steps_of(training)
+    # Evaluation is a forward pass over validation: a third of a step's cost for each batch.
+    evaluations = config.epochs
+    if config.eval_every is not None:
+        evaluations += steps // config.eval_every
+    batches = len(training.validation) / config.batch_size / 3
+    in_first = steps * config.gradient_accumulation / config.epochs + batches
+    all_epochs = steps * config.gradient_accumulation + batches * evaluations
+    return first * in_first + later * (all_epochs - in_first)
+
+
+def _step_seconds(training: Training) -> float:
+    """Run a batch of usual length forwards and backwards a few times; return the least time."""
+    lengths = [row.length for row in training.train]
+    rows = usual_rows(lengths, training.config.batch_size)
+    times: list[float] = []
+    micro_batch = training.micro_batch
+    while len(times) < 3:
+        started = time.monotonic()
+        try:
+            forward_backward(training, rows, micro_batch)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            micro_batch = half_of(micro_batch, training.train[rows[-1]].length)
+            continue
+        times.append(time.monotonic() - started)
+    return min(times)

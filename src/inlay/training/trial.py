@@ -1,0 +1,216 @@
+"""One of many trainings: opened when it is its turn, closed to make room, opened again."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, final
+
+from inlay.errors import ConfigError, InlayError
+from inlay.training.checkpoint import random_state, restore_random_state
+from inlay.training.config import resolve_config
+from inlay.training.finish import finish, report_on_validation
+from inlay.training.interrupt import Interrupted, StopRequest
+from inlay.training.loop import Fitting, Progress, steps_of
+from inlay.training.opened import Opened, opened
+from inlay.training.reporter import Reporter
+from inlay.training.run_folder import RunFolder
+from inlay.training.shelf import Shelf
+from inlay.training.train import Run
+
+State = Literal["finished", "stopped", "failed"]
+
+
+@final
+@dataclass(kw_only=True, slots=True)
+class Trained:
+    """One of many trainings, when all are over."""
+
+    number: int
+    """Its place among those that were asked for, from 0."""
+    settings: dict[str, Any]
+    """What was asked for."""
+    state: State = "finished"
+    """`stopped`: others did better and it was left off; `failed`: see `error`."""
+    score: float | None = None
+    """The best value on validation of the metric by which states are chosen."""
+    metric: str = ""
+    report: dict[str, Any] | None = None
+    """The whole report on validation at the best state, where it was asked for."""
+    epochs: int = 0
+    """Epochs that were trained."""
+    seconds: float = 0.0
+    num_adapter_parameters: int = 0
+    folder: Path | None = None
+    error: InlayError | None = None
+    _run: list[Run] = field(default_factory=list, repr=False)
+
+    @property
+    def run(self) -> Run:
+        """The finished run.
+
+        Raises:
+            InlayError: What went wrong, if it failed.
+            ConfigError: If it was stopped.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.state != "finished" or self.folder is None:
+            raise ConfigError(
+                f"training {self.number} was stopped after {self.epochs} epochs, as others did "
+                f"better; go on with it: inlay resume {self.folder}"
+            )
+        if not self._run:
+            self._run.append(Run(self.folder))
+        return self._run[0]
+
+
+@final
+@dataclass(kw_only=True, slots=True)
+class Trial:
+    """A training that takes turns with others.
+
+    Between its turns it may be closed: what it has learnt is in its checkpoint, and its adapter
+    and optimiser take no memory.
+    """
+
+    result: Trained
+    reporter: Reporter
+    stop: StopRequest
+    shelf: Shelf
+    force: bool
+    on_opened: Callable[[int, int], None]
+    """Told the number and the steps of the training when it is opened."""
+    opened: Opened | None = None
+    fitting: Fitting | None = None
+    epochs: Iterator[Progress] | None = None
+    random: dict[str, list[int]] = field(default_factory=dict)
+    num_epochs: int = 0
+    """Epochs that it would train if it was not stopped."""
+    is_at_end: bool = False
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def open(self) -> None:
+        """Make it ready to train, from its checkpoint if it has one.
+
+        A run that has finished before is taken as it is.
+
+        Raises:
+            InlayError: If the settings, the data or the base cannot be used.
+        """
+        result = self.result
+        if self.opened is not None or result.state == "failed":
+            return
+        resolved = resolve_config(_plain(result.settings), given_as="argument")
+        out = resolved.config.out
+        if out is not None and not self.force and RunFolder(Path(out)).is_finished:
+            self._take(Run(out))
+            return
+        folder = None if result.folder is None else RunFolder(result.folder)
+        run = self._stack.enter_context(
+            opened(
+                resolved if folder is None else folder.read_config(), self.reporter,
+                force=self.force and folder is None, folder=folder, stop=self.stop,
+                shelf=self.shelf,
+            )
+        )  # fmt: skip
+        if folder is None:
+            run.say_where_it_starts()
+        training = run.prepared.training
+        result.folder, result.metric = run.folder.path, run.prepared.task.better
+        result.num_adapter_parameters = training.entry.num_adapter_parameters
+        self.opened, self.fitting = run, Fitting(training, run.snapshot)
+        self.epochs = self.fitting.epochs()
+        self.num_epochs = training.config.epochs
+        self.on_opened(result.number, steps_of(training))
+        self.random = random_state(training.accelerator.device)
+        self._note_progress(self.fitting.progress)
+
+    def _take(self, done: Run) -> None:
+        result, metrics = self.result, done.metrics
+        result.folder, result.epochs = done.folder, metrics["epochs_run"]
+        result.seconds, result.score = metrics["train_seconds"], metrics.get("best_score")
+        result.report, result.metric = metrics["validation"], metrics["headline"]["name"]
+        result.num_adapter_parameters = metrics["adapter_parameters"]
+        self.is_at_end = True
+
+    def close(self) -> None:
+        """Free the adapter and the optimiser."""
+        self._stack.close()
+        self.opened = self.fitting = self.epochs = None
+
+    def advance(self, to_epoch: int) -> None:
+        """Train up to the end of an epoch; what goes wrong is noted and ends only this one."""
+        run, fitting = self.opened, self.fitting
+        if run is None or fitting is None or self.epochs is None:
+            return
+        training = run.prepared.training
+        device = training.accelerator.device
+        restore_random_state(self.random, device)
+        run.prepared.adapters.train(run.prepared.name)
+        try:
+            with run.prepared.replaying():
+                while not fitting.progress.is_over() and fitting.progress.epoch < to_epoch:
+                    next(self.epochs, None)
+        except Interrupted:
+            raise
+        except InlayError as error:
+            self._fail(error)
+            return
+        self.random = random_state(device)
+        self._note_progress(fitting.progress)
+
+    def _note_progress(self, progress: Progress) -> None:
+        result = self.result
+        self.is_at_end = progress.is_over()
+        result.epochs, result.seconds = progress.epoch, round(progress.seconds, 2)
+        if math.isfinite(progress.best_score):
+            result.score = progress.best_score
+
+    def _fail(self, error: InlayError) -> None:
+        self.result.state, self.result.error = "failed", error
+        if self.opened is not None:  # its own reporter also writes the run's log
+            self.opened.prepared.training.reporter.on_note(f"failed: {error}")
+        self.is_at_end = False
+        self.close()
+
+    def report(self) -> None:
+        """Score validation once more at the best state, for an interval."""
+        run, fitting = self.opened, self.fitting
+        if run is None or fitting is None:
+            return
+        fitting.restore_best()
+        run.prepared.adapters.train(run.prepared.name)
+        try:
+            with run.prepared.replaying():
+                self.result.report = report_on_validation(run.prepared, run.dataset)
+        except InlayError as error:
+            self._fail(error)
+
+    def end(self, *, measured: bool) -> None:
+        """Measure and save it, or leave it with its checkpoint."""
+        if self.result.state != "failed" and self.is_at_end and measured:
+            self._finish()
+        elif self.result.state != "failed" and not self._was_finished():
+            self.result.state = "stopped"
+        self.close()
+
+    def _was_finished(self) -> bool:
+        return self.result.folder is not None and RunFolder(self.result.folder).is_finished
+
+    def _finish(self) -> None:
+        run, fitting = self.opened, self.fitting
+        if run is None or fitting is None:
+            return
+        fitting.restore_best()
+        run.prepared.adapters.train(run.prepared.name)
+        try:
+            with run.prepared.replaying():
+                finish(run.prepared, run.dataset, run.folder, fitting.progress)
+        except InlayError as error:
+            self._fail(error)
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: str(v) if isinstance(v, Path) else v for key, v in settings.items()}

@@ -1,0 +1,86 @@
+"""The prediction of memory: its arithmetic, and that it is near what a training takes."""
+
+import pytest
+import torch
+
+from inlay.training import memory as module
+from inlay.training.memory import (
+    Memory,
+    held,
+    note_on,
+    peak_since_reset,
+    predict_memory,
+    reset_peak,
+)
+
+CPU = torch.device("cpu")
+pytestmark = pytest.mark.skipif(
+    peak_since_reset(CPU) is None, reason="this system tells no peak of a process"
+)
+
+
+@pytest.mark.parametrize(
+    ("free", "micro_batch"),
+    [(None, 16), (10_000, 16), (1_700, 16), (1_600, 8), (900, 8), (500, 4), (0, 1)],
+)
+def test_two_probes_give_a_line(ready, monkeypatch, free, micro_batch):
+    training = ready(optimizer="adafactor").training
+    probed = []
+
+    def peak(training, rows):
+        probed.append(len(rows))
+        return 1_000 + 100 * len(rows)
+
+    monkeypatch.setattr(module, "_peak", peak)
+    monkeypatch.setattr(module, "_later", lambda training: 0)
+    monkeypatch.setattr(module, "held", lambda device: 1_000)
+    monkeypatch.setattr(module, "free", lambda device: free)
+    found = predict_memory(training)
+    assert probed == [4, 8]
+    longest = max(row.length for row in training.train)
+    assert found == Memory(1_000 + 100 * micro_batch, 1_000, free, micro_batch, longest)
+
+
+@pytest.mark.parametrize(("optimizer", "copies"), [("adamw", 3), ("sgd", 2), ("adafactor", 1)])
+def test_what_the_optimiser_makes_later_is_counted(ready, optimizer, copies):
+    training = ready(optimizer=optimizer).training
+    size = sum(p.numel() * 4 for p in training.entry.parameters() if p.requires_grad)
+    assert module._later(training) == copies * size
+
+
+def test_a_batch_of_one(ready):
+    found = predict_memory(ready(batch_size=1).training)
+    assert found.micro_batch == 1
+    assert found.peak_bytes > 0
+
+
+def test_memory_that_runs_out_in_the_probe_leaves_one_row_at_a_time(ready, monkeypatch):
+    def step(training, rows):
+        raise MemoryError
+
+    monkeypatch.setattr(module, "_step", step)
+    assert predict_memory(ready().training).micro_batch == 1
+
+    def other(training, rows):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(module, "_step", other)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        predict_memory(ready().training)
+
+
+def test_a_peak_is_seen_and_forgotten():
+    reset_peak(CPU)
+    before = held(CPU)
+    block = torch.ones(64 * 2**18)  # 64 MiB
+    del block
+    assert peak_since_reset(CPU) >= before + 60 * 2**20
+    reset_peak(CPU)
+    assert peak_since_reset(CPU) < before + 60 * 2**20
+
+
+def test_no_prediction_where_nothing_is_told(ready, monkeypatch):
+    monkeypatch.setattr(module, "peak_since_reset", lambda device: None)
+    training = ready().training
+    assert predict_memory(training) is None
+    assert note_on(None, training.config) == []
