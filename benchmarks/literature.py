@@ -26,7 +26,8 @@ Figures = dict[str, dict[int, float]]
 FUSED, KNOWING = "fusion of the three", "fusion of knowledge and task adapter"
 COMPARISONS = {
     "adapter_fusion": [
-        (FUSED, other) for other in ("new adapter", "head over the best on validation", "head alone")
+        (FUSED, other)
+        for other in ("new adapter", "head over the best on validation", "head alone")
     ],
     "knowledge_adapter": [
         (KNOWING, "task adapter"),
