@@ -67,7 +67,7 @@ def target(options: argparse.Namespace, seed: int) -> Task:
 
 
 def tiny(name: str) -> Task:
-    return read_task("banking77", labels=TINY[name], few=4, seed=1)
+    return read_task("banking77", labels=TINY[name], few=4, seed=1, most=20)
 
 
 def compare(base: FrozenBase, task: Task, results: Results, *, epochs: int, seed: int) -> None:

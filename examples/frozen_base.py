@@ -54,8 +54,9 @@ def arguments(doc: str, *, tiny: str) -> argparse.ArgumentParser:
 
 
 def read_task(
-    source: str | Path, *, labels: Sequence[str] = (), few: int | None = None, seed: int
-) -> Task:
+    source: str | Path, *, labels: Sequence[str] = (), few: int | None = None, seed: int,
+    most: int = 1500,
+) -> Task:  # fmt: skip
     """Read a data set, or the rows of it that have some of its labels.
 
     Args:
@@ -63,11 +64,12 @@ def read_task(
         labels: Those that are kept; all if none is named.
         few: Rows for each label of train and of validation; all if `None`.
         seed: Draws the few.
+        most: Rows of test; of validation a fifth of that.
     """
     data = read_dataset(source, few_shot=few, split_seed=seed)
     kept = list(labels or data.labels)
     splits = {name: [r for r in rows if r.label in kept] for name, rows in data.splits.items()}
-    splits |= {"validation": splits["validation"][:300], "test": splits["test"][:1500]}
+    splits |= {"validation": splits["validation"][: most // 5], "test": splits["test"][:most]}
     return Task(labels=kept, **splits)
 
 

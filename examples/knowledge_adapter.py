@@ -44,9 +44,7 @@ def main() -> None:
         base.keep(options.work, "knowledge")
     for seed in options.seeds:
         if options.tiny:
-            task = read_task(
-                "banking77", labels=["card_arrival", "exchange_rate"], few=4, seed=seed
-            )
+            task = read_task("banking77", labels=TINY, few=4, seed=seed, most=20)
         else:
             task = read_task(options.data / "snli_small", few=options.few, seed=seed)
         compare(base, task, results, epochs=options.epochs, seed=seed)

@@ -49,10 +49,9 @@ def test_example(name, tmp_path):
     assert list(tmp_path.iterdir()) == [], "an example leaves nothing behind"
 
 
-@pytest.mark.parametrize("name", LITERATURE)
-def test_example_says_how_it_is_used(name):
+def test_the_literature_says_how_it_is_used():
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), "--help"],
+        [sys.executable, str(EXAMPLES / "mad_x.py"), "--help"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "--tiny" in done.stdout
