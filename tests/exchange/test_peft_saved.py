@@ -43,7 +43,9 @@ def test_a_word_is_the_end_of_a_path_and_not_at_a_dot():
     assert saved.named.keys() == {f"weight/{path}" for path in norms}
     assert "copies" in saved.notes[0]
     tensors.popitem()
-    with pytest.raises(FormatError, match="'model.norm' was saved, but the file has no tensor of it"):
+    with pytest.raises(
+        FormatError, match="'model.norm' was saved, but the file has no tensor of it"
+    ):
         split_saved(config(modules_to_save=["norm"]), tensors, adapters, START, without_head=False)
 
 
@@ -75,7 +77,9 @@ def test_a_bias_that_no_option_covers(tmp_path, name):
              torch.ones(24)}  # fmt: skip
     mode = "lora_only" if name == "key" else "none"
     folder = peft_files.write_lora(tmp_path / "a", found, extra, r=2, bias=mode)
-    message = "is the bias of no map of the method" if name == "key" else "overwrite a weight of the"
+    message = (
+        "is the bias of no map of the method" if name == "key" else "overwrite a weight of the"
+    )
     with pytest.raises(FormatError, match=message):
         load_peft(model, folder)
     assert not hasattr(model, "adapters")
