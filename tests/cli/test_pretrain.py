@@ -57,7 +57,7 @@ def test_mistakes_have_codes(call, corpus, tmp_path):
     out = ["--out", tmp_path / "x"]
     assert call("pretrain", tmp_path / "none.txt", *out)[0] == 3
     code, _, err = call("pretrain", corpus, "--objective", "clmm", *out)
-    assert code == 2 and "objective='clmm' is not known. Known: mlm, clm, denoise" in err
+    assert code == 2 and "objective='clmm' is not known. Known: mlm, clm, denoise, infill" in err
     code, _, err = call("pretrain", corpus, "--base", tmp_path / "nowhere", *out)
     assert code == 2 and "nowhere' is not on this machine" in err
     code, _, err = call("pretrain", corpus)

@@ -44,6 +44,7 @@ SITE_METHODS: dict[str, tuple[AbstractMethod, str]] = {
     "ia3": (inlay.IA3(), "k, v, down"),
     "ia3-inner": (inlay.IA3(inputs="o"), "o, up"),
     "vera": (inlay.VeRA(rank=5, seed=3), "linear"),
+    "vera-saved": (inlay.VeRA(rank=4, seed=7, saved=True), "q, up, down"),
     "invertible": (inlay.Invertible(reduction=3, activation="tanh"), "embedding"),
     "invertible-glow": (inlay.Invertible(form="glow", activation="gelu"), "embedding"),
     "side": (inlay.Side(reduction=5, expansion=3), "embedding, block, output"),

@@ -93,6 +93,19 @@ def test_outputs_are_the_peers(name, case):
     torch.testing.assert_close(outputs(model, inputs), expected["base"], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "case"), [pair for pair in CASES if NOT_READ.get(pair[1]) and f"{'/'.join(pair)}" not
+                       in NOT_READ]
+)  # fmt: skip
+def test_what_a_refused_file_lacks_is_in_none_of_its_family(name, case):
+    """The shared rule cannot be found elsewhere, nor does the adapter work without: it is lost."""
+    for path in FAMILIES[name].rglob("*.bin"):
+        found = torch.load(path, weights_only=True)
+        assert not any("phm_rule" in key for key in found)
+    config = json.loads((FAMILIES[name] / case / "adapter_config.json").read_text())["config"]
+    assert (config["shared_phm_rule"], config["init_weights_seed"]) == (True, None)
+
+
 def test_every_output_has_its_checkpoint():
     for name in FAMILIES:
         assert {case for own, case in CASES if own == name} | {"base"} == set(family(name)[2])

@@ -29,9 +29,10 @@ def test_from_peft_to_ours_and_back(family, tmp_path):
         model.adapters.use(name)
         found = models.hidden(model, peft_files.golden(family, "inputs"))
         torch.testing.assert_close(found, outputs, rtol=0, atol=1e-4)
-    assert json.loads((tmp_path / "own" / "adapter.json").read_text())["card"] == {
-        "converted": {"from": "peft", "folder": "rslora"}
-    }
+    card = json.loads((tmp_path / "own" / "adapter.json").read_text())["card"]
+    assert card["converted"] == {"from": "peft", "folder": "rslora"}
+    imported = card["imported"]
+    assert (imported["format"], imported["config"]["use_rslora"]) == ("peft", True)
 
 
 def test_a_pooler_survives(tmp_path):

@@ -86,6 +86,19 @@ def test_peft_gives_our_outputs(name, build, tmp_path):
     torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
 
 
+def test_dropout_is_off_in_what_is_written(tmp_path):
+    model = tiny.decoder()
+    method = inlay.Prefix(length=3, inner_width=None, takes_positions=True, dropout=0.5)
+    tiny.stir(inlay.attach(model).add("a", method))
+    model.train()
+    save_peft(model, "a", tmp_path / "a")
+    assert model.adapters.entry("a").training
+    rows = load_file(tmp_path / "a" / "adapter_model.safetensors")["prompt_embeddings"]
+    model.eval()
+    layers = model.adapters.entry("a").layers.values()
+    assert torch.equal(rows, torch.cat([part for layer in layers for part in layer()], dim=1))
+
+
 @pytest.mark.parametrize(
     ("method", "build", "message"),
     [

@@ -86,3 +86,14 @@ def test_unknown_kinds_are_refused(inputs):
 def test_other_places_are_refused():
     with pytest.raises(ConfigError, match="needs a linear map with a weight"):
         inlay.IA3().build(Place(width=4, kind="ffn"))
+
+
+def test_inputs_by_name_of_a_site():
+    model = tiny.encoder()
+    adapters = inlay.attach(model)
+    entry = adapters.add("a", inlay.IA3(inputs="down, 1.attention.o"), at="o, down")
+    inner = {name for name, layer in entry.layers.items() if layer.on_input}
+    assert inner == {"0.ffn.down", "1.ffn.down", "2.ffn.down", "1.attention.o"}
+    with pytest.raises(ConfigError, match="'7.attention.o' is no site that this adapter is put"):
+        adapters.add("b", inlay.IA3(inputs="7.attention.o"), at="o")
+    assert adapters.names == ("a",)

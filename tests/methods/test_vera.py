@@ -137,3 +137,23 @@ def test_wrong_values(settings, message):
 def test_other_places_are_refused():
     with pytest.raises(ConfigError, match="VeRA needs a linear map; a site of kind 'ffn' is none"):
         inlay.VeRA().build(Place(width=9))
+
+
+def test_saved_matrices_are_saved_once_and_come_back(tmp_path):
+    model = tiny.encoder()
+    entry = inlay.attach(model).add("a", "vera[rank=5,saved=true]", at="q, v, up")
+    tiny.stir(entry)
+    own = entry.tensors()
+    assert sum(key.endswith("down.weight") for key in own) == 1, "q, v and up have one input width"
+    assert sum(key.endswith("up.weight") for key in own) == 2
+    for key in own:
+        if key.endswith(("down.weight", "up.weight")):
+            own[key].copy_(torch.randn(own[key].shape))  # no matrices of the seed
+    model.adapters.use("a")
+    inlay.save(model, "a", tmp_path / "a")
+    again = tiny.encoder()
+    inlay.load(again, tmp_path / "a")
+    again.adapters.use("a")
+    assert torch.equal(tiny.hidden(again, tiny.batch()), tiny.hidden(model, tiny.batch()))
+    with pytest.raises(ConfigError, match="saved is one of True, False"):
+        inlay.VeRA(saved="yes")

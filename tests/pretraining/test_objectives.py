@@ -12,6 +12,7 @@ from inlay.pretraining.objectives import (
     OBJECTIVES,
     Causal,
     Denoising,
+    Infilling,
     Masked,
     Vocabulary,
     num_noise,
@@ -145,7 +146,18 @@ def test_the_window_of_span_corruption_fills_the_length():
         objective.window(2500)
 
 
-@pytest.mark.parametrize("name", ["mlm", "clm", "denoise"])
+@pytest.mark.parametrize("length", [2, 20, 137])
+def test_infilling_asks_for_the_whole_text_of_what_span_corruption_shows(length):
+    known = vocabulary("infill")
+    row = text_rows(known, length)[0]
+    given, asked = Infilling(known).corrupt(row, generator(length))
+    assert torch.equal(given, Denoising(known).corrupt(row, generator(length))[0])
+    assert asked.tolist() == [*row.tolist(), known.end]
+    assert (len(given), len(asked)) == Infilling(known).lengths(length)
+    assert Infilling(known).window(64).size == 63
+
+
+@pytest.mark.parametrize("name", ["mlm", "clm", "denoise", "infill"])
 def test_equal_generators_make_equal_batches(name):
     known = vocabulary(name)
     rows = text_rows(known, 60, 60, 11)
@@ -154,7 +166,9 @@ def test_equal_generators_make_equal_batches(name):
     )
     assert torch.equal(first.labels, again.labels)
     assert torch.equal(first.inputs["input_ids"], again.inputs["input_ids"])
-    assert torch.equal(first.labels, other.labels) == (name == "clm")
+    same = [torch.equal(first.labels, other.labels)]
+    same += [torch.equal(first.inputs["input_ids"], other.inputs["input_ids"])]
+    assert same == {"clm": [True, True], "infill": [True, False]}.get(name, [False, False])
 
 
 def test_a_vocabulary_that_lacks_a_token_is_refused():

@@ -1,6 +1,7 @@
 """Read a PEFT folder back and compare: with the adapter it was made from, and with vLLM's rules."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -29,6 +30,17 @@ _NOT_SERVED = (
 """Options of PEFT that vLLM does not follow, or not in all of its versions."""
 
 
+@contextmanager
+def evaluating(entry: Entry) -> Iterator[None]:
+    """Switch an adapter's dropout off for the length of a `with` block."""
+    was_training = entry.training
+    entry.eval()
+    try:
+        yield
+    finally:
+        entry.train(was_training)
+
+
 def check_same(folder: Path, adapters: Adapters, entry: Entry, *, without_head: bool) -> None:
     """Load a folder beside the adapter that it was made from, and compare what both compute.
 
@@ -44,7 +56,7 @@ def check_same(folder: Path, adapters: Adapters, entry: Entry, *, without_head: 
     try:
         if set(again.layers) != set(entry.layers):
             raise FormatError(f"{folder}: the file that was written has other places.")
-        with torch.no_grad(), adapters.original_weights():
+        with torch.no_grad(), adapters.original_weights(), evaluating(entry), evaluating(again):
             for site, layer in entry.layers.items():
                 if not _agree(layer, again.layers[site]):
                     raise FormatError(f"{folder}: what was written for {site!r} is not the same.")

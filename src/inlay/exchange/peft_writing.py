@@ -21,7 +21,7 @@ from inlay.exchange.peft_norms import write_norms
 from inlay.exchange.peft_prompts import write_prefix, write_prompt
 from inlay.exchange.peft_tensors import WEIGHTS_FILE
 from inlay.exchange.peft_vera import write_vera
-from inlay.exchange.peft_verify import check_same, check_vllm
+from inlay.exchange.peft_verify import check_same, check_vllm, evaluating
 from inlay.methods.base import AbstractMethod
 from inlay.methods.comparators import Head
 from inlay.methods.ia3 import IA3
@@ -97,7 +97,7 @@ def save_peft(
     _check_gate(entry)
     if for_vllm:
         _check_can_serve(adapters, entry, without_head=without_head)
-    with adapters.original_weights():
+    with adapters.original_weights(), evaluating(entry):
         options, tensors = writer(adapters, entry, uniform=for_vllm)
         copies = write_copies(adapters, entry, kind)
     heads = {} if without_head else _heads(adapters, entry, prefix)

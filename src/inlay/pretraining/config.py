@@ -10,7 +10,7 @@ from typing import Any, final
 from inlay.errors import ConfigError, did_you_mean
 from inlay.pretraining.corpus import DOCUMENTS, Corpus
 
-OBJECTIVES = ("mlm", "clm", "denoise")
+OBJECTIVES = ("mlm", "clm", "denoise", "infill")
 TOKENIZERS = ("bpe", "unigram")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -36,7 +36,7 @@ class PretrainConfig:
 
     Attributes:
         corpus: Files and folders of text.
-        objective: `mlm`, `clm` or `denoise`.
+        objective: `mlm`, `clm`, `denoise` or `infill`.
         size: `tiny`, `small` or a `.json` file; says nothing if there is a base.
         out: The folder that the model is written to.
         base: Folder or name of a model to train on; it keeps its tokenizer.

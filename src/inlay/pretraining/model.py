@@ -18,6 +18,7 @@ _NEEDS = {
     "mlm": "a bidirectional encoder with a head for masked tokens (BERT and its kin)",
     "clm": "a decoder that sees no later token (Llama, GPT-2 and their kin)",
     "denoise": "an encoder with a decoder (T5 and its kin)",
+    "infill": "an encoder with a decoder (T5 and its kin)",
 }
 
 
@@ -41,10 +42,10 @@ def build_model(
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-    if objective.name == "denoise":
+    if objective.has_two_sides:
         ids["decoder_start_token_id"] = tokenizer.pad_token_id
     settings = {**shape.settings, **ids}
-    if "max_position_embeddings" not in settings and objective.name != "denoise":
+    if "max_position_embeddings" not in settings and not objective.has_two_sides:
         settings["max_position_embeddings"] = tokenizer.model_max_length
     try:
         config = AutoConfig.for_model(shape.model_type, **settings)
@@ -113,7 +114,7 @@ def check_fit(model: Any, objective: AbstractObjective, *, name: str) -> None:
         ConfigError: If it does not fit.
     """
     has_two_sides = bool(model.config.is_encoder_decoder)
-    if has_two_sides != (objective.name == "denoise"):
+    if has_two_sides != objective.has_two_sides:
         raise ConfigError(_misfit(name, objective.name))
     if has_two_sides:
         return
@@ -137,7 +138,7 @@ def _attention(numerics: Numerics) -> dict[str, str]:
 def _misfit(name: str, objective: str) -> str:
     return (
         f"{name!r} does not fit objective {objective}, which needs {_NEEDS[objective]}. Take "
-        "another base or another objective (mlm, clm, denoise)."
+        f"another base or another objective ({', '.join(_NEEDS)})."
     )
 
 

@@ -1,4 +1,4 @@
-"""What is learnt from plain text: hidden tokens, the next token, or missing spans."""
+"""What is learnt from plain text: hidden tokens, the next token, missing spans, or all of it."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -80,6 +80,8 @@ class AbstractObjective(ABC):
     name: ClassVar[str]
     auto_class: ClassVar[str]
     """The class of `transformers` that loads a fitting model."""
+    has_two_sides: ClassVar[bool] = False
+    """Whether that is an encoder with a decoder."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
@@ -183,23 +185,22 @@ class Causal(AbstractObjective):
         )
 
 
-@final
-class Denoising(AbstractObjective):
-    """Span corruption (Raffel et al. 2020, section 3.1.4 and table 7).
+class AbstractSpans(AbstractObjective):
+    """Text in which spans are missing (Raffel et al. 2020, section 3.1.4 and table 7).
 
     15 % of the tokens go missing, in spans of three on average; each span is replaced by a
-    sentinel, and the answer is every sentinel with the tokens that were there.
+    sentinel.
     """
 
-    name = "denoise"
     auto_class = "AutoModelForSeq2SeqLM"
+    has_two_sides = True
 
     def check(self) -> None:
         """Refuse a vocabulary without sentinels or end."""
         if not self.vocabulary.sentinels or self.vocabulary.end is None:
             raise BaseError(
-                "objective denoise: the base's tokenizer has no sentinels <extra_id_0> ... or no "
-                "end of text. Take a base that was trained by span corruption."
+                f"objective {self.name}: the base's tokenizer has no sentinels <extra_id_0> ... or "
+                "no end of text. Take a base that was trained by span corruption."
             )
 
     def around(self) -> tuple[list[int], list[int]]:
@@ -207,13 +208,13 @@ class Denoising(AbstractObjective):
         return [], _some(self.vocabulary.end)
 
     def window(self, max_length: int) -> Window:
-        """Take as many tokens as give inputs of `max_length` once spans are sentinels.
+        """Take as many tokens as give inputs and answers of `max_length`.
 
         Raises:
             ConfigError: If that takes more sentinels than there are.
         """
-        size = max_length
-        while self.lengths(size + 1)[0] <= max_length:
+        size = max_length - 1
+        while max(self.lengths(size + 1)) <= max_length:
             size += 1
         if num_spans(size) > len(self.vocabulary.sentinels):
             raise ConfigError(
@@ -222,10 +223,18 @@ class Denoising(AbstractObjective):
             )
         return Window(size=size, stride=size)
 
+    @abstractmethod
     def lengths(self, size: int) -> tuple[int, int]:
         """Return the lengths of input and answer for a stretch of `size` tokens."""
-        noise, spans = num_noise(size), num_spans(size)
-        return size - noise + spans + 1, noise + spans + 1
+
+    @abstractmethod
+    def answer(self, row: Tensor, missing: list[Tensor]) -> Tensor:
+        """Return what is asked for, without its end.
+
+        Args:
+            row: A stretch.
+            missing: Its spans, each behind its sentinel.
+        """
 
     def batch(self, rows: Sequence[Tensor], generator: torch.Generator) -> Batch:
         """Take spans out of the rows."""
@@ -252,11 +261,46 @@ class Denoising(AbstractObjective):
         sentinels = [row.new_tensor([number]) for number in self.vocabulary.sentinels[:spans]]
         given = [part for pair in zip(pieces[::2], sentinels, strict=True) for part in pair]
         asked = [part for pair in zip(sentinels, pieces[1::2], strict=True) for part in pair]
-        return torch.cat([*given, end]), torch.cat([*asked, end])
+        return torch.cat([*given, end]), torch.cat([self.answer(row, asked), end])
+
+
+@final
+class Denoising(AbstractSpans):
+    """Span corruption: the answer is every sentinel with the tokens that were there."""
+
+    name = "denoise"
+
+    def lengths(self, size: int) -> tuple[int, int]:
+        """Return the lengths of input and answer for a stretch of `size` tokens."""
+        noise, spans = num_noise(size), num_spans(size)
+        return size - noise + spans + 1, noise + spans + 1
+
+    def answer(self, row: Tensor, missing: list[Tensor]) -> Tensor:
+        """Ask for the spans."""
+        return torch.cat(missing)
+
+
+@final
+class Infilling(AbstractSpans):
+    """Text infilling (Lewis et al. 2020, section 2.2): the answer is the whole text.
+
+    So the base learns to copy what it reads, which summaries and questions need and the answers
+    of span corruption never ask for.
+    """
+
+    name = "infill"
+
+    def lengths(self, size: int) -> tuple[int, int]:
+        """Return the lengths of input and answer for a stretch of `size` tokens."""
+        return size - num_noise(size) + num_spans(size) + 1, size + 1
+
+    def answer(self, row: Tensor, missing: list[Tensor]) -> Tensor:
+        """Ask for all of it."""
+        return row
 
 
 OBJECTIVES: dict[str, type[AbstractObjective]] = {
-    objective.name: objective for objective in (Masked, Causal, Denoising)
+    objective.name: objective for objective in (Masked, Causal, Denoising, Infilling)
 }
 
 

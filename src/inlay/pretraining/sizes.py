@@ -46,7 +46,7 @@ SIZES = {
 }  # fmt: skip
 """About 1.1 and 10.5 million weights."""
 
-MODEL_TYPES = {"mlm": "bert", "clm": "llama", "denoise": "t5"}
+MODEL_TYPES = {"mlm": "bert", "clm": "llama", "denoise": "t5", "infill": "t5"}
 
 _RATES = {"bert": 1 / 6, "llama": 1.0, "t5": 1.0}
 """Share of the size's learning rate: norms after each sum bear less, and learn nothing above."""
@@ -80,7 +80,7 @@ def shape_of(size: str, objective: str) -> Shape:
     Args:
         size: A name in `SIZES`, or a `.json` file in the form of a model's `config.json`; without
             `model_type` it configures the objective's usual architecture.
-        objective: `mlm`, `clm` or `denoise`.
+        objective: `mlm`, `clm`, `denoise` or `infill`.
 
     Raises:
         ConfigError: If the size is not known or the file is no configuration.

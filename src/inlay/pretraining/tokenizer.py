@@ -60,6 +60,7 @@ SPECIALS = {
         pair="$A </s> $B </s>",
     ),
 }  # fmt: skip
+SPECIALS["infill"] = SPECIALS["denoise"]
 
 
 def train_tokenizer(

@@ -55,7 +55,7 @@ class PretrainPlan:
 
     Attributes:
         folder: Where the model goes.
-        objective: `mlm`, `clm` or `denoise`.
+        objective: `mlm`, `clm`, `denoise` or `infill`.
         model: Architecture or base, in words.
         num_parameters: Weights, all of which are trained.
         vocab_size: Tokens of the tokenizer.

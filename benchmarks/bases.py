@@ -1,0 +1,127 @@
+"""The bases of `benchmarks.generation`: made by `inlay pretrain` from the text in the data folder.
+
+    python -m benchmarks.bases decoder --bases BASES
+
+A base that is there already is not made again.
+"""
+
+import argparse
+import gzip
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import inlay
+from inlay.training.run_folder import METRICS_FILE
+
+NOVELS = 4_000_000
+"""Characters of English novels that the encoder-decoder reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a base is made of.
+
+    Attributes:
+        corpus: Data set that is read, or `mixed` for `write_mixed`.
+        config: Fields of its configuration.
+        settings: Of `inlay.pretrain`.
+    """
+
+    corpus: str
+    config: dict[str, Any]
+    settings: dict[str, Any]
+
+
+RECIPES = {
+    "decoder": Recipe(
+        corpus="text_en_novels",
+        config={
+            "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
+            "num_key_value_heads": 4, "intermediate_size": 344, "vocab_size": 4096,
+            "max_position_embeddings": 256, "tie_word_embeddings": True,
+        },
+        settings={
+            "objective": "clm", "batch_size": 8, "max_length": 256, "learning_rate": 4e-3,
+            "steps": 1600, "eval_every": 400,
+        },
+    ),
+    "encoder_decoder": Recipe(
+        corpus="mixed",
+        config={
+            "model_type": "pegasus", "d_model": 128, "encoder_layers": 2, "decoder_layers": 2,
+            "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 512,
+            "decoder_ffn_dim": 512, "dropout": 0.0, "scale_embedding": True, "vocab_size": 6144,
+            "max_position_embeddings": 256, "forced_eos_token_id": None,
+        },
+        settings={
+            "objective": "infill", "batch_size": 16, "max_length": 128, "learning_rate": 3e-3,
+            "steps": 1200, "eval_every": 400, "documents": "line",
+        },
+    ),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Make one base."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=list(RECIPES))
+    parser.add_argument("--bases", type=Path, required=True, help="folder for bases")
+    parser.add_argument("--data-root", type=Path, default=Path("../shared/data"))
+    options = parser.parse_args()
+    print(make(options.name, options.bases, options.data_root))
+
+
+def make(name: str, bases: Path, root: Path) -> Path:
+    """Return the folder of a base, which is made if it is not there."""
+    recipe, out = RECIPES[name], bases / name
+    if (out / METRICS_FILE).is_file():
+        return out
+    bases.mkdir(parents=True, exist_ok=True)
+    config = bases / f"{name}.json"
+    config.write_text(json.dumps(recipe.config), encoding="utf-8")
+    corpus = root / recipe.corpus
+    if recipe.corpus == "mixed":
+        corpus = bases / f"{name}_corpus"
+        write_mixed(corpus, root)
+    made = inlay.pretrain(corpus, size=config, out=out, **recipe.settings)
+    print(json.dumps(made.metrics["held_out"]))
+    return out
+
+
+def write_mixed(folder: Path, root: Path) -> None:
+    """Write English novels, Chinese encyclopaedia, and the sources of three tasks without answers.
+
+    A document is a line. Of the tasks only the sources of train are learnt from.
+    """
+    folder.mkdir(exist_ok=True)
+    for split, share in (("train", 1.0), ("validation", 0.02)):
+        parts: list[Iterable[str]] = [
+            running(root / "text_en_novels", split, int(NOVELS * share)),
+            running(root / "text_zh_wiki", split, int(NOVELS * share / 4)),
+        ]
+        for data in ("sum_scitldr", "qg_squad_sentences", "mt_tatoeba_en_zh"):
+            found = sources(root / data, split)
+            parts.append(found if split == "train" else itertools.islice(found, 100))
+        with (folder / f"{split}.txt").open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in itertools.chain(*parts))
+
+
+def running(folder: Path, split: str, characters: int) -> list[str]:
+    """Return the first lines of running text."""
+    with gzip.open(folder / f"{split}.txt.gz", "rt", encoding="utf-8") as file:
+        return [line for line in file.read(characters).splitlines() if line.strip()]
+
+
+def sources(folder: Path, split: str) -> Iterable[str]:
+    """Return the different sources of a task."""
+    with gzip.open(folder / f"{split}.jsonl.gz", "rt", encoding="utf-8") as file:
+        found = [" ".join(json.loads(line)["source"].split()) for line in file]
+    return dict.fromkeys(found)
+
+
+if __name__ == "__main__":
+    main()
