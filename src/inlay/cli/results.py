@@ -32,7 +32,10 @@ _NAMES = {
 }
 """Names in files -> names on screens, where an underscore for a space is not enough."""
 
-_PLAIN = ("perplexity", "log_loss", "mse", "mae", "matthews", "pearson", "spearman", "threshold")
+_PLAIN = (
+    "perplexity", "log_loss", "mse", "mae", "matthews", "pearson", "spearman", "r_squared",
+    "threshold",
+)  # fmt: skip
 """Metrics that are no shares, shown as they are."""
 
 
