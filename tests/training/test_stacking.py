@@ -112,7 +112,7 @@ def test_one_that_was_stopped_goes_on_bitwise_from_any_folder(
 
 def stop(root, folder, **settings):
     """Begin a run and stop it after its first step."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted, match="inlay resume"):
         patch.setattr(StopRequest, "is_asked", lambda self: True)
         train(root, folder, "stopped", **settings)
 

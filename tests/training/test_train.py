@@ -418,7 +418,7 @@ def test_a_run_of_relative_places_goes_on_from_any_folder(root, tmp_path, monkey
     tiny.write_csv(tmp_path / "here" / "few.csv", tiny.rows(60))
     monkeypatch.chdir(tmp_path / "here")
     given = {**tiny.SETTINGS, "epochs": 1, "base": "bases/tiny", "out": "run"}
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted, match="inlay resume"):
         patch.setattr(StopRequest, "is_asked", lambda self: True)
         inlay.train("few.csv", **given)
     shutil.copytree("run", "again")

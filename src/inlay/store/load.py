@@ -71,10 +71,7 @@ def load(
     if without_head:
         tensors = {key: value for key, value in tensors.items() if not is_of_head(key)}
     elif manifest.has_head and head is None:
-        raise AdapterError(
-            f"{folder}: the adapter has a head for task {manifest.card.get('task')!r}. Use "
-            "`inlay.load_predictor(folder)`, or pass the module for it: load(..., head=module)."
-        )
+        raise _no_head(folder, manifest)
     fresh = not hasattr(model, "adapters")
     adapters = attach(model) if fresh else adapters_of(model)
     before = adapters.names
@@ -95,6 +92,13 @@ def load(
             del model.adapters
         raise
     return name
+
+
+def _no_head(folder: Path, manifest: Manifest) -> AdapterError:
+    return AdapterError(
+        f"{folder}: the adapter has a head for task {manifest.card.get('task')!r}. Use "
+        "`inlay.load_predictor(folder)`, or pass the module for it: load(..., head=module)."
+    )
 
 
 def load_once(model: nn.Module, folder: str | Path, *, other_base: bool = False) -> str:
