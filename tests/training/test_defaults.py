@@ -140,3 +140,9 @@ def test_tagging_has_adapters_in_all_blocks_unless_told_otherwise():
     assert (told.config.method, told.config.layers) == ("bottleneck[reduction=9]", "upper")
     assert preset.method.reduction == 9
     assert told.origins["layers"] == "flag"
+
+
+def test_a_decoder_has_adapters_in_all_blocks():
+    found, _ = with_defaults(resolve_config({"data": "a.txt"}), task="text-generation")
+    assert (found.config.method, found.config.layers) == ("bottleneck", "all")
+    assert found.origins["layers"] == "default of bottleneck for text-generation"

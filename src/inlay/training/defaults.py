@@ -43,9 +43,11 @@ TASK_DEFAULTS: dict[str, dict[str, dict[str, object]]] = {
             "method": "bottleneck[reduction=5]", "layers": "all", "learning_rate": 1.5e-3,
         }
     },
+    "text-generation": {"bottleneck": {"layers": "all"}},
 }  # fmt: skip
 """Task -> method -> what the task needs otherwise: for similarity see `benchmarks.zero_shot`; words
-are told apart by what the lower blocks see, so tagging gains from adapters there."""
+are told apart by what the lower blocks see, so tagging gains from adapters there; for a decoder in
+a new domain see `benchmarks.generation`."""
 
 BLOCK_LAYERS = "upper"
 """Blocks that get adapters: the upper half trains twice as fast and is as accurate."""
