@@ -129,8 +129,8 @@ def run_one(own: Set, method: str, rate: float | None, seed: int, root: Path) ->
         for split, lines in rows_of(own, seed, root).items():
             (source / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
         metrics = inlay.train(
-            str(source), task=own.task, method=method, learning_rate=rate, seed=seed,
-            epochs=own.epochs, out=str(Path(folder) / "run"),
+            str(source), task=own.task, learning_rate=rate, seed=seed, epochs=own.epochs,
+            method=None if method == "bottleneck" else method, out=str(Path(folder) / "run"),
         ).metrics  # fmt: skip
     name = metrics["test"]["metric"]
     result = {

@@ -151,12 +151,13 @@ def register(settings: Settings) -> Case:
     at = settings.get("at")
     for index in range(int(settings["resident"])):
         adapters.add(f"r{index}", method, at=at)
-    given = {k: torch.full_like(v, 0.1) for k, v in adapters.add("new", method, at=at)
-             .tensors().items()}  # fmt: skip
+    given = {
+        key: torch.full_like(value, 0.1)
+        for key, value in adapters.add("new", method, at=at).tensors().items()
+    }
 
     def run() -> None:
-        for key, own in adapters.add("new", method, at=at).tensors().items():
-            own.copy_(given[key])
+        adapters.add("new", method, at=at, tensors=given)
 
     facts = {"trained": sum(value.numel() for value in given.values())}
     return Case(run=run, facts=lambda: facts, before=lambda: adapters.remove("new"))

@@ -96,3 +96,39 @@ def test_adapters_in_different_modes_do_not_share_a_pass():
     after = tiny.hidden(model, inputs)
     torch.testing.assert_close(after[0], before[0])
     assert not torch.allclose(after[1], before[1]), "only the one in training drops channels"
+
+
+def test_forms_follow_what_changes():
+    model = tiny.encoder().double()
+    adapters = inlay.attach(model)
+    for seed, name in enumerate("abcd"):
+        tiny.stir(adapters.add(name, "pfeiffer"), seed=seed)
+    inputs = tiny.batch(4)
+    names = "abca"
+    adapters.use(Rows(*names))
+
+    def agrees():
+        fast = tiny.hidden(model, inputs)
+        for row, name in enumerate(names):
+            with adapters.using(name):
+                torch.testing.assert_close(fast[row], tiny.hidden(model, inputs)[row])
+        return fast
+
+    before = agrees()
+    layer = adapters.entry("b").layer_at("1.ffn")
+    layer.up.weight = torch.nn.Parameter(torch.randn_like(layer.up.weight))
+    after = agrees()
+    assert torch.equal(after[0], before[0])
+    assert not torch.allclose(after[1], before[1]), "another parameter"
+    model.float()
+    assert agrees().dtype == torch.float32
+    assert layer.up.weight.dtype == torch.float32
+    adapters.entry("c").double()
+    assert adapters.entry("c").layer_at("1.ffn").up.weight.dtype == torch.float64
+    agrees()
+    assert adapters.entry("c").layer_at("1.ffn").up.weight.dtype == torch.float64, "left as it was"
+    adapters.entry("c").float()
+    agrees()
+    with adapters.using(Rows(*names), skip_lowest=1):
+        lower = tiny.hidden(model, inputs)
+    assert not torch.allclose(lower, after.float())

@@ -65,7 +65,7 @@ def test_there_and_back(call, tmp_path, case):
         ("prompt[length=3]", "bert", [], "train with Prompt(returned=True)"),
         ("ia3", "llama", ["--for", "vllm"], "vLLM loads lora only"),
         ("lora[magnitude=true]", "llama", ["--for", "vllm"], "is a DoRA, which vLLM does not load"),
-        ("lora[rank=2]", "llama", ["--for", "vllm", "--at", "x"], "no such option"),
+        ("lora[rank=2]", "llama", ["--for", "vllm", "--at", "x"], "no option --at"),
     ],
 )
 def test_what_has_no_form(call, tmp_path, method, family, more, message):

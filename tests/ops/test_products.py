@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from inlay.ops.products import add_product, product_dtype
+from inlay.ops.products import add_product, product_dtype, with_bias
 
 
 def given(dtype=torch.float64):
@@ -76,3 +76,10 @@ def test_the_precision_of_products():
     ):
         assert product_dtype(torch.ones(1, dtype=outputs), weight) == expected
     assert product_dtype(torch.ones(1).double(), weight.double()) == torch.float64
+
+
+def test_a_bias_as_a_column():
+    _, hidden, weight, bias = given()
+    ones, wide = with_bias(hidden, weight, bias)
+    assert (ones.shape, wide.shape) == ((2, 4, 4), (7, 4))
+    torch.testing.assert_close(ones @ wide.T, hidden @ weight.T + bias)

@@ -56,7 +56,8 @@ def test_what_is_not_given_comes_from_the_method(method):
         ("zero-shot", "bottleneck", 5e-4, "default of bottleneck for similarity"),
         ("similarity", "lora", 2e-3, "default of lora"),
         ("text-classification", "bottleneck", 2e-3, "default of bottleneck"),
-        ("ner", "bottleneck", 1.5e-3, "default of bottleneck for tagging"),
+        ("ner", "bottleneck", 3e-3, "default of bottleneck for tagging"),
+        ("qa", "bottleneck", 3e-3, "default of bottleneck for question-answering"),
     ],
 )
 def test_a_task_may_need_another_learning_rate(task, method, rate, origin):
@@ -130,16 +131,23 @@ def test_few_rows_get_more_epochs_unless_epochs_are_given(given, rows, epochs, p
     )
 
 
-def test_tagging_has_adapters_in_all_blocks_unless_told_otherwise():
-    found, preset = with_defaults(resolve_config({"data": "a.csv"}), task="tagging")
+@pytest.mark.parametrize("task", ["tagging", "question-answering"])
+def test_words_need_adapters_in_all_blocks_and_a_long_warm_up(task):
+    found, preset = with_defaults(resolve_config({"data": "a.csv"}), task=task)
     assert (found.config.method, found.config.layers) == ("bottleneck[reduction=5]", "all")
     assert preset.method.reduction == 5
-    assert found.origins["method"] == "default of bottleneck for tagging"
-    given = {"data": "a.csv", "method": "bottleneck[reduction=9]", "layers": "upper"}
+    assert found.config.warmup == 0.2
+    for key in ("method", "layers", "learning_rate", "warmup"):
+        assert found.origins[key] == f"default of bottleneck for {task}"
+
+
+def test_what_is_asked_for_stands_before_what_a_task_needs():
+    given = {"data": "a.csv", "method": "bottleneck[reduction=9]", "layers": "upper", "warmup": 5}
     told, preset = with_defaults(resolve_config(given), task="tagging")
     assert (told.config.method, told.config.layers) == ("bottleneck[reduction=9]", "upper")
     assert preset.method.reduction == 9
-    assert told.origins["layers"] == "flag"
+    assert told.config.warmup == 5
+    assert told.origins["layers"] == told.origins["warmup"] == "flag"
 
 
 def test_a_decoder_has_adapters_in_all_blocks():

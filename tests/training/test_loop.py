@@ -234,6 +234,21 @@ def test_best_state_is_kept_and_training_stops_without_gain(ready):
     assert listener.notes == ["stopping: no gain for 2 evaluations"]
 
 
+def test_of_equal_scores_the_lower_loss_is_a_gain(ready):
+    """A tagger's F1 stays 0 while it learns what is no entity; it must not be stopped then."""
+    listener = tiny.Listener()
+    training = ready(listener, epochs=9, patience=2).training
+    script = iter(
+        [(0.0, 3.0), (0.0, 2.0), (0.0, 2.5), (0.0, 1.0), (0.4, 1.5), (0.4, 1.5), (0.4, 2)]
+    )
+    own = {"metrics": lambda *given: dict(zip(("accuracy", "loss"), next(script), strict=True))}
+    training.task = Wrapped(training.task, **own)
+    progress, _ = fit(training, None)
+    gains = [row.is_best for row in listener.evaluations]
+    assert gains == [True, True, False, True, True, False, False]
+    assert (progress.best_epoch, progress.best_score, progress.best_loss) == (5, 0.4, 1.5)
+
+
 def interrupt_at(training, step):
     def on_step(now, num_steps, loss):
         if now == step:

@@ -106,8 +106,9 @@ class Adapters(nn.Module):
         copy_heads: bool = True,
         stack_on: str | None = None,
         fresh: bool = True,
+        tensors: Mapping[str, Tensor] | None = None,
     ) -> Entry:
-        """Add a new, inactive adapter with fresh weights; nothing runs or learns differently yet.
+        """Add a new, inactive adapter; nothing runs or learns differently yet.
 
         Args:
             name: Any text; dots, slashes and spaces are allowed.
@@ -122,17 +123,19 @@ class Adapters(nn.Module):
                 this one's name leaves that as it is; `save` keeps a copy of it.
             fresh: Whether it starts here. If all of its weights are copied in next, as by `load`,
                 a start that takes time is left out.
+            tensors: Its weights, copied, named as in `Entry.tensors`; fresh ones by default.
 
         Raises:
-            AdapterError: If the name is taken or empty, or there is no adapter to stack it on.
+            AdapterError: If the name is taken or empty, there is no adapter to stack it on, or
+                `tensors` are not exactly its weights.
             SiteError: If the placement matches nothing or the method cannot act there.
             ConfigError: If the method is not known or a setting is not allowed.
             CompositionError: If the two cannot run one above the other.
         """
         check_name(name, self._keys)
         below = None if stack_on is None else self.entry(stack_on)
-        entry = self._maker.adapter(
-            name, method, at=at, layers=layers, submodel=submodel, head=head,
+        entry = self._maker.made(
+            name, method, tensors, at=at, layers=layers, submodel=submodel, head=head,
             copy_heads=copy_heads, fresh=fresh,
         )  # fmt: skip
         if below is not None:
@@ -386,8 +389,6 @@ class Adapters(nn.Module):
 
     def _keep(self, name: str, entry: Entry) -> Entry:
         """Take a new adapter in."""
-        entry.requires_grad_(requires_grad=False)
-        entry.train(self.model.training)
         key = str(self._counter)
         self._counter += 1
         self._entries[key] = entry

@@ -1,15 +1,16 @@
 """Build a new adapter for a model, or the learned weights of a combination."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from inlay.adapters.base_weights import base_parameters, copy_weights
 from inlay.adapters.entry import Entry, build_combiners, build_layers
+from inlay.adapters.mould import Mould, can_be_cast, check_given
 from inlay.compose.fuse import Fuse
 from inlay.compose.route import Route
 from inlay.errors import AdapterError, CompositionError, SiteError
@@ -47,6 +48,43 @@ class Maker:
     ) -> None:
         self.model, self.adapters, self.sites = model, adapters, sites
         self.own_heads, self.originals = tuple(own_heads), originals
+        self._moulds: dict[Hashable, Mould] = {}
+        """By what was asked, of adapters that were made from weights."""
+
+    def made(
+        self,
+        name: str,
+        method: AbstractMethod | str,
+        tensors: Mapping[str, Tensor] | None,
+        **asked: Any,
+    ) -> Entry:
+        """Build an adapter, with fresh weights or around copies of given ones.
+
+        Args:
+            name: Its name.
+            method: As `adapter` takes it.
+            tensors: Exactly its weights, as `Entry.tensors` names them; `None` for fresh ones.
+            asked: Arguments of `adapter`, which says what it raises.
+
+        Raises:
+            AdapterError: If `tensors` are not exactly the weights that it needs.
+        """
+        if tensors is None:
+            return self.adapter(name, method, **asked)
+        key = _hashable(method, *asked.values())
+        mould = None if key is None else self._moulds.get(key)
+        if mould is not None and mould.fits():
+            return mould.cast(name, tensors, training=self.model.training)
+        entry = self.adapter(name, method, **{**asked, "fresh": False})
+        own = entry.tensors()
+        check_given(name, {key: tensor.shape for key, tensor in own.items()}, tensors)
+        with torch.no_grad():
+            for tensor_name, tensor in own.items():
+                tensor.copy_(tensors[tensor_name])
+        if key is not None and can_be_cast(entry):
+            sites = [self.sites[site] for site in entry.layers]
+            self._moulds[key] = Mould(entry, self.model, sites)
+        return entry
 
     def adapter(
         self,
@@ -73,15 +111,23 @@ class Maker:
             method, default_at = preset.method, preset.at
         if isinstance(method, AbstractSiteMethod):
             placement = make_placement(at or default_at or method.own_place(), layers, submodel)
-            return self._placed(name, method, placement, head, copy_heads=copy_heads, fresh=fresh)
+            return self._new(
+                self._placed(name, method, placement, head, copy_heads=copy_heads, fresh=fresh)
+            )
         if isinstance(method, AbstractWeightMethod):
             if at is not None or layers != "all" or submodel:
                 raise AdapterError(
                     f"method {method.name!r} trains weights of the base, so at, layers and "
                     "submodel have no effect; leave them out."
                 )
-            return self._comparator(name, method, head, copy_heads=copy_heads)
+            return self._new(self._comparator(name, method, head, copy_heads=copy_heads))
         raise AdapterError(f"{method!r} is no method; see `inlay.methods.parse.METHODS`.")
+
+    def _new(self, entry: Entry) -> Entry:
+        """Let a new adapter not learn yet, and be in the base's mode."""
+        entry.requires_grad_(requires_grad=False)
+        entry.train(self.model.training)
+        return entry
 
     def _placed(
         self,
@@ -161,11 +207,12 @@ class Maker:
         chosen = tuple(site for site in self.sites if site.name in used)
         combiners = build_combiners(method, chosen, len(node.children))
         self._match_base(combiners, chosen)
-        return Entry(
+        entry = Entry(
             name=node.key, method=method, placement=None, layers={}, weights={}, head=head,
             own_heads=self._copied_heads() if copy_heads else {},
             combines=node, combiners=combiners,
         )  # fmt: skip
+        return self._new(entry)
 
     def _copied_heads(self) -> dict[str, nn.Module]:
         return {path: copy.deepcopy(self.model.get_submodule(path)) for path in self.own_heads}
@@ -183,3 +230,13 @@ class Maker:
             near = next(module.parameters(), fallback)
             dtype = torch.promote_types(near.dtype, torch.float32)
             layers[site.name].to(device=near.device, dtype=dtype)
+
+
+def _hashable(*asked: object) -> Hashable | None:
+    """Return what was asked as a key, or `None` if it cannot be one."""
+    key = tuple(tuple(item) if isinstance(item, list) else item for item in asked)
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key

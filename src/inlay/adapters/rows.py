@@ -10,8 +10,48 @@ from torch import Tensor
 from inlay.adapters.programs import SitePass
 from inlay.adapters.stacks import Stacks
 from inlay.compose.plan import Plan, Program
-from inlay.methods.base import Grouped
+from inlay.methods.base import AbstractAdapterLayer, Grouped
 from inlay.ops.grouped import Slots
+
+
+@final
+class Forms:
+    """How layers run together, worked out again only when something about them has changed."""
+
+    def __init__(self) -> None:
+        self.layers: list[AbstractAdapterLayer | None] = []
+        self.modes: list[bool] = []
+        self.owners: list[tuple[dict[str, Any], str, Tensor, torch.dtype]] = []
+        """Where each parameter was, which, and its precision."""
+        self.found: list[Grouped] = []
+
+    def of(self, layers: list[AbstractAdapterLayer | None]) -> list[Grouped]:
+        """Return a form for each layer, or none at all if they cannot run together now."""
+        changed = (
+            layers != self.layers
+            or self.modes != [layer.training for layer in layers if layer is not None]
+            or any(
+                owner.get(name) is not tensor or tensor.dtype != dtype
+                for owner, name, tensor, dtype in self.owners
+            )
+        )
+        if changed:
+            self._look_at(layers)
+        return self.found
+
+    def _look_at(self, layers: list[AbstractAdapterLayer | None]) -> None:
+        there = [layer for layer in layers if layer is not None]
+        self.layers, self.modes = layers, [layer.training for layer in there]
+        modules = [module for layer in there for module in layer.modules()]
+        self.owners = [
+            (module._parameters, name, tensor, tensor.dtype)
+            for module in modules
+            for name, tensor in module._parameters.items()
+            if tensor is not None
+        ]
+        forms = [form for layer in there if (form := layer.grouped())]
+        alike = len(forms) == len(layers) and len({form.key for form in forms}) == 1
+        self.found = forms if alike else []
 
 
 @final
@@ -27,6 +67,8 @@ class Part:
     """The place of each row's program among them."""
     is_busy: bool
     """Whether anything acts on these rows."""
+    forms: Forms
+    """How several adapters run together."""
 
 
 @final
@@ -88,7 +130,7 @@ class RowGroups:
         index, order = torch.cat(own).sort()
         numbers = [number for number, rows in enumerate(own) for _ in range(len(rows))]
         slots = Slots(tuple(numbers[place] for place in order.tolist()))
-        return Part(tuple(programs), index, slots, is_busy)
+        return Part(tuple(programs), index, slots, is_busy, Forms())
 
 
 def grouped_form(site: SitePass, program: Program) -> Grouped | None:
@@ -126,13 +168,12 @@ def act_on_rows(
 def _run_part(rows: SitePass, part: Part, stacks: Stacks) -> Tensor:
     if len(part.programs) == 1:
         return rows.run(part.programs[0], rows.start)
-    first = rows.layer(str(part.programs[0]))
-    forms = [form for program in part.programs if (form := grouped_form(rows, program))]
-    alike = len(forms) == len(part.programs) and len({form.key for form in forms}) == 1
-    if first is None or not alike:  # one was set to another mode, or is left out
+    layers = [rows.layer(str(program)) for program in part.programs]
+    forms = part.forms.of(layers)
+    if not forms or layers[0] is None:  # one was set to another mode, or is left out
         return _run_one_by_one(rows, part)
     stacked = stacks.of(rows.site, forms)
-    return forms[0].run(stacked, part.slots, rows.inputs(first, rows.start), rows.start)
+    return forms[0].run(stacked, part.slots, rows.inputs(layers[0], rows.start), rows.start)
 
 
 def _run_one_by_one(rows: SitePass, part: Part) -> Tensor:

@@ -18,6 +18,9 @@ from inlay.exchange.adapterhub_variants import (
 from inlay.methods.lora import LoRA
 from inlay.sites.sitemap import Site
 
+_NOTES = {"use_gating": GATE_NOTE, "use_dora": DORA_NOTE, "vera_d": VERA_NOTE}
+"""Option -> what a user should know of it."""
+
 
 def lora_parts(source: Source, config: Config) -> list[Part]:
     """Read a LoRA.
@@ -26,29 +29,13 @@ def lora_parts(source: Source, config: Config) -> list[Part]:
         FormatError: If an option or a tensor is missing, unknown, or cannot be expressed.
     """
     mode = config.take("composition_mode", "add")
-    has_gate = config.take("use_gating", default=False)
-    variants = {
-        "use_dora": bool(config.take("use_dora", default=False)),
-        "vera_d": config.take("vera_d", None) is not None,
-        "use_gating": has_gate,
-    }
-    config.ignore("vera_b")  # how VeRA's second matrix began
-    used = [key for key, is_on in variants.items() if is_on]
+    variants = _variants(config, mode)
+    has_gate = variants["use_gating"]
     if mode == "scale":
-        if used:
-            raise FormatError(f"{config.where}: option {used[0]} is not supported for IA3.")
         return ia3_parts(source, config)
-    if has_gate and len(used) > 1:
-        raise FormatError(
-            f"{config.where}: options {' and '.join(used)} are not supported at once."
-        )
-    if mode != "add":
-        raise config.wrong("composition_mode", mode, "'add' or 'scale'")
     rank, alpha = int(config.number("r")), config.number("alpha")
     version = source.checkpoint.version
-    notes = [GATE_NOTE] if has_gate else []
-    notes += [DORA_NOTE] if variants["use_dora"] else []
-    notes += [VERA_NOTE] if variants["vera_d"] else []
+    notes = [note for key, note in _NOTES.items() if variants[key]]
     if has_gate:
         alpha = rank  # the gate takes the place of alpha / rank
     elif version is not None and version < (1, 1) and rank != alpha:
@@ -93,6 +80,30 @@ def lora_parts(source: Source, config: Config) -> list[Part]:
         magnitude=variants["use_dora"],
     )  # fmt: skip
     return [Part(method=method, sites=tuple(tails), tensors=tensors, notes=tuple(notes))]
+
+
+def _variants(config: Config, mode: object) -> dict[str, bool]:
+    """Tell which variants of a LoRA the settings ask for.
+
+    Raises:
+        FormatError: If they do not go together, or not with the mode.
+    """
+    config.ignore("vera_b")  # how VeRA's second matrix began
+    variants = {
+        "use_dora": bool(config.take("use_dora", default=False)),
+        "vera_d": config.take("vera_d", None) is not None,
+        "use_gating": bool(config.take("use_gating", default=False)),
+    }
+    used = [key for key, is_on in variants.items() if is_on]
+    if mode == "scale" and used:
+        raise FormatError(f"{config.where}: option {used[0]} is not supported for IA3.")
+    if variants["use_gating"] and len(used) > 1:
+        raise FormatError(
+            f"{config.where}: options {' and '.join(used)} are not supported at once."
+        )
+    if mode not in ("add", "scale"):
+        raise config.wrong("composition_mode", mode, "'add' or 'scale'")
+    return variants
 
 
 def _factors(

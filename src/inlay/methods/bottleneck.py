@@ -145,14 +145,14 @@ class BottleneckLayer(AbstractAdapterLayer):
         super().__init__()
         self.reads: Input = "norm(x+r), r" if method.residual == "x+r" else method.input
         self.residual, self.norms_sum = method.residual, method.norm_after == "sum"
-        self.norm_before = nn.LayerNorm(width) if method.norm_before else nn.Identity()
+        self.norm_before = nn.LayerNorm(width) if method.norm_before else None
         widths = [width] + [inner_width] * method.hidden_layers
         inner: list[nn.Module] = []
         for before, after in pairwise(widths):
             inner += [nn.Linear(before, after), ACTIVATIONS[method.activation]()]
         self.down = nn.Sequential(*inner)
         self.up = nn.Linear(inner_width, width)
-        self.norm_after = nn.LayerNorm(width) if method.norm_after else nn.Identity()
+        self.norm_after = nn.LayerNorm(width) if method.norm_after else None
         self.dropout = nn.Dropout(method.dropout)
         self.scale = _scale(method.scaling, width)
         self.initialise(method.init)
@@ -172,7 +172,7 @@ class BottleneckLayer(AbstractAdapterLayer):
             nn.init.zeros_(linear.bias)
         if init == "zero":
             nn.init.zeros_(self.up.weight)
-            if isinstance(self.norm_after, nn.LayerNorm) and not self.norms_sum:
+            if self.norm_after is not None and not self.norms_sum:
                 nn.init.zeros_(self.norm_after.weight)
                 # With the norm at zero, a zero map as well could never start to learn.
                 nn.init.kaiming_uniform_(self.up.weight, a=5**0.5)
@@ -190,6 +190,8 @@ class BottleneckLayer(AbstractAdapterLayer):
             return add_product(start, self._hidden(inputs, dtype), *self._scaled_up())
         update = self.up(self._hidden(inputs, self.up.weight.dtype))
         scale = self.scale if self.gate is None else self.scale * self.gate(inputs, mask)
+        if self.norm_after is None:
+            return add(start, self.dropout(update) * scale)
         if self.norms_sum:
             total = start.to(update.dtype) + self.dropout(update) * scale
             normed: Tensor = self.norm_after(total)
@@ -199,13 +201,12 @@ class BottleneckLayer(AbstractAdapterLayer):
     def _is_plain(self) -> bool:
         """Tell whether the last map's product is the update, but for a scale."""
         dropped = self.training and self.dropout.p > 0
-        has_gate = self.gate is not None
-        return not dropped and not has_gate and isinstance(self.norm_after, nn.Identity)
+        return not dropped and self.gate is None and self.norm_after is None
 
     def _hidden(self, inputs: Tensor, dtype: torch.dtype) -> Tensor:
         """Return what the last map multiplies, computed in a precision."""
         hidden = inputs
-        if isinstance(self.norm_before, nn.LayerNorm):
+        if self.norm_before is not None:
             hidden = self.norm_before(inputs.to(self.up.weight.dtype))
         hidden = hidden.to(dtype)
         for module in self.down:
@@ -233,8 +234,7 @@ class BottleneckLayer(AbstractAdapterLayer):
 
     @override
     def grouped(self) -> Grouped | None:
-        norms = (self.norm_before, self.norm_after)
-        if self.residual != "x" or any(isinstance(norm, nn.LayerNorm) for norm in norms):
+        if self.residual != "x" or self.norm_before is not None or self.norm_after is not None:
             return None
         if self.gate is not None:
             return None

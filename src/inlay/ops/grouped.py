@@ -7,6 +7,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from inlay.ops.products import with_bias
+
 
 @final
 @dataclass(frozen=True)
@@ -84,12 +86,11 @@ def add_grouped_product(
     if hidden.dtype != dtype or torch.is_autocast_enabled(outputs.device.type):
         weight, bias = weight.to(hidden.dtype), bias.to(hidden.dtype)
         return outputs + grouped_linear(hidden, weight, bias, slots).to(dtype)
-    weight, bias = slots.batched(weight.to(dtype)), slots.batched(bias.to(dtype))
+    hidden, weight = with_bias(hidden, weight, bias)
+    weight = slots.batched(weight.to(dtype))
     flat = outputs.reshape(len(weight), -1, outputs.shape[-1])
-    hidden = hidden.reshape(len(weight), -1, hidden.shape[-1])
-    # The sum with the bias is a tensor of our own, so that the product is added in place.
-    total = (flat + bias.unsqueeze(1)).baddbmm_(hidden, weight.transpose(1, 2))
-    return total.view(outputs.shape)
+    inner = hidden.reshape(len(weight), -1, hidden.shape[-1])
+    return torch.baddbmm(flat, inner, weight.transpose(1, 2)).view(outputs.shape)
 
 
 def grouped_scale(x: Tensor, factors: Tensor, slots: Slots) -> Tensor:

@@ -27,14 +27,28 @@ def add_product(
     Returns:
         `(..., width)`.
     """
-    dtype = outputs.dtype
-    if hidden.dtype != dtype or torch.is_autocast_enabled(outputs.device.type):
+    if hidden.dtype != outputs.dtype or torch.is_autocast_enabled(outputs.device.type):
         own = None if bias is None else bias.to(hidden.dtype)
         update = torch.nn.functional.linear(hidden, weight.to(hidden.dtype), own)
-        return outputs + update.to(dtype)
-    flat, up = outputs.reshape(-1, outputs.shape[-1]), weight.to(dtype).T
-    hidden = hidden.reshape(-1, hidden.shape[-1])
-    if bias is None:
-        return torch.addmm(flat, hidden, up).view(outputs.shape)
-    # The sum with the bias is a tensor of our own, so that the product is added in place.
-    return (flat + bias.to(dtype)).addmm_(hidden, up).view(outputs.shape)
+        return outputs + update.to(outputs.dtype)
+    if bias is not None:
+        hidden, weight = with_bias(hidden, weight, bias)
+    flat, inner = outputs.reshape(-1, outputs.shape[-1]), hidden.reshape(-1, hidden.shape[-1])
+    return torch.addmm(flat, inner, weight.to(outputs.dtype).T).view(outputs.shape)
+
+
+def with_bias(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Make a bias one more column of the weight, for a channel of ones.
+
+    A sum with the bias would be one more pass over all that is wide, forward and backward.
+
+    Args:
+        hidden: `(..., inner)`.
+        weight: `(..., width, inner)`.
+        bias: `(..., width)`.
+
+    Returns:
+        Both with `inner + 1` for `inner`.
+    """
+    ones = torch.nn.functional.pad(hidden, (0, 1), value=1.0)
+    return ones, torch.cat([weight, bias.unsqueeze(-1)], dim=-1)

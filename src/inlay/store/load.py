@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from inlay.adapters.attach import adapters_of, attach
 from inlay.adapters.bank import Adapters
 from inlay.adapters.copies import add_copies
+from inlay.adapters.mould import misfit
 from inlay.compose.fuse import Fuse
 from inlay.compose.route import Route
 from inlay.compose.text import parse_composition
@@ -294,17 +295,9 @@ def _combination(
 
 
 def _copy_into(folder: Path, own: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
-    for key in sorted(own):
-        if key not in saved:
-            raise FormatError(f"{folder}: tensor {key!r}, which this model needs, is not saved.")
-    for key, tensor in sorted(saved.items()):
-        if key not in own:
-            raise FormatError(f"{folder}: tensor {key!r} has no place on this model.")
-        if tensor.shape != own[key].shape:
-            raise FormatError(
-                f"{folder}: tensor {key!r} is {' x '.join(map(str, tensor.shape))}, but this "
-                f"model needs {' x '.join(map(str, own[key].shape))}."
-            )
+    shapes = {key: tensor.shape for key, tensor in own.items()}
+    if problem := misfit(shapes, saved):
+        raise FormatError(f"{folder}: {problem}")
     with torch.no_grad():
         for key, tensor in saved.items():
             own[key].copy_(tensor)

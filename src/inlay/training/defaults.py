@@ -36,18 +36,20 @@ Those of `vera`, `compacter`, `loreft`, `prefix`, `prompt`, `invertible`, `side`
 the papers' order of size and have not been chosen on validation data yet.
 """
 
+_OF_WORDS: dict[str, object] = {
+    "method": "bottleneck[reduction=5]", "layers": "all", "learning_rate": 3e-3, "warmup": 0.2,
+}  # fmt: skip
+"""What tells words of a text apart needs adapters in the lower blocks too; a long warm-up keeps
+their higher rate from collapsing."""
+
 TASK_DEFAULTS: dict[str, dict[str, dict[str, object]]] = {
     "similarity": {"bottleneck": {"learning_rate": 5e-4}},
-    "tagging": {
-        "bottleneck": {
-            "method": "bottleneck[reduction=5]", "layers": "all", "learning_rate": 1.5e-3,
-        }
-    },
+    "tagging": {"bottleneck": _OF_WORDS},
+    "question-answering": {"bottleneck": _OF_WORDS},
     "text-generation": {"bottleneck": {"layers": "all"}},
-}  # fmt: skip
-"""Task -> method -> what the task needs otherwise: for similarity see `benchmarks.zero_shot`; words
-are told apart by what the lower blocks see, so tagging gains from adapters there; for a decoder in
-a new domain see `benchmarks.generation`."""
+}
+"""Task -> method -> what the task needs otherwise; see `benchmarks.zero_shot` for similarity,
+`benchmarks.tasks` for tagging and question answering, `benchmarks.generation` for text."""
 
 BLOCK_LAYERS = "upper"
 """Blocks that get adapters: the upper half trains twice as fast and is as accurate."""
@@ -97,7 +99,7 @@ def with_defaults(
     chosen = {
         key: value
         for key, value in (usual | own).items()
-        if key == "method" or getattr(config, key) is None
+        if origins[key] == "default" or getattr(config, key) is None
     }
     for key in chosen:
         origins[key] = f"default of {preset.method.name}" + (f" for {task}" if key in own else "")

@@ -47,6 +47,7 @@ class Progress:
     loss_sum: float = 0.0
     loss_count: int = 0
     best_score: float = -math.inf
+    best_loss: float = math.inf
     best_step: int = 0
     best_epoch: int = 0
     without_gain: int = 0
@@ -370,9 +371,12 @@ def _evaluate(
         raise TrainingError(_not_a_number(training, progress, what))
     metrics = training.task.metrics(scores, training.validation)
     progress.num_evaluations += 1
-    is_best = metrics[training.task.better] > progress.best_score
+    # Of equal scores the lower loss is better: a tagger's F1 stays 0 for as long as it learns what
+    # is no entity, and must not be given up for that.
+    score = (metrics[training.task.better], -metrics["loss"])
+    is_best = score > (progress.best_score, -progress.best_loss)
     if is_best:
-        progress.best_score = metrics[training.task.better]
+        progress.best_score, progress.best_loss = score[0], metrics["loss"]
         progress.best_step, progress.best_epoch = progress.step, math.ceil(epoch)
         progress.without_gain = 0
         best = {key: value.detach().clone() for key, value in training.entry.tensors().items()}
