@@ -148,3 +148,9 @@ def test_what_is_asked_for_stands_before_what_a_task_needs():
     assert preset.method.reduction == 9
     assert told.config.warmup == 5
     assert told.origins["layers"] == told.origins["warmup"] == "flag"
+
+
+def test_a_decoder_has_adapters_in_all_blocks():
+    found, _ = with_defaults(resolve_config({"data": "a.txt"}), task="text-generation")
+    assert (found.config.method, found.config.layers) == ("bottleneck", "all")
+    assert found.origins["layers"] == "default of bottleneck for text-generation"

@@ -18,10 +18,7 @@ Corpus = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Folder that the model is written to.")]
 Objective = Annotated[
-    str,
-    typer.Option(
-        help="mlm (hidden tokens), clm (next token), denoise (missing spans) or infill (all text)."
-    ),
+    str, typer.Option(help="mlm, clm (next token), denoise (missing spans) or infill.")
 ]
 Size = Annotated[str, typer.Option(help="tiny (1.1M weights), small (10M) or a .json file.")]
 Base = Annotated[

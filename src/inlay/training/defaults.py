@@ -46,9 +46,10 @@ TASK_DEFAULTS: dict[str, dict[str, dict[str, object]]] = {
     "similarity": {"bottleneck": {"learning_rate": 5e-4}},
     "tagging": {"bottleneck": _OF_WORDS},
     "question-answering": {"bottleneck": _OF_WORDS},
+    "text-generation": {"bottleneck": {"layers": "all"}},
 }
-"""Task -> method -> what the task needs otherwise; see `benchmarks.zero_shot` for similarity and
-`benchmarks.tasks` for tagging and question answering."""
+"""Task -> method -> what the task needs otherwise; see `benchmarks.zero_shot` for similarity,
+`benchmarks.tasks` for tagging and question answering, `benchmarks.generation` for text."""
 
 BLOCK_LAYERS = "upper"
 """Blocks that get adapters: the upper half trains twice as fast and is as accurate."""
