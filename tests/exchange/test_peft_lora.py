@@ -83,37 +83,6 @@ def test_a_scale_of_zero_and_a_negative_one(tmp_path):
     agrees(off, folder, found, 0.0)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"target_modules": r".*\.[12]\.attention\.self\.query"},
-        {"target_modules": ["query"], "layers_to_transform": [1, 2]},
-        {"target_modules": ["query"], "layers_to_transform": [1, 2], "layers_pattern": "layer"},
-        {"target_modules": ["query"], "exclude_modules": ["layer.0.attention.self.query"]},
-        {"target_modules": "all-linear"},
-        {"target_modules": None},
-    ],
-)
-def test_ways_to_name_targets(options, tmp_path):
-    model = tiny.classifier()
-    paths = [f"bert.encoder.layer.{i}.attention.self.query" for i in (1, 2)]
-    found = peft_files.factors(model, paths, 2)
-    agrees(
-        model,
-        peft_files.write_lora(tmp_path / "a", found, r=2, lora_alpha=3, **options),
-        found,
-        1.5,
-    )
-
-
-def test_a_target_that_the_file_lacks(tmp_path):
-    model = tiny.classifier()
-    found = peft_files.factors(model, ["bert.encoder.layer.1.attention.self.query"], 2)
-    options = {"target_modules": r".*\.[12]\.attention\.self\.query", "r": 2}
-    with pytest.raises(FormatError, match="target_modules names .*layer.2.*query', but tensor"):
-        load_peft(model, peft_files.write_lora(tmp_path / "a", found, **options))
-
-
 def refuses(tmp_path, message, **options):
     model = tiny.classifier()
     found = peft_files.factors(model, ["bert.encoder.layer.1.attention.self.query"], 2)
@@ -158,13 +127,6 @@ def test_options_with_an_effect_we_lack(tmp_path, options, message):
     refuses(tmp_path, message, **options)
 
 
-def test_a_map_that_is_no_site(tmp_path):
-    model = tiny.classifier()
-    found = {"classifier": (torch.ones(2, 24), torch.ones(3, 2))}
-    with pytest.raises(FormatError, match="'classifier', which is no linear map that was found"):
-        load_peft(model, peft_files.write_lora(tmp_path / "a", found, r=2))
-
-
 def test_factors_of_a_convolution(tmp_path):
     model = tiny.classifier()
     path = "bert.encoder.layer.1.attention.self.query"
@@ -173,13 +135,6 @@ def test_factors_of_a_convolution(tmp_path):
         FormatError, match="lora_A.weight' is 2 x 24 x 3 x 3, but here it must be 2 x 24"
     ):
         load_peft(model, peft_files.write_lora(tmp_path / "a", found, r=2))
-
-
-def test_a_file_without_any_factor(tmp_path):
-    model = tiny.classifier()
-    folder = peft_files.write(tmp_path / "a", {}, target_modules=None)
-    with pytest.raises(FormatError, match="there is no tensor of a LORA in the file"):
-        load_peft(model, folder)
 
 
 def test_half_precision_is_evened_out_in_float32(tmp_path):

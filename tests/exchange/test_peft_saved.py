@@ -83,27 +83,3 @@ def test_a_bias_that_no_option_covers(tmp_path, name):
     with pytest.raises(FormatError, match=message):
         load_peft(model, folder)
     assert not hasattr(model, "adapters")
-
-
-def test_norms(tmp_path):
-    model, twin = tiny.classifier(), tiny.classifier()
-    tensors = {}
-    for path, module in twin.named_modules():
-        if path.endswith("LayerNorm"):
-            for name, parameter in module.named_parameters():
-                parameter.data.add_(0.3)
-                tensors[f"{START}{path}.ln_tuning_layers.{name}"] = parameter.data.clone()
-    options = {"peft_type": "LN_TUNING", "target_modules": ["LayerNorm"]}
-    load_peft(model, peft_files.write(tmp_path / "a", tensors, **options))
-    assert model.adapters.entry("a").method == inlay.Norms()
-    model.adapters.use("a")
-    expected = tiny.hidden(twin, tiny.batch())
-    assert torch.equal(tiny.hidden(model, tiny.batch()), expected)
-    lost = dict(list(tensors.items())[1:])
-    with pytest.raises(FormatError, match="the file is incomplete"):
-        load_peft(model, peft_files.write(tmp_path / "b", lost, **options))
-    some = {key: value for key, value in tensors.items() if "layer.1" in key}
-    options["target_modules"] = ["layer.1.output.LayerNorm", "layer.1.attention.output.LayerNorm"]
-    load_peft(model, peft_files.write(tmp_path / "c", some, **options))
-    assert model.adapters.entry("c").method == inlay.Head()
-    assert len(model.adapters.entry("c").weights) == 4
