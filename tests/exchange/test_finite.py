@@ -36,6 +36,12 @@ def test_no_plain_table_of_floats(tensor, kind):
         check_numbers(FILE, "a.b", tensor)
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_floats_of_eight_bits_are_refused(dtype):
+    with pytest.raises(FormatError, match=r"'a\.b' is of type torch\.float8.*at least 16 bits"):
+        check_numbers(FILE, "a.b", torch.ones(2).to(dtype))
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_one_entry_among_many_that_is_no_number(number, dtype):
