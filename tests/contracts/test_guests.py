@@ -19,7 +19,11 @@ def decoder_with(method, at, kind):
     model = tiny.decoder(kind)
     inlay.attach(model)
     if kind == "gpt2":  # its q, k and v are one map
-        at = {"linear": "qkv, o, up, down", "k, v, down": "qkv, down"}.get(at, at)
+        other = {
+            "linear": "qkv, o, up, down", "k, v, down": "qkv, down",
+            "q, up, down": "qkv, up, down",
+        }  # fmt: skip
+        at = other.get(at, at)
     entry = model.adapters.add("a", method, at=at)
     tiny.stir(entry)
     model.adapters.use("a")

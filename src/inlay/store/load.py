@@ -1,6 +1,6 @@
 """Read an adapter from a folder onto a model; every mismatch is named."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -85,13 +85,19 @@ def load(
             below=below,
         )  # fmt: skip
     except Exception:
-        for new in reversed([n for n in adapters.names if n not in before]):
-            adapters.remove(new)
-        if fresh:
-            adapters.close()
-            del model.adapters
+        _take_back(adapters, before, with_all=fresh)
         raise
     return name
+
+
+def _take_back(adapters: Adapters, before: Sequence[str], *, with_all: bool) -> None:
+    """Leave the model with the adapters that it had, or with nothing of ours at all."""
+    for new in reversed([name for name in adapters.names if name not in before]):
+        adapters.remove(new)
+    if with_all:
+        model = adapters.model
+        adapters.close()
+        del model.adapters
 
 
 def _no_head(folder: Path, manifest: Manifest) -> AdapterError:
