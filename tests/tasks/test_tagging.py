@@ -110,6 +110,17 @@ def test_settings_build_the_task_again():
     assert task_from_settings(settings, "adapter.json") == TASK
 
 
+def test_a_fresh_head_begins_at_the_shares_of_train():
+    made = Tagging.for_dataset(dataset([example("a b c", "O B-x L-x"), example("a b", "O O")]))
+    assert made.labels == ("O", "B-x", "I-x")
+    assert made.shares == tuple(round(n / 6.5, 6) for n in (3.5, 1.5, 1.5))
+    head = made.build_head(5).eval()
+    given = head.out.bias.detach().softmax(0)
+    torch.testing.assert_close(given, torch.tensor(made.shares), atol=1e-6, rtol=0)
+    assert TASK.shares == () != made.shares
+    assert TASK.build_head(5).out.bias.detach().abs().max() < 0.5
+
+
 def test_head_is_one_linear_map_in_float32():
     head = TokenHead(width=5, num_outputs=3, dropout=0.4).eval()
     hidden = torch.randn(2, 4, 5).bfloat16()

@@ -77,6 +77,8 @@ class Tagging(AbstractTask):
         labels: The tags, in the order of the head's outputs: "O" first, or the commonest first.
         scheme: How the data's tags mark entities; `plain` if each stands for itself.
         dropout: Of the head, in [0, 1).
+        shares: Of train's words that have each tag. A fresh head begins there: from even odds all
+            words at first pull the hidden states towards "O", until they cannot be told apart.
     """
 
     name: ClassVar[str] = "tagging"
@@ -86,6 +88,7 @@ class Tagging(AbstractTask):
     labels: tuple[str, ...]
     scheme: Scheme
     dropout: DropRate = 0.1
+    shares: tuple[float, ...] = ()
 
     @property
     def marks_entities(self) -> bool:
@@ -121,15 +124,28 @@ class Tagging(AbstractTask):
             )
         notes = describe_repairs(dataset.splits, scheme)
         dataset.notes += [note for note in notes if note not in dataset.notes]
-        return cls(labels=tuple(labels), scheme=scheme)
+        task = cls(labels=tuple(labels), scheme=scheme)
+        learnt = Counter(tag for row in train for tag in task.tags_of(row) or ())
+        # Half a word of each tag is added, so that none is impossible.
+        total = learnt.total() + len(labels) / 2
+        shares = tuple(round((learnt[label] + 0.5) / total, 6) for label in labels)
+        return dataclasses.replace(task, shares=shares)
 
     @override
     def settings(self) -> dict[str, Any]:
-        return {"task": self.name, **dataclasses.asdict(self), "labels": list(self.labels)}
+        return {
+            "task": self.name, **dataclasses.asdict(self), "labels": list(self.labels),
+            "shares": list(self.shares),
+        }  # fmt: skip
 
     @override
     def build_head(self, width: int) -> nn.Module:
-        return TokenHead(width=width, num_outputs=len(self.labels), dropout=self.dropout)
+        head = TokenHead(width=width, num_outputs=len(self.labels), dropout=self.dropout)
+        if self.shares:
+            with torch.no_grad():
+                # None is rounded to 0 in more than a million words.
+                head.out.bias.copy_(torch.tensor(self.shares).clamp_min(1e-6).log())
+        return head
 
     def tags_of(self, example: Example) -> list[str] | None:
         """Return a row's tags in the scheme that is learnt, or `None` if it has none.
