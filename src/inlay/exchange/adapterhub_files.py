@@ -110,7 +110,8 @@ def _facts(folder: Path, kind: FileNames) -> dict[str, Any]:
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return from_safetensors(path.read_bytes())
+        # The library gives them in another order each time; errors name the first that is wrong.
+        return dict(sorted(from_safetensors(path.read_bytes()).items()))
     except (SafetensorError, ValueError) as error:
         raise FormatError(f"{path} is damaged or no safetensors file ({error}).") from error
 

@@ -42,7 +42,8 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return from_safetensors(path.read_bytes())
+        # The library gives them in another order each time; errors name the first that is wrong.
+        return dict(sorted(from_safetensors(path.read_bytes()).items()))
     except (SafetensorError, ValueError, KeyError) as error:
         raise FormatError(
             f"{path} is damaged or no safetensors file ({error}). Copy it again from the source."
