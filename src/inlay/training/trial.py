@@ -177,21 +177,18 @@ class Trial:
 
     def report(self) -> None:
         """Score validation once more at the best state, for an interval."""
-        run, fitting = self.opened, self.fitting
-        if run is None or fitting is None:
-            return
-        fitting.restore_best()
-        run.prepared.adapters.train(run.prepared.name)
-        try:
-            with run.prepared.replaying():
-                self.result.report = report_on_validation(run.prepared, run.dataset)
-        except InlayError as error:
-            self._fail(error)
+
+        def score(run: Opened, fitting: Fitting) -> None:
+            self.result.report = report_on_validation(run.prepared, run.dataset)
+
+        self._at_best(score)
 
     def end(self, *, measured: bool) -> None:
         """Measure and save it, or leave it with its checkpoint."""
         if self.result.state != "failed" and self.is_at_end and measured:
-            self._finish()
+            self._at_best(
+                lambda run, fitting: finish(run.prepared, run.dataset, run.folder, fitting.progress)
+            )
         elif self.result.state != "failed" and not self._was_finished():
             self.result.state = "stopped"
         self.close()
@@ -199,7 +196,8 @@ class Trial:
     def _was_finished(self) -> bool:
         return self.result.folder is not None and RunFolder(self.result.folder).is_finished
 
-    def _finish(self) -> None:
+    def _at_best(self, measure: Callable[[Opened, Fitting], None]) -> None:
+        """Put the best state in place and measure something of it; a failure is the trial's own."""
         run, fitting = self.opened, self.fitting
         if run is None or fitting is None:
             return
@@ -207,7 +205,7 @@ class Trial:
         run.prepared.adapters.train(run.prepared.name)
         try:
             with run.prepared.replaying():
-                finish(run.prepared, run.dataset, run.folder, fitting.progress)
+                measure(run, fitting)
         except InlayError as error:
             self._fail(error)
 
