@@ -9,7 +9,7 @@ import argparse
 import gzip
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,24 +21,58 @@ NOVELS = 4_000_000
 """Characters of English novels that the encoder-decoder reads."""
 
 
+def write_english(folder: Path, root: Path) -> None:
+    """Write all English novels and what there is of encyclopaedia and science, a line a document.
+
+    Of wikitext, whose two splits are for evaluation, both are learnt from here.
+    """
+    for split in ("train", "validation"):
+        parts: list[Iterable[str]] = [running(root / "text_en_novels", split, -1)]
+        for data in ("squadshifts_wiki", "squad_v2_half"):
+            parts.append(fields(root / data, split, "context"))
+        if split == "train":
+            parts.append(fields(root / "sum_scitldr", split, "source"))
+            parts += (running(root / "text_wikitext2_eval", own, -1) for own in _EVALUATION)
+        write_lines(folder / f"{split}.txt", parts)
+
+
+def write_mixed(folder: Path, root: Path) -> None:
+    """Write English novels, Chinese encyclopaedia, and the sources of three tasks without answers.
+
+    A document is a line. Of the tasks only the sources of train are learnt from.
+    """
+    for split, share in (("train", 1.0), ("validation", 0.02)):
+        parts: list[Iterable[str]] = [
+            running(root / "text_en_novels", split, int(NOVELS * share)),
+            running(root / "text_zh_wiki", split, int(NOVELS * share / 4)),
+        ]
+        for data in ("sum_scitldr", "qg_squad_sentences", "mt_tatoeba_en_zh"):
+            found = fields(root / data, split, "source")
+            parts.append(found if split == "train" else itertools.islice(found, 100))
+        write_lines(folder / f"{split}.txt", parts)
+
+
+_EVALUATION = ("validation", "test")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What a base is made of.
 
     Attributes:
-        corpus: Data set that is read, or `mixed` for `write_mixed`.
+        corpus: Writes the text, a file for each split, to a folder.
         config: Fields of its configuration.
         settings: Of `inlay.pretrain`.
     """
 
-    corpus: str
+    corpus: Callable[[Path, Path], None]
     config: dict[str, Any]
     settings: dict[str, Any]
 
 
 RECIPES = {
     "decoder": Recipe(
-        corpus="text_en_novels",
+        corpus=write_english,
         config={
             "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
             "num_key_value_heads": 4, "intermediate_size": 344, "vocab_size": 4096,
@@ -46,11 +80,11 @@ RECIPES = {
         },
         settings={
             "objective": "clm", "batch_size": 8, "max_length": 256, "learning_rate": 4e-3,
-            "steps": 1600, "eval_every": 400,
+            "steps": 9000, "eval_every": 1500, "documents": "line",
         },
     ),
     "encoder_decoder": Recipe(
-        corpus="mixed",
+        corpus=write_mixed,
         config={
             "model_type": "pegasus", "d_model": 128, "encoder_layers": 2, "decoder_layers": 2,
             "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 512,
@@ -59,7 +93,7 @@ RECIPES = {
         },
         settings={
             "objective": "infill", "batch_size": 16, "max_length": 128, "learning_rate": 3e-3,
-            "steps": 1200, "eval_every": 400, "documents": "line",
+            "steps": 5000, "eval_every": 1000, "documents": "line",
         },
     ),
 }  # fmt: skip
@@ -83,43 +117,30 @@ def make(name: str, bases: Path, root: Path) -> Path:
     bases.mkdir(parents=True, exist_ok=True)
     config = bases / f"{name}.json"
     config.write_text(json.dumps(recipe.config), encoding="utf-8")
-    corpus = root / recipe.corpus
-    if recipe.corpus == "mixed":
-        corpus = bases / f"{name}_corpus"
-        write_mixed(corpus, root)
+    corpus = bases / f"{name}_corpus"
+    corpus.mkdir(exist_ok=True)
+    recipe.corpus(corpus, root)
     made = inlay.pretrain(corpus, size=config, out=out, **recipe.settings)
     print(json.dumps(made.metrics["held_out"]))
     return out
 
 
-def write_mixed(folder: Path, root: Path) -> None:
-    """Write English novels, Chinese encyclopaedia, and the sources of three tasks without answers.
-
-    A document is a line. Of the tasks only the sources of train are learnt from.
-    """
-    folder.mkdir(exist_ok=True)
-    for split, share in (("train", 1.0), ("validation", 0.02)):
-        parts: list[Iterable[str]] = [
-            running(root / "text_en_novels", split, int(NOVELS * share)),
-            running(root / "text_zh_wiki", split, int(NOVELS * share / 4)),
-        ]
-        for data in ("sum_scitldr", "qg_squad_sentences", "mt_tatoeba_en_zh"):
-            found = sources(root / data, split)
-            parts.append(found if split == "train" else itertools.islice(found, 100))
-        with (folder / f"{split}.txt").open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in itertools.chain(*parts))
+def write_lines(path: Path, parts: Iterable[Iterable[str]]) -> None:
+    """Write documents one after the other, a line each."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in itertools.chain(*parts))
 
 
 def running(folder: Path, split: str, characters: int) -> list[str]:
-    """Return the first lines of running text."""
+    """Return the first lines of running text, or all of them for -1."""
     with gzip.open(folder / f"{split}.txt.gz", "rt", encoding="utf-8") as file:
         return [line for line in file.read(characters).splitlines() if line.strip()]
 
 
-def sources(folder: Path, split: str) -> Iterable[str]:
-    """Return the different sources of a task."""
+def fields(folder: Path, split: str, name: str) -> Iterable[str]:
+    """Return the different texts in one field of a data set, without line breaks."""
     with gzip.open(folder / f"{split}.jsonl.gz", "rt", encoding="utf-8") as file:
-        found = [" ".join(json.loads(line)["source"].split()) for line in file]
+        found = [" ".join(json.loads(line)[name].split()) for line in file]
     return dict.fromkeys(found)
 
 
