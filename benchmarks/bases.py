@@ -28,8 +28,9 @@ def write_english(folder: Path, root: Path) -> None:
     """
     for split in ("train", "validation"):
         parts: list[Iterable[str]] = [running(root / "text_en_novels", split, -1)]
-        for data in ("squadshifts_wiki", "squad_v2_half"):
-            parts.append(fields(root / data, split, "context"))
+        parts += (
+            fields(root / data, split, "context") for data in ("squadshifts_wiki", "squad_v2_half")
+        )
         if split == "train":
             parts.append(fields(root / "sum_scitldr", split, "source"))
             parts += (running(root / "text_wikitext2_eval", own, -1) for own in _EVALUATION)
