@@ -90,6 +90,10 @@ READ = {
         "distilbert", "LoraConfig", {"lora_bias": True, "r": 3, "target_modules": ["q_lin"]}
     ),
     "table": ("qwen3", "LoraConfig", {"target_modules": ["embed_tokens", "q_proj"], "r": 3}),
+    "lm-head": ("opt", "LoraConfig", {"target_modules": ["lm_head", "q_proj"], "r": 3}),
+    "lm-head-dora": (
+        "gpt-neox", "LoraConfig", {"target_modules": ["lm_head"], "r": 3, "use_dora": True}
+    ),
     "kernel": ("vit", "LoraConfig", {"target_modules": ["projection", "fc1"], "r": 3}),
     "modules": (
         "gpt-neox", "LoraConfig",
@@ -172,6 +176,7 @@ WRITE = {
     "pissa": ("gpt2", "lora[rank=3,init=pissa]", {}),
     "table": ("opt", "lora[rank=3]", {"at": "embedding, q"}),
     "kernel": ("vit", "lora[rank=3]", {"at": "kernel, up"}),
+    "lm-head": ("bart", "lora[rank=3]", {"at": "lm_head, q"}),
     "dora": ("gpt-neox", "lora[rank=3,magnitude=true]", {}),
     "pissa-dora": ("roberta", "lora[rank=3,init=pissa,magnitude=true]", {}),
     "vera": ("opt", "vera[rank=4,seed=3]", {"at": "q, up, down"}),

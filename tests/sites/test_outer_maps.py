@@ -1,3 +1,4 @@
+import pytest
 import torch
 import transformers as hf
 
@@ -18,9 +19,38 @@ def test_a_pooler_has_one_name_under_every_class():
     assert (task.in_width, task.width) == (24, 24)
 
 
-def test_heads_and_output_words_are_left_out():
-    assert outer(tiny.decoder()) == []
-    assert outer(tiny.decoder("gpt2")) == []
+def test_heads_are_left_out():
+    assert [site.name for site in outer(tiny.classifier())] == ["pooler.dense"]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_the_logits_of_words_are_an_lm_head(kind):
+    (site,) = outer(tiny.decoder(kind))
+    assert (site.name, site.kind, site.width, site.in_width) == ("lm_head", "lm_head", 97, 24)
+
+
+def test_an_lm_head_is_the_decoders_and_no_linear_map_of_a_block():
+    torch.manual_seed(1)
+    config = FAMILIES["bart"].config
+    model = tiny.perturbed(hf.BartForConditionalGeneration(config))
+    sites = inlay.probe(model)
+    assert (sites["lm_head"].submodel, sites["lm_head"].kind) == ("decoder", "lm_head")
+    entry = inlay.attach(model).add("a", inlay.LoRA(rank=2), at="linear")
+    assert "lm_head" not in entry.layers
+
+
+def test_a_lora_at_a_tied_lm_head_leaves_the_word_vectors_alone():
+    model = tiny.decoder("gpt2")
+    assert model.lm_head.weight is model.transformer.wte.weight
+    inlay.attach(model)
+    tiny.stir(model.adapters.add("a", inlay.LoRA(rank=2), at="lm_head"))
+    inputs = tiny.batch()
+    last = model.transformer(**inputs)[0]
+    model.adapters.use("a")
+    update = model.adapters.entry("a").layers["lm_head"].weight_update()
+    with torch.no_grad():
+        logits = model(**inputs).logits
+    torch.testing.assert_close(logits, last @ (model.lm_head.weight + update).T)
 
 
 def test_maps_of_several_stacks_belong_to_the_one_before_them():

@@ -96,6 +96,9 @@ def test_what_counts_as_trunk():
     assert whole.blocks == ladder.blocks
     assert ladder.kept == ladder.blocks
     assert whole.kept == whole.blocks[-1:]
+    (behind,) = trunks(probe(tiny.decoder()), ["lm_head"])
+    assert behind.kept == behind.blocks[-1:]
+    assert len(behind.blocks) == 3
     (one,) = trunks(sites, ["1.block"])
     assert one.blocks == whole.blocks[:1]
 

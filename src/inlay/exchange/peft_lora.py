@@ -54,7 +54,7 @@ A, B, B_BIAS, LENGTHS = (
     ".lora_A.weight", ".lora_B.weight", ".lora_B.bias", ".lora_magnitude_vector"
 )  # fmt: skip
 TABLE_A, TABLE_B, TABLE = ".lora_embedding_A", ".lora_embedding_B", ".base_layer.weight"
-"""The ends of names at a table; PEFT saves the whole table beside its factors."""
+"""The ends of names at a table; PEFT saves a whole table or LM head beside the factors at one."""
 
 
 def read_lora(config: PeftConfig, tensors: Mapping[str, Tensor], adapters: Adapters) -> Parts:
@@ -109,7 +109,7 @@ def _scale(config: PeftConfig, found: AtMap) -> float:
 def _without_tables(
     config: PeftConfig, tensors: Mapping[str, Tensor], adapters: Adapters
 ) -> dict[str, Tensor]:
-    """Leave out the base's own tables, which PEFT saves beside the factors of one.
+    """Leave out the base's own tables and LM head, which PEFT saves beside the factors at one.
 
     Raises:
         FormatError: If one is not the base's, which PEFT would overwrite.
@@ -117,7 +117,7 @@ def _without_tables(
     rest = dict(tensors)
     for key in [k for k in tensors if k.endswith(TABLE)]:
         start = key.removesuffix(TABLE)
-        if f"{start}{TABLE_A}" not in tensors:
+        if not {f"{start}{TABLE_A}", f"{start}{A}"} & set(tensors):
             continue
         path = start.removeprefix(OF_MODULES)
         names = Names(config.path.parent, adapters.model, [path])

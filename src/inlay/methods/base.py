@@ -14,7 +14,7 @@ from inlay.ops.grouped import Slots
 M = TypeVar("M", bound="AbstractMethod")
 
 LINEAR_KINDS = frozenset(
-    {"q", "k", "v", "qkv", "kv", "o", "up", "gate", "gate_up", "down", "other"}
+    {"q", "k", "v", "qkv", "kv", "o", "up", "gate", "gate_up", "down", "other", "lm_head"}
 )
 """Kinds of linear maps."""
 

@@ -40,7 +40,7 @@ class Part:
         """Tell whether `at` names a site of this name and kind."""
         return any(
             term in (site, kind)
-            or (term == "linear" and kind in LINEAR_KINDS - {"other"})
+            or (term == "linear" and kind in LINEAR_KINDS - {"other", "lm_head"})
             or (term.count(".") == 1 and not term[0].isdigit() and site.endswith(f".{term}"))
             for term in self.terms
         )

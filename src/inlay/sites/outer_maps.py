@@ -14,10 +14,10 @@ from inlay.sites.sitemap import Site
 def outer_maps(
     recording: Recording, model: nn.Module, modules: Mapping[str, nn.Module], starts: dict[str, int]
 ) -> list[Site]:
-    """Make a site of kind `other` or `kernel` for each map that ran and is in no block.
+    """Make a site of kind `other`, `lm_head` or `kernel` for each map that ran and is in no block.
 
-    Heads are left out, a language model's output words too: they are copied or frozen as a whole.
-    A site's name is its path without the prefix of a task class, `pooler.dense`.
+    Heads are left out, as they are copied or trained as a whole. A site's name is its path without
+    the prefix of a task class, `pooler.dense`.
 
     Args:
         recording: What happened outside of the blocks.
@@ -37,13 +37,14 @@ def outer_maps(
         is_call = (before.point, after.point, after.module) == ("in", "out", path)
         if not is_call or path in recording.calls or f"{path}.".startswith(heads):
             continue
-        if modules[path] is words or not is_linear(modules[path], before, after):
+        if not is_linear(modules[path], before, after):
             continue
         earlier = [name for name, start in starts.items() if start < before.order]
         sites.setdefault(
             path,
             Site(
-                name=path.removeprefix(prefix), kind="other", module=path,
+                name=path.removeprefix(prefix), module=path,
+                kind="lm_head" if modules[path] is words else "other",
                 submodel=(earlier or list(starts)[:1])[-1],
                 width=after.tensor.shape[-1], in_width=before.tensor.shape[-1],
             ),

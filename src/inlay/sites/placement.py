@@ -18,8 +18,8 @@ class Placement:
     """A query for sites, as it was asked; `select` answers it.
 
     Args:
-        at: Kinds (`"attention, ffn"`), `"linear"` for every linear map whose role is known, kinds
-            within a sublayer (`"cross_attention.q"`), or names of sites (`"3.ffn"`).
+        at: Kinds (`"attention, ffn"`), `"linear"` for every linear map whose role in a block is
+            known, kinds within a sublayer (`"cross_attention.q"`), or names of sites (`"3.ffn"`).
         layers: Which blocks; for a model with several submodels, within each of them.
         submodel: One or more submodels, comma-separated; empty for all.
     """
@@ -167,7 +167,7 @@ def _split(text: str) -> tuple[str, ...]:
 
 def _matches(site: Site, term: str) -> bool:
     if term == "linear":
-        return site.is_linear and site.kind != "other"
+        return site.is_linear and site.kind not in ("other", "lm_head")
     sublayer, dot, kind = term.rpartition(".")
     if dot and site.is_linear and sublayer == site.sublayer and kind == site.kind:
         return True

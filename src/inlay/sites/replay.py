@@ -47,7 +47,7 @@ def trunks(sites: SiteMap, acting: Iterable[str], reading: Iterable[str] = ()) -
         own = [site for site in sites if site.submodel == submodel]
         changed = [site for site in own if site.name in acting]
         blocks = [site for site in own if site.kind == "block"]
-        changed_here = [s for s in changed if s.kind != "output"]
+        changed_here = [s for s in changed if s.kind not in ("output", "lm_head")]
         depth = min([len(blocks), *(0 if s.block is None else s.block for s in changed_here)])
         if depth and not is_changed and all(site.calls == 1 for site in blocks):
             lowest = blocks[:depth]

@@ -12,8 +12,11 @@ from inlay.errors import FormatError, SiteError, did_you_mean
 RESIDUAL_KINDS = ("attention", "cross_attention", "ffn", "conv", "mixer")
 """Sublayers whose output a block adds to the residual stream."""
 
-LINEAR_KINDS = ("q", "k", "v", "qkv", "kv", "o", "up", "gate", "gate_up", "down", "other")
-"""Linear maps inside a sublayer by role; `other` is one whose role could not be told."""
+LINEAR_KINDS = (
+    "q", "k", "v", "qkv", "kv", "o", "up", "gate", "gate_up", "down", "other", "lm_head"
+)  # fmt: skip
+"""Linear maps inside a sublayer by role; `other` is one whose role could not be told, `lm_head`
+the map from the last hidden state to the logits of words."""
 
 KINDS = (*RESIDUAL_KINDS, "block", "embedding", "start", "output", *LINEAR_KINDS, "kernel")
 """All kinds; a `kernel` is a convolution inside a sublayer or in front of the blocks."""

@@ -54,7 +54,7 @@ TASK_DEFAULTS: dict[str, dict[str, dict[str, object]]] = {
 BLOCK_LAYERS = "upper"
 """Blocks that get adapters: the upper half trains twice as fast and is as accurate."""
 
-_IN_NO_BLOCK = frozenset({"embedding", "start", "output", "kernel"})
+_IN_NO_BLOCK = frozenset({"embedding", "start", "output", "kernel", "lm_head"})
 """Kinds of site that are in no block, or need not be, so that no number of blocks can be said."""
 
 _FEWEST_STEPS = 100
