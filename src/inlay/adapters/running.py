@@ -145,6 +145,10 @@ class Running:
         """Tell whether an active adapter reads the residual stream at a site."""
         return any(reads_stream(layer) for layer in self._layers(site))
 
+    def acts_at(self, site: str) -> bool:
+        """Tell whether an active adapter has a layer for a site's output that is not left out."""
+        return any(isinstance(layer, AbstractAdapterLayer) for layer in self._layers(site))
+
     def has_prefix(self, site: str) -> bool:
         """Tell whether an active adapter gives keys and values to the attention at a site."""
         return any(isinstance(layer, AbstractAttentionLayer) for layer in self._layers(site))

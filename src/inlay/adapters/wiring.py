@@ -8,6 +8,7 @@ from inlay.adapters.entry import Entry
 from inlay.adapters.places import Places
 from inlay.sites.attention import attention_place
 from inlay.sites.hooks import SiteHooks
+from inlay.sites.look_ups import table_places
 from inlay.sites.prompts import prompt_place
 from inlay.sites.sitemap import SiteMap
 
@@ -47,6 +48,7 @@ class Wiring:
                 name: attention_place(sites[name], sites, model).module
                 for name in places.attentions
             },
+            tables=table_places(sites, places.sites),
             numbering=next(iter(places.numberings), None),
             prompts=[
                 prompt_place(sites[name], sites, model, is_cut=False) for name in places.prompts

@@ -26,6 +26,9 @@ class Actor(Protocol):
     def act(self, site: str, x: Tensor, read: Read) -> Tensor:
         """Return the new `x` of a site (channels last); the same object if nothing acts."""
 
+    def acts_at(self, site: str) -> bool:
+        """Tell whether anything acts on what a table gives; see `TableSource`."""
+
     def act_as_head(
         self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> Any:

@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from inlay.errors import SiteError
 from inlay.sites.attention import relative_bias, tap, untap
 from inlay.sites.calls import Actor, CallHook, EndHook, PassState
+from inlay.sites.look_ups import LookUps, TablePlace, watch_look_ups
 from inlay.sites.padding import watch_calls
 from inlay.sites.positions import Numbering, shift_positions
 from inlay.sites.prompts import PromptHooks, PromptPlace
@@ -38,6 +39,7 @@ class SiteHooks:
         self.model = model
         self.actor = actor
         self.local = PassState()
+        self.looked_up = LookUps()
         self.handles: list[RemovableHandle] = []
         self.tapped: list[nn.Module] = []
 
@@ -51,6 +53,7 @@ class SiteHooks:
         blocks: Iterable[str] = (),
         attentions: Mapping[str, str] | None = None,
         prompts: Iterable[PromptPlace] = (),
+        tables: Iterable[TablePlace] = (),
         numbering: Numbering | None = None,
     ) -> None:
         """Put hooks at exactly these places, in place of those that were there.
@@ -65,6 +68,7 @@ class SiteHooks:
             attentions: Names of the sites at which adapters have keys and values -> paths of the
                 modules that attend there.
             prompts: Where adapters have vectors to put in front of the word vectors.
+            tables: Where adapters act on what is looked up.
             numbering: How the words are numbered that adapters move to other positions.
         """
         self.remove()
@@ -78,6 +82,8 @@ class SiteHooks:
         for prompt in prompting:
             self.handles += prompt.insert(self.model)
         self._hook_sites(sites, streams)
+        for table in tables:
+            self.handles += watch_look_ups(self.model, table, self.actor, self.looked_up)
         for name, path in (attentions or {}).items():
             module = self.model.get_submodule(path)
             bias = relative_bias(self.model, path)
