@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from transformers.utils import logging
 
 import inlay
-from inlay.compose.nodes import Composition
 from inlay.data.rows import Example
 from inlay.data.sources import read_dataset
 from inlay.store.bases import load_base, resolve_base
@@ -130,7 +129,7 @@ class FrozenBase:
         return features[torch.tensor(order).argsort()]
 
     def learn(
-        self, task: Task, *, train: Composition | None, use: Composition, epochs: int,
+        self, task: Task, *, train: inlay.Composition, use: inlay.Composition, epochs: int,
         rate: float = 2e-3, seed: int,
     ) -> nn.Linear:  # fmt: skip
         """Train adapters and a new head; both end as they were after the best epoch on validation.

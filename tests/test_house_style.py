@@ -122,6 +122,15 @@ def test_public_names_are_importable_and_sorted():
         _ = inlay.nothing
 
 
+def test_a_type_checker_sees_the_public_names():
+    """What is imported on first use is also imported, from the same place, where types are read."""
+    tree = parsed(ROOT / "src" / "inlay" / "__init__.py")
+    found = {alias.asname: (node.module, alias.name)
+             for node in names_of(tree, ast.ImportFrom) for alias in node.names
+             if alias.asname is not None}  # fmt: skip
+    assert found == {name: (home, name) for name, home in inlay._HOMES.items()}
+
+
 def test_readme_is_short():
     assert (ROOT / "README.md").read_text().count("\n") <= 150
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from inlay.adapters.repeating import repeat as repeat
     from inlay.compose.average import Average as Average
     from inlay.compose.fuse import Fuse as Fuse
+    from inlay.compose.nodes import Composition as Composition
     from inlay.compose.parallel import Parallel as Parallel
     from inlay.compose.route import Route as Route
     from inlay.compose.rows import Rows as Rows
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from inlay.methods.prefix import Prefix as Prefix
     from inlay.methods.prompt import Prompt as Prompt
     from inlay.methods.side import Side as Side
+    from inlay.methods.union import Part as Part
+    from inlay.methods.union import Union as Union
     from inlay.methods.vera import VeRA as VeRA
     from inlay.pretraining.folder import Pretrained as Pretrained
     from inlay.pretraining.pretrain import pretrain as pretrain
@@ -70,6 +73,7 @@ _HOMES = {
     "BitFit": "inlay.methods.parts_of_base",
     "Bottleneck": "inlay.methods.bottleneck",
     "Compacter": "inlay.methods.compacter",
+    "Composition": "inlay.compose.nodes",
     "ConvAdapter": "inlay.methods.conv",
     "EmbeddingAdapter": "inlay.methods.ends",
     "Full": "inlay.methods.comparators",
