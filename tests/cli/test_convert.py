@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+import inlay
 from tests.exchange import peft_files
 
 LORA = peft_files.GOLDEN / "bert" / "lora"
@@ -37,11 +38,25 @@ def test_for_vllm(call, tmp_path):
     ]
     code, out, err = call(*given)
     assert (code, out) == (2, "")
-    assert "has a head ('classifier'), which vLLM does not load. Leave it out: " in err
+    assert "has a head ('classifier'), which is not written for vLLM, as most " in err
     assert not (tmp_path / "a").exists()
     code, out, _ = call(*given, "--without-head")
     assert code == 0
     assert "peft for vllm; read again and the same" in out
+    assert "note" not in out
+
+
+def test_a_rank_that_vllm_must_be_told_of(call, tmp_path):
+    model = peft_files.golden_model("llama")
+    inlay.attach(model).add("a", "lora[rank=20]", at="q")
+    inlay.save(model, "a", tmp_path / "a")
+    base = peft_files.GOLDEN / "llama" / "base"
+    given = ["convert", tmp_path / "a", "--to", "peft", "--for", "vllm", "--base", base]
+    code, out, _ = call(*given, "--out", tmp_path / "b")
+    assert code == 0
+    assert out.splitlines()[-1].startswith("note     rank 20: start vLLM with --max-lora-rank 32;")
+    _, out, _ = call(*given, "--out", tmp_path / "c", "--json")
+    assert len(json.loads(out)["notes"]) == 1
 
 
 def test_a_run(call, run, tmp_path):

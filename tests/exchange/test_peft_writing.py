@@ -88,27 +88,6 @@ def test_golden_files_round_the_circle(family, name, tmp_path):
     assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
 
 
-def test_for_vllm(tmp_path):
-    model = adapted(tiny.decoder(), at="q, v, down")
-    save_peft(model, "a", tmp_path, for_vllm=True)
-    config = config_of(tmp_path)
-    assert (config["r"], config["lora_alpha"]) == (3, 5.0)
-    assert config["rank_pattern"] == {} == config["alpha_pattern"]
-    assert config["modules_to_save"] is None
-    assert len(config["target_modules"]) == 9
-
-
-def test_what_prevents_vllm(tmp_path):
-    model = adapted(tiny.classifier())
-    with pytest.raises(FormatError, match=r"has a head \('classifier'\), which vLLM does not load"):
-        save_peft(model, "a", tmp_path / "x", for_vllm=True)
-    assert not (tmp_path / "x").exists()
-    save_peft(model, "a", tmp_path / "x", for_vllm=True, without_head=True)
-    assert not any(
-        "classifier" in key for key in load_file(tmp_path / "x/adapter_model.safetensors")
-    )
-
-
 def test_methods_that_peft_does_not_have(tmp_path):
     model = adapted(tiny.encoder(), "bottleneck")
     with pytest.raises(FormatError, match="of method 'bottleneck', which has no form in PEFT"):

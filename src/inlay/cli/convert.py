@@ -74,6 +74,8 @@ def convert(
         f"{wording.count(done.num_parameters)} weights{head if done.num_head_parameters else ''}"
     )
     console.put(f"wrote    {done.out}   {done.form}; read again and the same")
+    for note in done.notes:
+        console.put(f"note     {note}")
     return 0
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from inlay.adapters.attach import adapters_of
 from inlay.errors import ConfigError, FormatError
 from inlay.exchange.base_for import load_base_for, wanted_by
+from inlay.exchange.peft_for_vllm import serving_notes
 from inlay.exchange.peft_writing import save_peft
 from inlay.exchange.reading import Form, load
 from inlay.store.load import load as load_own
@@ -34,6 +35,7 @@ class Converted:
         num_sites: Places where it acts.
         num_parameters: Its weights, without heads.
         num_head_parameters: The weights of its heads.
+        notes: What the reader must be told besides.
     """
 
     source: str
@@ -46,6 +48,7 @@ class Converted:
     num_sites: int
     num_parameters: int
     num_head_parameters: int
+    notes: tuple[str, ...] = ()
 
 
 def convert(
@@ -98,6 +101,7 @@ def convert(
         base=str(getattr(model.config, "_name_or_path", "")), num_sites=len(entry.layers),
         num_parameters=entry.num_adapter_parameters,
         num_head_parameters=entry.num_head_parameters,
+        notes=serving_notes(out) if for_vllm else (),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Read a PEFT folder back and compare: with the adapter it was made from, and with vLLM's rules."""
+"""Read a PEFT folder back and compare it with the adapter that it was made from."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,8 +10,7 @@ from torch import Tensor
 from inlay.adapters.bank import Adapters
 from inlay.adapters.entry import Entry
 from inlay.errors import FormatError
-from inlay.exchange.peft_config import PeftConfig, read_config
-from inlay.exchange.peft_names import OF_MODULES
+from inlay.exchange.peft_config import read_config
 from inlay.exchange.peft_reading import add_from_peft
 from inlay.exchange.peft_tensors import read_tensors
 from inlay.methods.base import (
@@ -20,14 +19,6 @@ from inlay.methods.base import (
     AbstractMergeableLayer,
     AbstractPromptLayer,
 )
-
-_FACTORS = (".lora_A.weight", ".lora_B.weight")
-
-_NOT_SERVED = (
-    "modules_to_save", "use_dora", "rank_pattern", "alpha_pattern", "use_rslora", "lora_bias",
-    "trainable_token_indices", "target_parameters",
-)  # fmt: skip
-"""Options of PEFT that vLLM does not follow, or not in all of its versions."""
 
 
 @contextmanager
@@ -96,37 +87,3 @@ def _close(one: Tensor, two: Tensor) -> bool:
 
 def _equal(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
-
-
-def check_vllm(folder: Path) -> None:
-    """Check a folder against what vLLM loads.
-
-    It has one rank and one scale for all modules, takes no tensors but the factors of linear
-    maps, and knows neither heads nor DoRA.
-
-    Raises:
-        FormatError: With what prevents that it is loaded.
-    """
-    config, tensors = read_config(folder), read_tensors(folder)
-    for option in ("r", "lora_alpha", "target_modules"):
-        if not config.values.get(option):
-            raise config.refuse(option, "vLLM needs it.")
-    for option in _NOT_SERVED:
-        if config.values.get(option):
-            raise config.refuse(option, "vLLM does not follow it.")
-    if config.values.get("bias", "none") != "none":
-        raise config.refuse("bias", "vLLM does not follow it.")
-    for key, tensor in sorted(tensors.items()):
-        if not key.endswith(_FACTORS) or not key.startswith(OF_MODULES) or tensor.ndim != 2:
-            raise FormatError(f"{folder}: tensor {key!r} is none that vLLM loads.")
-        other = _FACTORS[key.endswith(_FACTORS[0])]
-        if f"{key[: -len(other)]}{other}" not in tensors:
-            raise FormatError(f"{folder}: tensor {key!r} is there without its {other!r}.")
-        if tensor.shape[0 if key.endswith(_FACTORS[0]) else 1] != config.whole("r"):
-            raise FormatError(f"{folder}: tensor {key!r} has another rank than r says.")
-    _check_targets(config)
-
-
-def _check_targets(config: PeftConfig) -> None:
-    if not isinstance(config.values["target_modules"], list):
-        raise config.refuse("target_modules", "vLLM takes a list of modules.")

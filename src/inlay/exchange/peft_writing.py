@@ -14,6 +14,7 @@ from inlay.adapters.entry import Entry
 from inlay.errors import FormatError
 from inlay.exchange.peft_config import CONFIG_FILE
 from inlay.exchange.peft_copies import write_copies
+from inlay.exchange.peft_for_vllm import check_can_serve, check_vllm, with_served_names
 from inlay.exchange.peft_ia3 import write_ia3
 from inlay.exchange.peft_lora_writing import write_lora
 from inlay.exchange.peft_names import OF_MODULES, OF_PROMPTS
@@ -21,7 +22,7 @@ from inlay.exchange.peft_norms import write_norms
 from inlay.exchange.peft_prompts import write_prefix, write_prompt
 from inlay.exchange.peft_tensors import WEIGHTS_FILE
 from inlay.exchange.peft_vera import write_vera
-from inlay.exchange.peft_verify import check_same, check_vllm, evaluating
+from inlay.exchange.peft_verify import check_same, evaluating
 from inlay.methods.base import AbstractMethod
 from inlay.methods.comparators import Head
 from inlay.methods.ia3 import IA3
@@ -96,7 +97,7 @@ def save_peft(
     kind, writer, prefix = _writer(entry)
     _check_gate(entry)
     if for_vllm:
-        _check_can_serve(adapters, entry, without_head=without_head)
+        check_can_serve(adapters, entry, without_head=without_head)
     with adapters.original_weights(), evaluating(entry):
         options, tensors = writer(adapters, entry, uniform=for_vllm)
         copies = write_copies(adapters, entry, kind)
@@ -104,6 +105,8 @@ def save_peft(
     own = [] if without_head else list(entry.own_heads)
     config = {**_about(model, has_head=bool(own)), "peft_type": kind, **options, **copies.options}
     config["modules_to_save"] = [*own, *copies.modules] or None
+    if for_vllm:
+        config, tensors = with_served_names(model, adapters, config, tensors)
     if prefix == OF_PROMPTS and config["task_type"] is None:
         raise FormatError(
             f"PEFT runs {kind} only for tasks that it knows, and {type(model).__name__} is for "
@@ -147,32 +150,6 @@ def _check_gate(entry: Entry) -> None:
         raise FormatError(
             f"adapter {entry.name!r} has a gate, for which PEFT has no place. Save it with "
             "`inlay.save`."
-        )
-
-
-def _check_can_serve(adapters: Adapters, entry: Entry, *, without_head: bool) -> None:
-    """Refuse what vLLM does not load, before anything is written."""
-    if not isinstance(entry.method, LoRA):
-        raise FormatError(
-            f"adapter {entry.name!r} is of method {entry.method.name!r}; vLLM loads lora only."
-        )
-    odd = [name for name in entry.layers if not adapters.sites[name].is_linear]
-    if odd:
-        raise FormatError(
-            f"adapter {entry.name!r} has a LoRA at {odd[0]!r}, a table or a convolution; vLLM "
-            "loads those of linear maps only."
-        )
-    if entry.method.magnitude:
-        raise FormatError(f"adapter {entry.name!r} is a DoRA, which vLLM does not load.")
-    if entry.weights:
-        raise FormatError(
-            f"adapter {entry.name!r} has copies of base weights, for example of "
-            f"{next(iter(entry.weights))!r}, which vLLM does not load."
-        )
-    if (entry.own_heads or entry.head is not None) and not without_head:
-        heads = ", ".join(map(repr, entry.own_heads)) or "of a task"
-        raise FormatError(
-            f"adapter {entry.name!r} has a head ({heads}), which vLLM does not load. {_LEAVE_OUT}"
         )
 
 
