@@ -3,6 +3,7 @@
 import pytest
 
 from inlay.cli.main import main
+from inlay.training import finish as finish_module
 from tests import tiny
 from tests.cli.program import TRAIN
 
@@ -26,6 +27,20 @@ def run(tmp_path_factory, base, topics):
     folder = tmp_path_factory.mktemp("runs") / "topics"
     assert main([*TRAIN, str(topics), "--base", str(base), "--out", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture
+def search(tmp_path_factory, tmp_path, monkeypatch):
+    """Run a search on shared data with short trainings; gives the exit code."""
+    monkeypatch.setattr(finish_module, "check_reload", lambda *given: {"rows": 0})
+    root = tmp_path_factory.getbasetemp()
+
+    def run_search(command, *options):
+        settings = ["--base", str(tiny.shared_base(root)), "--epochs", "1", "--out", str(tmp_path)]
+        settings += ["--set", "precision=float32", "--set", "batch_size=16"]
+        return main([command, str(tiny.shared_data(root)), *settings, *options])
+
+    return run_search
 
 
 @pytest.fixture

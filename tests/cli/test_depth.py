@@ -1,29 +1,17 @@
 """`inlay depth`: its table and its JSON."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
-import pytest
-
-from inlay.cli.main import main
-from inlay.training import finish as finish_module
-from tests import tiny
-
-
-@pytest.fixture
-def search(tmp_path_factory, tmp_path, monkeypatch):
-    monkeypatch.setattr(finish_module, "check_reload", lambda *given: {"rows": 0})
-    root = tmp_path_factory.getbasetemp()
-
-    def run(*options):
-        settings = ["--base", str(tiny.shared_base(root)), "--epochs", "1", "--out", str(tmp_path)]
-        settings += ["--set", "precision=float32", "--set", "batch_size=16"]
-        return main(["depth", str(tiny.shared_data(root)), *settings, *options])
-
-    return run
+from inlay.cli.depth import text_of
+from inlay.errors import TrainingError
+from inlay.training.depth import AtDepth, Depth
+from inlay.training.trial import Trained
 
 
 def test_table_and_then_json_from_the_same_runs(search, capsys):
-    assert search() == 0
+    assert search("depth") == 0
     lines = capsys.readouterr()[0].splitlines()
     assert lines[0].split()[:3] == ["layers", "blocks", "validation"]
     assert [line.split()[:2] for line in lines[1:3]] == [["upper", "1"], ["all", "2"]]
@@ -31,12 +19,27 @@ def test_table_and_then_json_from_the_same_runs(search, capsys):
     text = "\n".join(lines)
     assert "the fewest blocks within a standard error of the best" in text
     assert "next    inlay show" in text
-    assert search("--json") == 0
+    assert search("depth", "--json") == 0
     found = json.loads(capsys.readouterr()[0])
     assert (found["metric"], len(found["depths"])) == ("accuracy", 2)
     assert found["recommended"] in ("upper", "all")
 
 
 def test_mistakes(search, capsys):
-    assert search("--set", "layers=upper") == 2
+    assert search("depth", "--set", "layers=upper") == 2
     assert "layers='upper' is what is searched" in capsys.readouterr()[1]
+
+
+def test_a_depth_that_failed_stays_in_the_table():
+    run = SimpleNamespace(
+        metrics={"test": {"metric": "accuracy", "accuracy": 0.5}}, folder="runs/a"
+    )
+    whole = Trained(number=0, settings={}, score=0.75, folder=Path("runs/a"), _run=[run])
+    failed = Trained(number=1, settings={}, state="failed", error=TrainingError("no number"))
+    tried = (
+        AtDepth(layers="-1", num_blocks=1, trained=(failed,)),
+        AtDepth(layers="all", num_blocks=2, trained=(whole,)),
+    )
+    lines = text_of(Depth(tried=tried, metric="accuracy", folder=Path("runs"))).splitlines()
+    assert lines[1].split() == ["-1", "1", "-", "0.0", "0", "failed"]
+    assert "test    accuracy 50.0 % (of runs/a)" in lines

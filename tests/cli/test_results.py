@@ -2,10 +2,13 @@ import pytest
 
 from inlay.cli.results import (
     baseline_lines,
+    between,
     finished_text,
+    headline,
     next_step,
     points,
     report_lines,
+    spread,
     verdict,
 )
 
@@ -44,6 +47,13 @@ def test_report():
         "       macro-F1 74.8 %   calibration error 3.1 %",
         "       weakest label 'mixed' (F1 58), mostly taken for 'bad'",
     ]
+
+
+def test_values_of_several_seeds():
+    assert spread("accuracy", [0.75, 0.5, 0.625]) == "50.0 % to 75.0 %"
+    assert spread("accuracy", [0.75]) == "" == spread("accuracy", [])
+    assert between("perplexity", 3.5, 1234.0) == "3.5 to 1 234"
+    assert headline({"metric": "macro_f1", "macro_f1": 0.5, "accuracy": 1.0}) == "macro-F1 50.0 %"
 
 
 def test_a_label_without_fault_is_not_called_weakest():

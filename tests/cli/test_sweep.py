@@ -4,26 +4,11 @@ import json
 
 import pytest
 
-from inlay.cli.main import main
-from inlay.training import finish as finish_module
-from tests import tiny
-
-
-@pytest.fixture
-def search(tmp_path_factory, tmp_path, monkeypatch):
-    monkeypatch.setattr(finish_module, "check_reload", lambda *given: {"rows": 0})
-    root = tmp_path_factory.getbasetemp()
-
-    def run(*options):
-        settings = ["--base", str(tiny.shared_base(root)), "--epochs", "1", "--out", str(tmp_path)]
-        settings += ["--set", "precision=float32", "--set", "batch_size=16"]
-        return main(["sweep", str(tiny.shared_data(root)), *settings, *options])
-
-    return run
-
 
 def test_table(search, capsys):
-    assert search("-p", "learning_rate=1e-6,2e-2", "-p", "reduction=8", "--seeds", "2") == 0
+    assert (
+        search("sweep", "-p", "learning_rate=1e-6,2e-2", "-p", "reduction=8", "--seeds", "2") == 0
+    )
     out, _ = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0].split() == [
@@ -36,7 +21,7 @@ def test_table(search, capsys):
 
 
 def test_json(search, capsys):
-    assert search("-p", "reduction=4,8", "--trials", "1", "--json") == 0
+    assert search("sweep", "-p", "reduction=4,8", "--trials", "1", "--json") == 0
     found = json.loads(capsys.readouterr()[0])
     assert (found["metric"], len(found["points"])) == ("accuracy", 1)
     assert found["points"][0]["states"] == ["finished"]
@@ -54,5 +39,5 @@ def test_json(search, capsys):
     ],
 )
 def test_mistakes(search, capsys, options, message):
-    assert search(*options) == 2
+    assert search("sweep", *options) == 2
     assert message in capsys.readouterr()[1]

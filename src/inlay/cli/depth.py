@@ -1,7 +1,6 @@
 """`inlay depth`: how many of the upper blocks need adapters, on your data."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +9,7 @@ from inlay.cli import console, wording
 from inlay.cli.options import Json, Task
 from inlay.cli.table import table
 from inlay.cli.train import with_settings
-from inlay.cli.train_options import At, Base, Epochs, FewShot, Method, Seed, Settings
+from inlay.cli.train_options import At, Base, Epochs, FewShot, Method, RunsOut, Seed, Settings
 
 if TYPE_CHECKING:
     from inlay.training.depth import Depth
@@ -30,9 +29,7 @@ def depth(
     few_shot: FewShot = None,
     seed: Seed = None,
     settings: Settings = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the runs.", show_default="new, in runs/")
-    ] = None,
+    out: RunsOut = None,
     as_json: Json = False,
 ) -> int:
     """Train with adapters in the last block, a quarter, half, most and all of the blocks.
@@ -57,21 +54,20 @@ def depth(
 
 def text_of(found: "Depth") -> str:
     """Lay out what was found as a table, with what is recommended."""
-    from inlay.cli.results import number, title
+    from inlay.cli.results import between, headline, number, spread, title
 
     recommended = found.recommended
     star = console.sign("★", "*")
     rows = []
     for one in found.tried:
         interval = one.interval
-        spread = [number(found.metric, value) for value in (min(one.scores), max(one.scores))]
         rows.append(
             [
                 one.layers,
                 str(one.num_blocks),
                 number(found.metric, one.mean) if one.scores else "-",
-                "" if interval is None else " to ".join(number(found.metric, x) for x in interval),
-                " to ".join(spread) if len(one.scores) > 1 else "",
+                "" if interval is None else between(found.metric, *interval),
+                spread(found.metric, one.scores),
                 f"{one.seconds:.1f}",
                 wording.count(one.num_adapter_parameters),
                 star if one is recommended else "" if one.is_whole else "failed",
@@ -79,11 +75,9 @@ def text_of(found: "Depth") -> str:
         )
     text = table(_HEADER, rows, right=_HEADER[1:-1], limit=console.stdout_width())
     run = recommended.trained[0].run
-    report = run.metrics["test"]
-    test = number(report["metric"], report[report["metric"]])
     return (
         f"{text}\n\nvalidation is {title(found.metric)}\n"
         f'advice  --layers "{recommended.layers}": the fewest blocks within a standard error of '
-        f"the best\ntest    {title(report['metric'])} {test} (of {run.folder})\n"
+        f"the best\ntest    {headline(run.metrics['test'])} (of {run.folder})\n"
         f"next    inlay show {run.folder}"
     )

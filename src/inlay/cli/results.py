@@ -56,6 +56,22 @@ def number(name: str, value: float) -> str:
     return _plain(value) if name in _PLAIN else wording.percent(value)
 
 
+def between(name: str, low: float, high: float) -> str:
+    """Return a range of a metric's values."""
+    return f"{number(name, low)} to {number(name, high)}"
+
+
+def spread(name: str, values: Sequence[float]) -> str:
+    """Return from where to where several values of a metric go; nothing for less than two."""
+    return between(name, min(values), max(values)) if len(values) > 1 else ""
+
+
+def headline(report: Mapping[str, Any]) -> str:
+    """Return the metric that a report is about, with its value."""
+    name = report["metric"]
+    return f"{title(name)} {number(name, report[name])}"
+
+
 def _plain(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 999.5 else wording.count(value)
 
@@ -65,7 +81,7 @@ def report_lines(report: Mapping[str, Any], split: str = "test") -> list[str]:
     name = report["metric"]
     low, high = (number(name, end).removesuffix(" %") for end in report[f"{name}_ci"])
     lines = [
-        f"{split:<6} {title(name)} {number(name, report[name])} (95 %: {low} to {high})   "
+        f"{split:<6} {headline(report)} (95 %: {low} to {high})   "
         f"{wording.plural(report['n'], 'row')}"
     ]
     others = [

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +10,17 @@ from inlay.cli import console, wording
 from inlay.cli.options import Json, Task
 from inlay.cli.table import table
 from inlay.cli.train import with_settings
-from inlay.cli.train_options import At, Base, Epochs, FewShot, Layers, Method, Seed, Settings
+from inlay.cli.train_options import (
+    At,
+    Base,
+    Epochs,
+    FewShot,
+    Layers,
+    Method,
+    RunsOut,
+    Seed,
+    Settings,
+)
 from inlay.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,9 +60,7 @@ def sweep(
     few_shot: FewShot = None,
     seed: Seed = None,
     settings: Settings = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the runs.", show_default="new, in runs/")
-    ] = None,
+    out: RunsOut = None,
     as_json: Json = False,
 ) -> int:
     """Train with combinations of settings, all on one base, and finish the best by validation."""
@@ -95,28 +102,23 @@ def searched_in(parts: Sequence[str]) -> dict[str, str]:
 
 def text_of(found: "Sweep") -> str:
     """Lay out a sweep as a table, and say what to do next."""
-    from inlay.cli.results import number
+    from inlay.cli.results import headline, number, spread, title
 
     keys = list(found.points[0].settings)
     rows = []
     for point in found.points:
-        spread = ""
-        if len(point.scores) > 1:
-            low, high = min(point.scores), max(point.scores)
-            spread = f"{number(found.metric, low)} to {number(found.metric, high)}"
         states = {one.state for one in point.trained}
         note = "failed" if "failed" in states else ""
         score = number(found.metric, point.mean) if point.scores else "-"
+        seeds = spread(found.metric, point.scores)
         rows.append(
-            [*(str(point.settings[k]) for k in keys), score, spread, str(point.epochs), note]
+            [*(str(point.settings[k]) for k in keys), score, seeds, str(point.epochs), note]
         )
-    header = [*keys, f"validation {found.metric}", "of seeds", "epochs", ""]
+    header = [*keys, f"validation {title(found.metric)}", "of seeds", "epochs", ""]
     text = table(header, rows, right=header[:-1], limit=console.stdout_width())
     best = found.best
-    report = best.metrics["test"]
-    test = number(report["metric"], report[report["metric"]])
     return (
         f"{text}\n\nbest    {best.folder}, {wording.plural(len(found.points), 'combination')} "
-        f"tried\ntest    {report['metric']} {test} (of the best only)\n"
+        f"tried\ntest    {headline(best.metrics['test'])} (of the best only)\n"
         f"next    inlay show {best.folder}"
     )

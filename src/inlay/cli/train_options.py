@@ -42,6 +42,9 @@ FewShot = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Of weights, order and dropout.", show_default="1")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="new, in runs/")]
+RunsOut = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the runs.", show_default="new, in runs/")
+]
 Config = Annotated[Path | None, typer.Option(help="YAML file of settings; options win over it.")]
 DropUnseenLabels = Annotated[
     bool, typer.Option("--drop-unseen-labels", help="Leave out rows with labels not in train.")

@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, final
 
+from typing_extensions import override
+
 from inlay.adapters.attach import attach
 from inlay.errors import ConfigError
 from inlay.sites.placement import blocks_named
@@ -15,7 +17,7 @@ from inlay.store.bases import load_base, resolve_base
 from inlay.training.config import TrainConfig
 from inlay.training.many import train_many
 from inlay.training.reporter import Reporter
-from inlay.training.sweep import folder_for
+from inlay.training.search import AbstractTried, folder_for, metric_of
 from inlay.training.trial import Trained
 
 DEPTH_FILE = "depth.json"
@@ -26,28 +28,12 @@ DEPTHS = ("all", "upper", "-1", "upper 3/4", "upper 1/4")
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AtDepth:
+class AtDepth(AbstractTried):
     """One placement over its seeds."""
 
     layers: str
     num_blocks: int
     """Blocks with adapters, of all submodels."""
-    trained: tuple[Trained, ...]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every seed trained to the end."""
-        return all(one.score is not None and one.state != "failed" for one in self.trained)
-
-    @property
-    def scores(self) -> list[float]:
-        """Validation scores of the seeds that have one."""
-        return [one.score for one in self.trained if one.score is not None]
-
-    @property
-    def mean(self) -> float:
-        """Mean validation score."""
-        return fmean(self.scores) if self.scores else float("-inf")
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -70,6 +56,16 @@ class AtDepth:
     def num_adapter_parameters(self) -> int:
         """Weights of the adapter."""
         return max(one.num_adapter_parameters for one in self.trained)
+
+    @override
+    def about(self) -> dict[str, Any]:
+        return {
+            "layers": self.layers,
+            "blocks": self.num_blocks,
+            "interval": self.interval,
+            "seconds": round(self.seconds, 2),
+            "adapter_parameters": self.num_adapter_parameters,
+        }
 
 
 @final
@@ -142,8 +138,7 @@ def depth(
         return [_recommended(_grouped(at_end, known)).trained[0].number] if at_end else []
 
     trained = train_many(asked, reporter=reporter, reports=True, choose=choose)
-    metric = next((t.metric for t in trained if t.metric), "")
-    found = Depth(tried=_grouped(trained, known), metric=metric, folder=folder)
+    found = Depth(tried=_grouped(trained, known), metric=metric_of(trained), folder=folder)
     write_atomically(folder / DEPTH_FILE, json.dumps(record(found), indent=2) + "\n")
     return found
 
@@ -197,20 +192,8 @@ def _interval(one: Trained) -> tuple[float, float] | None:
 
 def record(found: Depth) -> dict[str, Any]:
     """Return what was found as plain data, fewest blocks first."""
-    recommended = found.recommended
-    depths = [
-        {
-            "layers": one.layers,
-            "blocks": one.num_blocks,
-            "mean": one.mean if one.scores else None,
-            "interval": one.interval,
-            "scores": one.scores,
-            "seconds": round(one.seconds, 2),
-            "adapter_parameters": one.num_adapter_parameters,
-            "states": [t.state for t in one.trained],
-            "errors": [str(t.error) for t in one.trained if t.error is not None],
-            "runs": [str(t.folder) for t in one.trained],
-        }
-        for one in found.tried
-    ]
-    return {"metric": found.metric, "recommended": recommended.layers, "depths": depths}
+    return {
+        "metric": found.metric,
+        "recommended": found.recommended.layers,
+        "depths": [one.record() for one in found.tried],
+    }

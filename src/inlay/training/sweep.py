@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 import json
 import math
@@ -14,12 +13,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, final
 
+from typing_extensions import override
+
 from inlay.errors import ConfigError, did_you_mean
 from inlay.methods.parse import parse_method
 from inlay.store.atomic import write_atomically
 from inlay.training.config import ALIASES, TrainConfig
 from inlay.training.many import train_many
 from inlay.training.reporter import Reporter
+from inlay.training.search import AbstractTried, folder_for, metric_of
 from inlay.training.train import Run
 from inlay.training.trial import Trained
 
@@ -37,31 +39,20 @@ _NOT_SEARCHED = ("data", "out", "seed", "base", "task")
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Point:
+class Point(AbstractTried):
     """One combination of settings, over its seeds."""
 
     settings: dict[str, Any]
-    trained: tuple[Trained, ...]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every seed trained to the end."""
-        return all(one.score is not None and one.state != "failed" for one in self.trained)
-
-    @property
-    def scores(self) -> list[float]:
-        """Validation scores of the seeds that have one."""
-        return [one.score for one in self.trained if one.score is not None]
-
-    @property
-    def mean(self) -> float:
-        """Mean of the scores, over as many epochs as each got."""
-        return fmean(self.scores) if self.scores else -math.inf
 
     @property
     def epochs(self) -> int:
         """Epochs of the seed that got furthest."""
         return max(one.epochs for one in self.trained)
+
+    @override
+    def about(self) -> dict[str, Any]:
+        seconds = round(sum(one.seconds for one in self.trained), 2)
+        return {"settings": self.settings, "epochs": self.epochs, "seconds": seconds}
 
 
 @final
@@ -192,8 +183,7 @@ def sweep(
         Point(settings=p, trained=tuple(trained[i * seeds :][:seeds])) for i, p in enumerate(grid)
     ]
     points.sort(key=lambda point: (-point.is_whole, -point.epochs, -point.mean))
-    metric = next((t.metric for t in trained if t.metric), "")
-    found = Sweep(points=tuple(points), metric=metric, folder=folder)
+    found = Sweep(points=tuple(points), metric=metric_of(trained), folder=folder)
     write_atomically(folder / SWEEP_FILE, json.dumps(record(found), indent=2) + "\n")
     return found
 
@@ -210,13 +200,6 @@ def grid_of(
     if trials is not None and trials < len(grid):
         return random.Random(seed).sample(grid, trials)
     return grid
-
-
-def folder_for(what: str, data: str | Path, about: Any) -> Path:
-    """Name a folder by what is done, so that the same call finds it again."""
-    text = json.dumps([str(data), about], sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return Path("runs") / f"{what}-{Path(data).stem}-{digest[:8]}"
 
 
 def _best_of(at_end: Sequence[Trained], seeds: int) -> list[int]:
@@ -268,17 +251,4 @@ def with_values(settings: Mapping[str, Any], point: Mapping[str, Any]) -> dict[s
 
 def record(found: Sweep) -> dict[str, Any]:
     """Return a sweep as plain data, best first."""
-    points = [
-        {
-            "settings": point.settings,
-            "mean": point.mean if point.scores else None,
-            "scores": point.scores,
-            "epochs": point.epochs,
-            "seconds": round(sum(one.seconds for one in point.trained), 2),
-            "states": [one.state for one in point.trained],
-            "errors": [str(one.error) for one in point.trained if one.error is not None],
-            "runs": [str(one.folder) for one in point.trained],
-        }
-        for point in found.points
-    ]
-    return {"metric": found.metric, "points": points}
+    return {"metric": found.metric, "points": [point.record() for point in found.points]}
