@@ -20,8 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
-TABLE = Path(__file__).parent / "results" / "accuracy.md"
+from benchmarks.result_lines import ResultLines
+
+RESULTS = ResultLines("accuracy")
 _RUN = """
 import json, sys, inlay
 settings = json.loads(sys.argv[1])
@@ -63,7 +64,7 @@ def run_all(data: str, method: str, rates: list[str] | None, options: Any) -> No
 def run_one(data: str, method: str, rate: float | None, seed: int, options: Any) -> dict[str, Any]:
     """Run once, or return what is in the results file."""
     key = {"data": data, "method": method, "rate": rate, "seed": seed, "epochs": options.epochs}
-    for result in read_results():
+    for result in RESULTS.read():
         if result["key"] == key:
             return result["metrics"]
     source = data if data == "banking77" else str(options.data_root / data)
@@ -79,24 +80,16 @@ def run_one(data: str, method: str, rate: float | None, seed: int, options: Any)
     if done.returncode != 0:
         raise SystemExit(f"{key}: {done.stderr[-2000:]}")
     metrics = json.loads(done.stdout.splitlines()[-1])
-    with RESULTS.open("a") as file:
-        file.write(json.dumps({"key": key, "metrics": metrics}) + "\n")
+    RESULTS.add({"key": key, "metrics": metrics})
     test = metrics["test"]["accuracy"]
     print(f"{key} test {test:.4f} in {metrics['train_seconds']:.0f} s", flush=True)
     return metrics
 
 
-def read_results() -> list[dict[str, Any]]:
-    """Read the results file."""
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
-
-
 def write_table() -> None:
     """Write one row for each set and method: mean and range over the seeds."""
     groups: dict[tuple[str, str, Any], list[dict[str, Any]]] = {}
-    for result in read_results():
+    for result in RESULTS.read():
         key = result["key"]
         groups.setdefault((key["data"], key["method"], key["rate"]), []).append(result["metrics"])
     lines = [
@@ -124,7 +117,7 @@ def write_table() -> None:
             f"| **{statistics.mean(test):.2f}** | {min(test):.2f} - {max(test):.2f} "
             f"| {validation:.2f} | {base:.2f} | {share:.2%} | {seconds:.0f} |"
         )
-    TABLE.write_text("\n".join(lines) + "\n")
+    RESULTS.write_table(lines)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ has at most `--validation`. `--table` only writes the table.
 
 import argparse
 import gzip
-import json
 import platform
 import statistics
 import tempfile
@@ -19,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import inlay
+from benchmarks.result_lines import ResultLines
 from inlay.training.depth import record
 
-RESULTS = Path(__file__).parent / "results" / "depth.jsonl"
-TABLE = Path(__file__).parent / "results" / "depth.md"
+RESULTS = ResultLines("depth")
 SETS = (
     "banking77=1500,rotten_tomatoes=800,snli_small=1500,sib200_eng_Latn=701,sms_spam=800,"
     "ner_wnut17=800,subjectivity=800,clinc150=1500"
@@ -48,7 +47,7 @@ def main() -> None:
 def run(name: str, rows: int, options: Any) -> None:
     """Search one set, unless that was done."""
     key = {"data": name, "rows": rows, "validation": options.validation, "seeds": options.seeds}
-    if any(result["key"] == key for result in read_results()):
+    if RESULTS.has(key):
         return
     with tempfile.TemporaryDirectory() as folder:
         sizes = {"train": rows, "validation": options.validation, "test": 300}
@@ -59,21 +58,13 @@ def run(name: str, rows: int, options: Any) -> None:
         found = inlay.depth(
             folder, seeds=options.seeds, out=Path(folder) / "runs", drop_unseen_labels=True
         )
-    with RESULTS.open("a") as file:
-        file.write(json.dumps({"key": key, "found": record(found)}) + "\n")
+    RESULTS.add({"key": key, "found": record(found)})
     write_table()
-
-
-def read_results() -> list[dict[str, Any]]:
-    """Read the results file."""
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
 
 
 def write_table() -> None:
     """Write one row for each set and depth, and how each depth does over the sets."""
-    results = read_results()
+    results = RESULTS.read()
     lines = [
         "# Accuracy by depth",
         "",
@@ -102,7 +93,7 @@ def write_table() -> None:
                 f"| {'yes' if one['layers'] == found['recommended'] else ''} |"
             )
     lines += ["", *summary(results)]
-    TABLE.write_text("\n".join(lines) + "\n")
+    RESULTS.write_table(lines)
 
 
 def summary(results: list[dict[str, Any]]) -> list[str]:

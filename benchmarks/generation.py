@@ -13,7 +13,6 @@ Each run is one line of `results/generation.jsonl`, and a run that is there alre
 import argparse
 import gzip
 import itertools
-import json
 import platform
 import statistics
 import tempfile
@@ -26,10 +25,10 @@ from typing import Any
 
 import inlay
 from benchmarks.bases import make
+from benchmarks.result_lines import Result, ResultLines, spread
 from inlay.training import finish
 
-RESULTS = Path(__file__).parent / "results" / "generation.jsonl"
-TABLE = Path(__file__).parent / "results" / "generation.md"
+RESULTS = ResultLines("generation")
 PASSAGE = 900
 """Characters of running text that count as a row."""
 FULL_RATES = (1e-3, 2e-3, 5e-4)
@@ -43,8 +42,6 @@ ADAPTERS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Base -> settings of the adapter, chosen on the validation rows of the base's first set."""
-
-Result = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +122,7 @@ def rates(own: Set, method: str, seed: int) -> tuple[float | None, ...]:
 
 def best_rate(own: Set) -> float | None:
     """Return the rate of `full` that was best on validation, of those that have been run."""
-    tried = {
-        result["rate"]: result["validation"]
-        for result in read_results()
-        if result["key"] == key_of(own, "full", result["rate"], 1)
-    }
+    tried = RESULTS.by_rate(lambda rate: key_of(own, "full", rate, 1))
     best = min if "perplexity" in own.metrics[0] else max
     return best(tried, key=lambda rate: tried[rate], default=None)
 
@@ -146,7 +139,7 @@ def key_of(own: Set, method: str, rate: float | None, seed: int) -> Result:
 def run_one(own: Set, method: str, rate: float | None, seed: int, options: Any) -> None:
     """Run once, unless it is in the results file."""
     key = key_of(own, method, rate, seed)
-    if any(result["key"] == key for result in read_results()):
+    if RESULTS.has(key):
         return
     base = make(own.base, options.bases, options.data_root)
     full = {"method": "full", "learning_rate": rate}
@@ -169,8 +162,7 @@ def run_one(own: Set, method: str, rate: float | None, seed: int, options: Any) 
         "share": metrics["adapter_parameters"] / metrics["total_parameters"],
         "best_epoch": metrics["best_epoch"], "seconds": metrics["train_seconds"],
     }  # fmt: skip
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(result) + "\n")
+    RESULTS.add(result)
     print(key, result["test"], "validation", round(result["validation"], 4), flush=True)
 
 
@@ -188,18 +180,10 @@ def write_rows(own: Set, root: Path, folder: Path) -> None:
         (folder / path.name.removesuffix(".gz")).write_text(content, encoding="utf-8")
 
 
-def read_results() -> list[Result]:
-    """Read the runs that there are."""
-    if not RESULTS.is_file():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
-
-
 def chosen(own: Set, method: str) -> list[Result]:
     """Return the runs of a set and method that the table is about, by seed."""
     rate = best_rate(own) if method == "full" else None
-    keys = [key_of(own, method, rate, seed) for seed in range(1, 10)]
-    return [result for key in keys for result in read_results() if result["key"] == key]
+    return RESULTS.of(key_of(own, method, rate, seed) for seed in range(1, 10))
 
 
 def write_table() -> None:
@@ -227,7 +211,7 @@ def write_table() -> None:
         "| data | rate | validation |", "|---|---|---|",
         *tried_rates(),
     ]  # fmt: skip
-    TABLE.write_text("\n".join(lines) + "\n")
+    RESULTS.write_table(lines)
 
 
 def perplexities() -> Iterator[str]:
@@ -239,7 +223,8 @@ def perplexities() -> Iterator[str]:
         ratio = mean(adapter, "perplexity") / mean(full, "perplexity") - 1
         yield (
             f"| {own.data} | {own.rows}, {own.epochs} | {len(adapter)} | "
-            f"{spread(adapter, 'perplexity')} | {spread(full, 'perplexity')} "
+            f"{spread(values(adapter, 'perplexity'), 1)} | "
+            f"{spread(values(full, 'perplexity'), 1)} "
             f"({full[0]['rate']:g}) | {len(full)} | {ratio:+.1%} | "
             f"{adapter[0]['baselines']['unigram']['perplexity']:.1f} | {adapter[0]['share']:.2%} |"
         )
@@ -257,7 +242,7 @@ def scores() -> Iterator[str]:
         low, high = best["gain_ci"]
         yield (
             f"| {own.data} | {own.rows}, {own.epochs} | rouge_l | {len(runs)} | "
-            f"{spread(runs, 'rouge_l', 100)} | {free['copied_source']:.2f} | "
+            f"{spread(values(runs, 'rouge_l'))} | {free['copied_source']:.2f} | "
             f"{free['first_sentence']:.2f} | {100 * best['gain']:+.2f} | {100 * low:+.2f} to "
             f"{100 * high:+.2f} | {runs[0]['share']:.2%} |"
         )
@@ -265,20 +250,19 @@ def scores() -> Iterator[str]:
 
 def tried_rates() -> Iterator[str]:
     """Give the rates of full fine-tuning that were tried."""
-    for result in read_results():
+    for result in RESULTS.read():
         if result["key"]["method"] == "full" and result["key"]["seed"] == 1:
             yield f"| {result['key']['data']} | {result['rate']:g} | {result['validation']:.3f} |"
 
 
 def mean(runs: list[Result], metric: str) -> float:
     """Return the mean over seeds."""
-    return statistics.mean(run["test"][metric] for run in runs)
+    return statistics.mean(values(runs, metric))
 
 
-def spread(runs: list[Result], metric: str, scale: float = 1) -> str:
-    """Write a mean and a range."""
-    values = [scale * run["test"][metric] for run in runs]
-    return f"**{statistics.mean(values):.2f}** ({min(values):.2f} to {max(values):.2f})"
+def values(runs: list[Result], metric: str) -> list[float]:
+    """Return what each seed gave on test."""
+    return [run["test"][metric] for run in runs]
 
 
 if __name__ == "__main__":

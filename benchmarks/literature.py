@@ -16,8 +16,9 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results" / "literature.jsonl"
-TABLE = Path(__file__).parent / "results" / "literature.md"
+from benchmarks.result_lines import ResultLines
+
+RESULTS = ResultLines("literature")
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 Figures = dict[str, dict[int, float]]
@@ -69,16 +70,15 @@ def run_one(example: str, seed: int, options: argparse.Namespace) -> None:
             "--work", str(options.work / example), "--record", str(record), "--seeds", str(seed),
         ]  # fmt: skip
         subprocess.run(command, check=True)
-        with RESULTS.open("a") as file:
-            file.write(record.read_text())
+        for line in record.read_text().splitlines():
+            RESULTS.add(json.loads(line))
     write_table()
 
 
 def read(example: str) -> Figures:
     """Read an example's figures."""
     figures: Figures = {}
-    lines = RESULTS.read_text().splitlines() if RESULTS.is_file() else []
-    for line in map(json.loads, lines):
+    for line in RESULTS.read():
         if line["example"] == example:
             figures.setdefault(line["what"], {})[line["seed"]] = 100 * line["value"]
     return figures
@@ -99,12 +99,12 @@ def write_table() -> None:
         f"their defaults; MiniLM, torch {version('torch')}, transformers "
         f"{version('transformers')}, inlay {version('inlay')}, {platform.machine()}, one thread. "
         "No search over settings. Test accuracy in per cent. A verdict is `gained` or `lost` if "
-        "all of three seeds or more agree; everything else is `not clear`.", "",
+        "all of three seeds or more agree; everything else is `not clear`.",
     ]  # fmt: skip
     for example, pairs in COMPARISONS.items():
         figures = read(example)
         missing = [str(seed) for seed in (1, 2, 3) if not is_there(example, seed)]
-        lines += [f"## {example}.py", ""]
+        lines += ["", f"## {example}.py", ""]
         if missing:
             lines += [f"Unfinished: seeds {', '.join(missing)} have not been run to the end.", ""]
         lines += ["| what | mean | lowest | highest | seeds |"]
@@ -117,8 +117,7 @@ def write_table() -> None:
             )
         lines += ["", "| compared | difference | by seed | verdict |", "|---|---|---|---|"]
         lines += [compared(figures, *pair) for pair in pairs]
-        lines.append("")
-    TABLE.write_text("\n".join(lines))
+    RESULTS.write_table(lines)
 
 
 def compared(figures: Figures, one: str, other: str) -> str:

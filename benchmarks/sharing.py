@@ -19,7 +19,6 @@ import argparse
 import json
 import platform
 import random
-import statistics
 import tempfile
 from collections.abc import Sequence
 from datetime import datetime
@@ -30,12 +29,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import inlay
+from benchmarks.result_lines import ResultLines, spread
 from inlay.data.rows import Example
 from inlay.data.sources import read_dataset
 from inlay.metrics.headline import Headline
 
-RESULTS = Path(__file__).parent / "results" / "sharing.jsonl"
-TABLE = Path(__file__).parent / "results" / "sharing.md"
+RESULTS = ResultLines("sharing")
 ROWS, RICH_ROWS, VALIDATION, TEST = 500, 1500, 250, 800
 SETTINGS: dict[str, Any] = {"method": "bottleneck", "layers": "upper", "max_length": 128}
 EPOCHS, RICH_EPOCHS, OTHERS_EPOCHS = 7, 4, 5
@@ -73,7 +72,7 @@ def main() -> None:
 
 def run_seed(folder: Path, seed: int, root: Path) -> None:
     """Train every task of few rows in every way, unless that was done."""
-    done = {(r["data"], r["way"]) for r in read_results() if r["seed"] == seed}
+    done = {(r["data"], r["way"]) for r in RESULTS.read() if r["seed"] == seed}
     if done == {(low.data, way) for low in TASKS for way in WAYS}:
         return
     for low in TASKS:
@@ -159,21 +158,13 @@ def add_result(folder: Path, low: Low, way: str, seed: int, run: inlay.Run) -> N
         "metric": task.headline.name, "form": task.headline.form, "value": value,
         **{name: run.metrics[name] for name in kept}, "counts": columns,
     }  # fmt: skip
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(result) + "\n")
+    RESULTS.add(result)
     print(low.data, way, seed, task.headline.name, round(value, 4), flush=True)
-
-
-def read_results() -> list[dict[str, Any]]:
-    """Read the runs that there are."""
-    if not RESULTS.is_file():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
 
 
 def write_table() -> None:
     """Write one row for each task and way."""
-    results = read_results()
+    results = RESULTS.read()
     versions = results[0]["versions"] if results else {"torch": "", "transformers": ""}
     lines = [
         "# Sharing: tasks of 500 training rows, alone and with others", "",
@@ -200,14 +191,12 @@ def write_table() -> None:
                 lines.append(table_row(way, found, alone))
     missing = [low.data for low in TASKS if low.data not in {r["data"] for r in results}]
     lines += ["", f"Not run yet: {', '.join(missing)}."] if missing else []
-    TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    RESULTS.write_table(lines)
 
 
 def table_row(way: str, found: Sequence[dict[str, Any]], alone: Sequence[dict[str, Any]]) -> str:
     """Return the line of one way."""
     first = found[0]
-    values = [100 * result["value"] for result in found]
-    spread = f"**{statistics.mean(values):.2f}** ({min(values):.2f} - {max(values):.2f})"
     seeds = {result["seed"] for result in found}
     against = ""
     paired = [result for result in alone if result["seed"] in seeds]
@@ -217,8 +206,8 @@ def table_row(way: str, found: Sequence[dict[str, Any]], alone: Sequence[dict[st
         against = f"{100 * gain.mean:+.2f} ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
     return (
         f"| {first['data']} | {first['rich']} | {first['metric']} | {first['n']} | {way} | "
-        f"{', '.join(map(str, sorted(seeds)))} | {spread} | {against} | "
-        f"{first['adapter_parameters']:,} |"
+        f"{', '.join(map(str, sorted(seeds)))} | {spread([r['value'] for r in found])} | "
+        f"{against} | {first['adapter_parameters']:,} |"
     )
 
 

@@ -25,18 +25,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import inlay
+from benchmarks.result_lines import Result, ResultLines, spread
 from inlay.training import finish
 
-RESULTS = Path(__file__).parent / "results" / "tasks.jsonl"
-TABLE = Path(__file__).parent / "results" / "tasks.md"
+RESULTS = ResultLines("tasks")
 TEST_ROWS = 500
 FULL_RATES = (1e-4, 2e-4, 4e-4, 8e-4)
 METHODS = ("bottleneck", "full", "head")
-
-Result = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +96,7 @@ def best_rate(task: str) -> float:
         SystemExit: If not all of them have been run.
     """
     first = next(own for own in SETS if own.task == task)
-    tried = {
-        result["rate"]: result["validation"]
-        for result in read_results()
-        if result["key"] == key_of(first, "full", result["rate"], 1)
-    }
+    tried = RESULTS.by_rate(lambda rate: key_of(first, "full", rate, 1))
     if set(tried) != set(FULL_RATES):
         raise SystemExit(f"the rates of `full` for {task} are tried on {first.data} first")
     return max(tried, key=lambda rate: tried[rate])
@@ -121,7 +114,7 @@ def key_of(own: Set, method: str, rate: float | None, seed: int) -> Result:
 def run_one(own: Set, method: str, rate: float | None, seed: int, root: Path) -> None:
     """Run once, unless it is in the results file."""
     key = key_of(own, method, rate, seed)
-    if any(result["key"] == key for result in read_results()):
+    if RESULTS.has(key):
         return
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / own.data
@@ -142,8 +135,7 @@ def run_one(own: Set, method: str, rate: float | None, seed: int, root: Path) ->
         "layers": metrics["layers"], "best_epoch": metrics["best_epoch"],
         "seconds": metrics["train_seconds"],
     }  # fmt: skip
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(result) + "\n")
+    RESULTS.add(result)
     print(key, name, round(result["test"], 4), "validation", round(result["validation"], 4))
 
 
@@ -172,21 +164,13 @@ def lines_of(folder: Path, split: str) -> Iterator[str]:
         yield from file
 
 
-def read_results() -> list[Result]:
-    """Read the runs that there are."""
-    if not RESULTS.is_file():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
-
-
 def chosen(own: Set, method: str) -> list[Result]:
     """Return the runs of a set and method that the table is about, by seed."""
     try:
         rate = best_rate(own.task) if method == "full" else None
     except SystemExit:
         return []
-    keys = [key_of(own, method, rate, seed) for seed in range(1, 10)]
-    return [result for key in keys for result in read_results() if result["key"] == key]
+    return RESULTS.of(key_of(own, method, rate, seed) for seed in range(1, 10))
 
 
 def write_table() -> None:
@@ -211,16 +195,14 @@ def write_table() -> None:
         if not all(found.values()):
             continue
         adapter = found["bottleneck"]
-        means = {
-            method: statistics.mean(100 * r["test"] for r in runs) for method, runs in found.items()
-        }
+        means = {method: 100 * statistics.mean(values(runs)) for method, runs in found.items()}
         gap = means["bottleneck"] - means["full"]
         gaps.setdefault(own.task, []).append(gap)
         free = [max(result["baselines"].values(), default=0) for result in adapter]
         lines.append(
             f"| {own.task} | {own.data} | {own.rows}, {own.epochs} | {adapter[0]['metric']} | "
-            f"{len(adapter)} | {spread(adapter)} | {spread(found['full'])} | "
-            f"{spread(found['head'])} | {100 * statistics.mean(free):.2f} | {gap:+.2f} | "
+            f"{len(adapter)} | {spread(values(adapter))} | {spread(values(found['full']))} | "
+            f"{spread(values(found['head']))} | {100 * statistics.mean(free):.2f} | {gap:+.2f} | "
             f"{adapter[0]['share']:.2%} |"
         )
     lines += ["", "| task | adapter - full, mean over its sets |", "|---|---|"]
@@ -232,16 +214,15 @@ def write_table() -> None:
     lines += [
         f"| {result['key']['task']} | {result['key']['data']} | {result['rate']:g} | "
         f"{100 * result['validation']:.2f} |"
-        for result in read_results()
+        for result in RESULTS.read()
         if result["key"]["method"] == "full" and result["key"]["seed"] == 1
     ]
-    TABLE.write_text("\n".join(lines) + "\n")
+    RESULTS.write_table(lines)
 
 
-def spread(runs: list[Result]) -> str:
-    """Write a mean and a range in per cent."""
-    values = [100 * run["test"] for run in runs]
-    return f"**{statistics.mean(values):.2f}** ({min(values):.2f} to {max(values):.2f})"
+def values(runs: list[Result]) -> list[float]:
+    """Return what each seed gave on test."""
+    return [run["test"] for run in runs]
 
 
 if __name__ == "__main__":

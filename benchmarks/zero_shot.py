@@ -15,7 +15,6 @@ import argparse
 import json
 import platform
 import random
-import statistics
 import tempfile
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import inlay
+from benchmarks.result_lines import ResultLines, spread
 from inlay.data.rows import Example
 from inlay.data.sources import read_dataset
 from inlay.evaluation.answering import answer_rows
@@ -31,8 +31,7 @@ from inlay.store.bases import load_base, resolve_base
 from inlay.tasks.base import AbstractPrediction
 from inlay.tasks.similarity import Similarity
 
-RESULTS = Path(__file__).parent / "results" / "zero_shot.jsonl"
-TABLE = Path(__file__).parent / "results" / "zero_shot.md"
+RESULTS = ResultLines("zero_shot")
 NO_INTENT = {"oos"}
 """Names that stand for "none of the others", so that a name says nothing of its texts."""
 
@@ -75,7 +74,7 @@ def combinations(options: Any) -> list[dict[str, Any]]:
 def run_base(data: str, source: str, seed: int, *, choose: bool) -> None:
     """Measure the base as it is."""
     key = {"data": data, "seed": seed, "choose": choose, "method": None}
-    if any(result["key"] == key for result in read_results()):
+    if RESULTS.has(key):
         return
     trained, asked, rows = divide(source, seed, choose=choose)[:3]
     model, tokenizer = load_base(resolve_base("minilm"))
@@ -92,7 +91,7 @@ def run_adapter(data: str, source: str, seed: int, settings: dict[str, Any], opt
     """Train on the labels that are not held out and ask all, unless that was done."""
     key = {"data": data, "seed": seed, "choose": options.choose, "train_rows": options.rows}
     key |= settings
-    if any(result["key"] == key for result in read_results()):
+    if RESULTS.has(key):
         return
     trained, asked, rows, splits = divide(source, seed, choose=options.choose)
     splits["train"] = random.Random(seed).sample(
@@ -153,17 +152,8 @@ def accuracy(rows: Sequence[Example], answers: Sequence[AbstractPrediction]) -> 
 
 def add_result(key: dict[str, Any], found: dict[str, Any]) -> None:
     """Write one line and say it."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as file:
-        file.write(json.dumps({"key": key, "found": found}) + "\n")
+    RESULTS.add({"key": key, "found": found})
     print(f"{key} all {found['all']:.4f} unseen {found['unseen']:.4f}", flush=True)
-
-
-def read_results() -> list[dict[str, Any]]:
-    """Read the results file."""
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
 
 
 def write_table() -> None:
@@ -194,8 +184,8 @@ def write_table() -> None:
             "among unseen | seen labels |",
             "|---|---|---|---|---|---|---|---|---|---|",
         ]
-        lines += table_rows([r for r in read_results() if r["key"]["choose"] == choose])
-    TABLE.write_text("\n".join(lines) + "\n")
+        lines += table_rows([r for r in RESULTS.read() if r["key"]["choose"] == choose])
+    RESULTS.write_table(lines)
 
 
 def table_rows(results: list[dict[str, Any]]) -> list[str]:
@@ -221,13 +211,6 @@ def table_rows(results: list[dict[str, Any]]) -> list[str]:
             f"| {spread([f['unseen'] for f in found])} | {seen} |"
         )
     return lines
-
-
-def spread(values: list[float]) -> str:
-    """Write a mean and a range in per cent."""
-    own = [100 * value for value in values]
-    mean = f"**{statistics.mean(own):.2f}**"
-    return mean if len(own) == 1 else f"{mean} ({min(own):.2f} - {max(own):.2f})"
 
 
 if __name__ == "__main__":
