@@ -70,23 +70,61 @@ def with_ends():
     return adapters
 
 
-@pytest.mark.parametrize("name", ["prefix", "prompt", "side"])
-def test_what_cannot_run_on_some_rows_or_be_mixed(name):
+def test_a_prompt_is_not_mixed():
     adapters = with_ends()
-    message = f"'{name}' is of method '{name}', which cannot run for some rows"
+    longer = "'prompt' is of method 'prompt', which cannot be in {}, because with its vectors a"
     for composition in (
-        Rows(name, "lora"),
-        Parallel(Stack("lora", name), "lora"),
-        Average(name, None),
-        Stack("lora", Average(name, "lora")),
+        Average("prompt", None),
+        Rows(Stack("lora", Average("prompt", "lora")), None),
     ):
-        with pytest.raises(CompositionError, match=message):
+        with pytest.raises(CompositionError, match=longer.format("Average")):
             adapters.use(composition)
-    for learned in (Fuse(name, "lora"), Route("lora", name)):
-        with pytest.raises(CompositionError, match=message):
+    for learned in (Fuse("prompt", "lora"), Route("lora", Stack("prompt", "side"))):
+        with pytest.raises(CompositionError, match=longer.format(type(learned).__name__)):
             adapters.add_combiner(learned)
-    adapters.use(Stack(name, Average("lora", None)))
-    adapters.use(name)
+    adapters.use(Stack("prompt", Average("lora", None)))
+    adapters.use(Parallel(Stack("lora", "prompt"), Rows("prompt", "side", None)))
+
+
+def test_no_learned_weights_are_over_a_prefix():
+    adapters = with_ends()
+    adapters.add("union", "prefix | lora")
+    for name in ("prefix", "union"):
+        for learned in (Fuse(name, "lora"), Route("lora", Average(name, "side"))):
+            word = type(learned).__name__
+            message = f"cannot be in {word}, because they weigh what .* the attention's softmax"
+            with pytest.raises(CompositionError, match=message):
+                adapters.add_combiner(learned)
+    adapters.use(Average("prefix", Stack("union", "lora"), None))
+
+
+def test_words_stand_at_one_place():
+    adapters = with_ends()
+    for name, length in (("three", 3), ("also three", 3), ("five", 5)):
+        method = inlay.Prefix(length=length, inner_width=None, takes_positions=True)
+        adapters.add(name, method)
+    with pytest.raises(CompositionError, match="would stand 3 and 5 positions further back"):
+        adapters.use(Average("three", "five"))
+    with pytest.raises(CompositionError, match="would stand 0 and 3 positions further back"):
+        adapters.use(Rows(Stack("lora", Average("three", "prefix")), None))
+    adapters.use(Average("three", Stack("lora", "also three")))
+    adapters.use(Rows("three", "five", None))
+
+
+def test_what_is_returned_has_one_length():
+    adapters = with_ends()
+    for name, length in (("two", 2), ("also two", 2), ("four", 4)):
+        adapters.add(name, inlay.Prompt(length=length, returned=True))
+    adapters.add("cut", inlay.Prompt(length=2))
+    for composition, lengths in (
+        (Rows("two", None), "0, 2"),
+        (Parallel("two", "four"), "2, 4"),
+        (Rows("two", "cut"), "2"),
+    ):
+        with pytest.raises(CompositionError, match=f"here rows have {lengths} of them"):
+            adapters.use(composition)
+    adapters.use(Rows("two", "also two", Stack("lora", "two")))
+    assert tiny.hidden(adapters.model, tiny.batch(3, 6)).shape[1] == 8
 
 
 def test_what_reads_the_words_beside_a_prompt():
@@ -94,6 +132,7 @@ def test_what_reads_the_words_beside_a_prompt():
     for composition in (Stack("prompt", "side"), Stack("side", "lora", "prompt")):
         with pytest.raises(CompositionError, match="add 'side' with at='block, output'"):
             adapters.use(composition)
+    adapters.use(Rows("prompt", "side"))
     adapters.add("blocks", "side", at="block, output")
     adapters.use(Stack("prompt", "blocks", "invertible"))
     tiny.hidden(adapters.model, tiny.batch())

@@ -96,3 +96,18 @@ def test_a_merged_adapter_acts_without_its_layers():
     _, site, x, _ = site_pass()
     merged = SitePass("0.ffn", x, site.read, Around(site.around.entry, merged="a"))
     assert merged.run("a", x) is x
+
+
+def test_what_only_reads_is_asked_at_each_turn_where_nothing_is_combined():
+    adapters, *_ = site_pass(combiners=False)
+    adapters.add("side", "side")
+    adapters.add_combiner(Fuse("a", "side"))
+    h = [torch.randn(2, 3, 24, dtype=torch.float64) for _ in range(2)]
+    around, rung = Around(adapters.entry), adapters.entry("side").layer_at("1.block")
+    site = SitePass("1.block", h[0], ReadX(h[0]), around)
+    assert site.run(Stack(Fuse("a", "side"), "b"), h[0]) is h[0]
+    assert site.run(Average("side", None), h[1]) is h[1]
+    assert [torch.equal(rung.seen.hidden[turn], h[turn]) for turn in (0, 1)] == [True, True]
+    again = SitePass("1.block", h[1], ReadX(h[1]), around)
+    again.run("side", h[1])
+    assert torch.equal(rung.seen.hidden[0], h[1]), "turns begin anew at each site and pass"

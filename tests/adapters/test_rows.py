@@ -20,6 +20,7 @@ def test_there_and_back():
     x = torch.arange(12)
     assert groups.index["a"].tolist() == [0, 1, 6, 7, 8, 9, 10, 11]
     assert groups.index[None].tolist() == [2, 3]
+    assert groups.numbers.tolist() == [0, 0, 1, 1, 2, 2, 0, 0, 0, 0, 0, 0]
     parts = [x.index_select(0, index) for index in groups.index.values()]
     assert torch.equal(groups.joined(parts), x)
 

@@ -25,9 +25,10 @@ ANY = {
     "route": ROUTE,
     "deep": Stack(Average("a", Stack("b", FUSE), weights=(0.3, 0.7)), ROUTE, "c"),
 }
-METHODS = [name for name, (method, _) in SITE_METHODS.items() if method.composes]
-SOME = ("conv", "compacter", "lora", "bottleneck-parallel")
-"""Methods that act on positions together, share something, act on single maps, on what comes in."""
+METHODS = list(SITE_METHODS)
+SOME = ("side", "conv", "compacter", "lora", "bottleneck-parallel")
+"""Methods that hand on from site to site, act on positions together, share something, act on single
+maps, on what comes in."""
 BY_KIND = pytest.mark.parametrize(
     ("model", "kind"), pairs(METHODS, ANY, SOME, ["deep"]), indirect=["model"]
 )

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 import inlay
+from inlay import Average, Fuse, Stack
 from inlay.errors import ConfigError
 from inlay.methods.base import Place
 from inlay.methods.side import Side
@@ -125,6 +126,60 @@ def test_rungs_that_are_skipped_are_left_out_of_the_ladder():
         found = tiny.hidden(model, tiny.batch())
     assert set(states) == {"2.block"}
     torch.testing.assert_close(found, last["output"] + naive(entry.layers, states))
+
+
+def test_each_turn_climbs_by_what_it_has_read():
+    layers = built()
+    h = [
+        {name: torch.randn(2, 4, PLACES[name].width, dtype=torch.float64) for name in layers}
+        for _ in range(2)
+    ]
+    for name, layer in layers.items():
+        outputs = []
+        for turn, states in enumerate(h):
+            layer.take_turn(turn)
+            outputs.append(layer(states[name], states[name]))
+    for states, found in zip(h, outputs, strict=True):
+        last = states.pop("output")
+        torch.testing.assert_close(found, last + naive(layers, states))
+
+
+def test_words_that_were_read_without_padding_behind_them():
+    """Where other rows have vectors in front of their words, rows are longer at the blocks."""
+    layers = built()
+    h = {name: torch.randn(2, 6, PLACES[name].width, dtype=torch.float64) for name in layers}
+    last = h.pop("output")
+    expected = last + naive(layers, h)
+    for name, states in h.items():
+        layers[name](*[states[:, :4] if name == "embedding" else states] * 2)
+    torch.testing.assert_close(layers["output"](last, last)[:, :4], expected[:, :4])
+
+
+def test_an_average_of_ladders_is_that_of_the_last_hidden_states():
+    model = tiny.encoder().double()
+    adapters = inlay.attach(model)
+    for seed, name in enumerate("ab"):
+        tiny.stir(adapters.add(name, inlay.Side(reduction=3)), seed)
+        for parameter in adapters.entry(name).parameters():
+            parameter.data.mul_(5)
+    inputs = tiny.batch()
+    a, b, base = (run(model, name, inputs) for name in ("a", "b", None))
+    mean = run(model, Average("a", Stack("b", "a"), None, weights=(0.3, 0.9, -0.2)), inputs)
+    torch.testing.assert_close(mean, 0.3 * a + 0.9 * (a + b - base) - 0.2 * base)
+    assert not torch.allclose(a, b, atol=1e-2)
+
+
+def test_learned_combinations_are_where_ladders_end():
+    model = tiny.encoder()
+    adapters = inlay.attach(model)
+    adapters.add("a", "side")
+    adapters.add("b", "bottleneck", at="1.ffn")
+    assert list(adapters.add_combiner(Fuse("a", "b")).combiners) == ["1.ffn", "output"]
+
+
+def run(model, composition, inputs):
+    with model.adapters.using(composition):
+        return tiny.hidden(model, inputs)
 
 
 def test_places_that_cannot_be():

@@ -124,3 +124,20 @@ def test_what_counts_as_repeated():
     other = one.repeat(3, 1)
     other[5, 2] += 1e-3
     assert not is_repeated(other, 2)
+
+
+@pytest.mark.parametrize("takes_positions", [True, False])
+def test_prefixes_above_share_blocks_unless_they_move_words(takes_positions):
+    model = tiny.decoder().double()
+    adapters = inlay.attach(model)
+    for length, name in ((3, "a"), (4, "b")):
+        method = inlay.Prefix(length=length, inner_width=None, takes_positions=takes_positions)
+        tiny.stir(adapters.add(name, method, layers=[1, 2]), seed=length)
+    seen = rows_seen(model, adapters.sites["0.block"].module)
+    inputs = tiny.batch(2, 6) | {"use_cache": False}
+    with adapters.using(Parallel("a", None, "b")):
+        together = tiny.hidden(model, inputs).chunk(3)
+    assert seen == [6 if takes_positions else 2]
+    for part, child in zip(together, ("a", None, "b"), strict=True):
+        with adapters.using(child):
+            torch.testing.assert_close(part, tiny.hidden(model, inputs), atol=1e-12, rtol=1e-9)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inlay.errors import SiteError
-from inlay.sites.front_keys import FrontKeys, Joined
+from inlay.sites.front_keys import FrontKeys, FrontPass, Joined, Moved
 
 BATCH, HEADS, N, M, D, E = 2, 3, 4, 5, 6, 7
 
@@ -66,6 +66,36 @@ def test_scores_and_values_are_those_of_gated_keys(kinds):
     scaling = settings.get("scaling", D**-0.5)
     found = joined.gated(attend(joined.query, joined.keys, joined.values, scaling))
     torch.testing.assert_close(found, by_hand(query, key, value, fronts))
+
+
+def test_each_row_has_its_own():
+    torch.manual_seed(2)
+    query, key, value = (
+        drawn(BATCH, HEADS, N, D),
+        drawn(BATCH, HEADS, M, D),
+        drawn(BATCH, HEADS, M, E),
+    )
+    front = FrontKeys(drawn(BATCH, 3, HEADS * D), drawn(BATCH, 3, HEADS * E))
+    joined = Joined(query, key, value, [front], "0.attention")
+    found = joined.gated(attend(joined.query, joined.keys, joined.values, D**-0.5))
+    for row in range(BATCH):
+        own = FrontKeys(front.keys[row], front.values[row])
+        expected = by_hand(query, key, value, [own])[row]
+        torch.testing.assert_close(found[row], expected)
+
+
+def test_what_a_row_sees_of_several():
+    seen = torch.tensor([[True, False], [True, True]])
+    plain, hidden = (
+        FrontKeys(drawn(3, 6), drawn(3, 6)),
+        FrontKeys(drawn(2, 2, 6), drawn(2, 2, 6), seen=seen),
+    )
+    moved = (Moved(length=5),)
+    one = FrontPass(fronts=(plain, hidden), moved=moved, share=1.0)
+    assert one.length == 5
+    assert one.seen(2, torch.device("cpu")).tolist() == [[True] * 4 + [False], [True] * 5]
+    all_seen = FrontPass(fronts=(plain,), moved=moved, share=1.0)
+    assert all_seen.seen(2, torch.device("cpu")) is None
 
 
 def test_a_scale_that_is_given_stays():

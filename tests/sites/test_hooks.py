@@ -35,20 +35,17 @@ class Double:
     def has_prefix(self, site):
         return False
 
-    def counts_prefix(self, site):
-        return False
-
-    def shift(self):
+    def shift(self, words):
         return 0
 
     def returns_prompts(self, site):
         return False
 
-    def prefixes(self, site, states):
+    def prefixes(self, site, query, states):
         return []
 
-    def prompts(self, site):
-        return []
+    def prompts(self, site, words):
+        return None
 
     def note_start(self, rows):
         self.rows = rows

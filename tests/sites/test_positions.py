@@ -19,7 +19,7 @@ class By:
     def __init__(self, number):
         self.number = number
 
-    def shift(self):
+    def shift(self, words):
         return self.number
 
 
@@ -43,6 +43,35 @@ def test_words_stand_further_back(kind):
     handle.remove()
     if kind == "gpt2":  # rotary positions only count from word to word
         assert not torch.allclose(before, wanted)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert", "roberta", "opt"])
+def test_each_row_stands_where_it_is_told(name):
+    model = FAMILIES[name].build()
+    inputs = tiny.batch() if name != "roberta" else roberta_batch()
+    real = inputs["attention_mask"].bool()
+    by = By(0)
+    shift_positions(model, numbering_of(model), by)
+    wanted = []
+    for row, by.number in enumerate((4, 0, 2)):
+        wanted.append(tiny.hidden(model, inputs)[row])
+    by.number = torch.tensor([[4], [0], [2]])
+    found = tiny.hidden(model, inputs)
+    for row in range(3):
+        torch.testing.assert_close(found[row][real[row]], wanted[row][real[row]])
+    assert not torch.allclose(wanted[0], tiny_base(model, inputs, by)[0], atol=1e-3)
+
+
+def roberta_batch():
+    """Words with the padding by which this base tells positions."""
+    inputs = tiny.batch()
+    ids = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, 1)
+    return inputs | {"input_ids": ids}
+
+
+def tiny_base(model, inputs, by):
+    by.number = 0
+    return tiny.hidden(model, inputs)
 
 
 def test_behind_what_a_cache_holds():
@@ -72,7 +101,7 @@ def test_ways_to_number(name, start, skips):
 def test_the_decoder_of_a_pair():
     model = FAMILIES["bart"].build()
     found = numbering_of(model)
-    assert found == Numbering(stack="decoder.embed_positions")
+    assert found == Numbering(stack="decoder.embed_positions", by_row=False)
     inputs = example_inputs(model)
     table = model.decoder.embed_positions
     expected = table(inputs["decoder_input_ids"], past_key_values_length=4)

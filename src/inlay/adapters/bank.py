@@ -170,10 +170,7 @@ class Adapters(nn.Module):
         if not isinstance(node, Fuse | Route):
             raise CompositionError(f"{composition!r} learns nothing; give Fuse(...) or Route(...).")
         check_name(node.key, self._keys)
-        check(
-            activated(node), self.entry, {**self._combinations, node.key: node},
-            merged=self._merged.name, model=self.model,
-        )  # fmt: skip
+        self._check(activated(node), {**self._combinations, node.key: node})
         children = [self.entry(name) for name in names_in(node)]
         entry = self._maker.combination(node, method, children, head, copy_heads=copy_heads)
         self._combinations[node.key] = node
@@ -377,11 +374,17 @@ class Adapters(nn.Module):
 
     def _activated(self, composition: Composition, skip_lowest: int = 0) -> Active:
         """Take a composition apart and refuse it if it cannot run."""
-        active, merged = activated(resolved(composition, self.entry)), self._merged.name
-        check(active, self.entry, self._combinations, merged=merged, model=self.model)
+        active = activated(resolved(composition, self.entry))
+        self._check(active, self._combinations)
         dropping = self._running.dropping
-        check_skipping(active, self.entry, dropping, skip_lowest, merged=merged)
+        check_skipping(active, self.entry, dropping, skip_lowest, merged=self._merged.name)
         return active
+
+    def _check(self, active: Active, combinations: Mapping[str, Fuse | Route]) -> None:
+        check(
+            active, self.entry, combinations, merged=self._merged.name, model=self.model,
+            is_pair=len(self.sites.submodels()) > 1,
+        )  # fmt: skip
 
     def _weights_of(self, active: Active) -> dict[str, nn.Parameter]:
         only = active.plan.only

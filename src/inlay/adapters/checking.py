@@ -6,6 +6,7 @@ from torch import nn
 
 from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry
+from inlay.adapters.fronts import shifts_of
 from inlay.adapters.heads import check_heads
 from inlay.adapters.running import Active
 from inlay.compose.average import Average
@@ -15,6 +16,7 @@ from inlay.compose.route import Route
 from inlay.compose.stack import Stack
 from inlay.errors import AdapterError, CompositionError
 from inlay.methods.base import AbstractSiteMethod
+from inlay.methods.prompt import Prompt
 
 
 def check_name(name: str, taken: Collection[str]) -> None:
@@ -74,6 +76,7 @@ def check(
     *,
     merged: str | None,
     model: nn.Module,
+    is_pair: bool,
 ) -> None:
     """Refuse what cannot run.
 
@@ -83,6 +86,7 @@ def check(
         combinations: The learned combinations on the model by key.
         merged: The adapter that is merged into the base.
         model: The base.
+        is_pair: Whether it has several stacks, of which one reads another's positions.
 
     Raises:
         CompositionError: With the reason.
@@ -114,39 +118,47 @@ def check(
             )
     check_kinds(active, entry)
     check_fronts(active, entry)
+    check_places(active, entry)
+    check_returned(active, entry, is_pair=is_pair)
     check_heads(active.plan, entry, model)
 
 
 def check_kinds(active: Active, entry: Callable[[str], Entry]) -> None:
-    """Refuse methods that cannot run on some of the rows, or be mixed with others.
+    """Refuse methods that cannot be mixed with others.
 
     Raises:
-        CompositionError: If one is where it cannot act, which would leave it without effect.
+        CompositionError: If one is where what it would do is not defined.
     """
-    mixed = {
-        name: type(node).__name__
+    for name, node in _mixed(active):
+        method = entry(name).method
+        if not isinstance(method, AbstractSiteMethod):
+            continue
+        word = type(node).__name__
+        where = f"{active.composition!r}: {name!r} is of method {method.name!r}, which"
+        for member in method.members():
+            reason = member.not_averaged if isinstance(node, Average) else member.not_learned
+            if reason:
+                raise CompositionError(
+                    f"{where} cannot be in {word}, because {reason}. Use it alone or in Stack, "
+                    "Rows or Parallel."
+                )
+        if any(layer.undoes for layer in entry(name).layers.values()):
+            raise CompositionError(
+                f"{where} undoes at the output what it did at the embedding, and {word} "
+                "would leave a part of that; use it alone, in a Stack, in Rows or in Parallel, or "
+                "add it with at='embedding'."
+            )
+
+
+def _mixed(active: Active) -> list[tuple[str, AbstractNode]]:
+    """List the adapters that are inside something that mixes, with what that is."""
+    return [
+        (name, node)
         for program in active.plan.programs
         for node in walk(program)
         if isinstance(node, Average | Fuse | Route)
         for name in names_in(node)
-    }
-    for name in active.names:
-        method = entry(name).method
-        if not isinstance(method, AbstractSiteMethod):
-            continue
-        where = f"{active.composition!r}: {name!r} is of method {method.name!r}, which"
-        composes = all(member.composes for member in method.members())
-        if not composes and (name in mixed or not active.plan.only):
-            raise CompositionError(
-                f"{where} cannot run for some rows of a batch only, nor be mixed with others; use "
-                "it alone or in a Stack, not in Rows, Parallel, Average, Fuse or Route."
-            )
-        if name in mixed and any(layer.undoes for layer in entry(name).layers.values()):
-            raise CompositionError(
-                f"{where} undoes at the output what it did at the embedding, and {mixed[name]} "
-                "would leave a part of that; use it alone, in a Stack, in Rows or in Parallel, or "
-                "add it with at='embedding'."
-            )
+    ]
 
 
 def check_fronts(active: Active, entry: Callable[[str], Entry]) -> None:
@@ -155,21 +167,71 @@ def check_fronts(active: Active, entry: Callable[[str], Entry]) -> None:
     Raises:
         CompositionError: If what is read there would be shorter than what is read later.
     """
-    entries = {name: entry(name) for name in active.names}
-    for front, found in entries.items():
-        method = found.method
-        if not isinstance(method, AbstractSiteMethod):
-            continue
-        if not any(member.in_front for member in method.members()):
-            continue
-        for name, other in entries.items():
-            layers = [layer for site in found.layers if (layer := other.layer_at(site))]
-            if any(layer.only_reads for layer in layers):
+    for program in active.plan.programs:
+        entries = {name: entry(name) for name in names_in(program)}
+        for front, found in entries.items():
+            if not _prompts_of(found):
+                continue
+            for name, other in entries.items():
+                layers = [layer for site in found.layers if (layer := other.layer_at(site))]
+                if any(layer.only_reads for layer in layers):
+                    raise CompositionError(
+                        f"{active.composition!r}: {name!r} reads the word vectors and {front!r} "
+                        "puts further ones in front of them, so it would read fewer positions "
+                        f"there than at the blocks; add {name!r} with at='block, output'."
+                    )
+
+
+def _prompts_of(entry: Entry) -> list[Prompt]:
+    """List what an adapter puts in front of the words."""
+    method = entry.method
+    members = method.members() if isinstance(method, AbstractSiteMethod) else ()
+    return [member for member in members if isinstance(member, Prompt)]
+
+
+def check_places(active: Active, entry: Callable[[str], Entry]) -> None:
+    """Refuse words that would have to be at several positions at once.
+
+    Raises:
+        CompositionError: If they would.
+    """
+    shifts = {program: shifts_of(program, entry) for program in active.plan.programs}
+    for program, own in shifts.items():
+        if len(own) > 1:
+            raise CompositionError(
+                f"{program!r}: with takes_positions=True the words would stand "
+                f"{' and '.join(map(str, sorted(own)))} positions further back at once; average "
+                "prefixes that take equally many, or use them in Rows or Parallel."
+            )
+    if len(set().union(*shifts.values())) > 1:
+        for name in active.names:
+            numbering = entry(name).numbering
+            if numbering is not None and not numbering.by_row:
                 raise CompositionError(
-                    f"{active.composition!r}: {name!r} reads the word vectors and {front!r} puts "
-                    "further ones in front of them, so it would read fewer positions there than "
-                    f"at the blocks; add {name!r} with at='block, output'."
+                    f"{active.composition!r}: {name!r} moves words to other positions, and this "
+                    "base numbers the words of all rows alike; use it alone or in a Stack, or "
+                    "prefixes that take equally many positions in each row."
                 )
+
+
+def check_returned(active: Active, entry: Callable[[str], Entry], *, is_pair: bool) -> None:
+    """Refuse rows whose outputs would not be of one length.
+
+    Raises:
+        CompositionError: If a prompt that is returned is in some rows only, or longer there.
+    """
+    prompts = [
+        [prompt for name in names_in(program) for prompt in _prompts_of(entry(name))]
+        for program in active.plan.programs
+    ]
+    returned = {any(prompt.returned for prompt in own) for own in prompts if own}
+    lengths = {sum(prompt.length for prompt in own) for own in prompts}
+    if returned == {True, False} or (True in returned and len(lengths) > 1 and not is_pair):
+        raise CompositionError(
+            f"{active.composition!r}: with returned=True the model returns the positions of a "
+            f"prompt too, and here rows have {', '.join(map(str, sorted(lengths)))} of them, or "
+            "not all return them; use prompts of one length, or Prompt(returned=False) in all."
+        )
 
 
 def check_skipping(

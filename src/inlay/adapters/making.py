@@ -191,7 +191,7 @@ class Maker:
         *,
         copy_heads: bool,
     ) -> Entry:
-        """Build the learned weights of a combination, at every site where a child acts.
+        """Build the learned weights of a combination, at every site where a child adds something.
 
         Raises:
             CompositionError: If the combination cannot learn by this method.
@@ -203,7 +203,7 @@ class Maker:
             raise CompositionError(
                 f"{node!r} cannot learn by {method!r}; Fuse takes Fusion(...), Route Gate(...)."
             )
-        used = {site for child in children for site in child.layers}
+        used = {site for child in children for site, x in child.layers.items() if not x.only_reads}
         chosen = tuple(site for site in self.sites if site.name in used)
         combiners = build_combiners(method, chosen, len(node.children))
         self._match_base(combiners, chosen)

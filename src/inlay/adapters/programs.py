@@ -53,6 +53,8 @@ class SitePass:
     """Gives what methods read."""
     around: Around
     """The forward pass."""
+    turns: dict[str, int] = field(default_factory=dict)
+    """How often adapters ran here already in this pass, of those that take turns."""
 
     def rows(self, index: Tensor) -> "SitePass":
         """Return the same for some entries of the first dimension."""
@@ -62,6 +64,7 @@ class SitePass:
             self.start.index_select(0, index),
             self.read.rows(index),
             dataclasses.replace(self.around, call=picked),
+            self.turns,
         )
 
     def run(self, program: Program, x: Tensor) -> Tensor:
@@ -107,6 +110,10 @@ class SitePass:
             return x
         inputs = self.inputs(layer, x)
         mask = mask_for(layer, x, self.around.call)
+        if layer.takes_turns:
+            turn = self.turns.get(name, 0)
+            self.turns[name] = turn + 1
+            layer.take_turn(turn)
         result: Tensor = layer(inputs, x) if mask is None else layer(inputs, x, mask)
         return result
 
@@ -123,7 +130,11 @@ class SitePass:
     def combined(self, node: Fuse | Route, x: Tensor) -> Tensor:
         """Return `x` with the children's updates as learned weights combine them."""
         layer = self.around.entry(node.key).combiner_at(self.site)
-        if layer is None or self.around.drops(self.site, layer.training):
+        if layer is None:  # nothing is added here, but something may be read
+            for child in node.children:
+                self.run(child, x)
+            return x
+        if self.around.drops(self.site, layer.training):
             return x
         exact = torch.promote_types(x.dtype, torch.float32)
         if isinstance(layer, FusionLayer):

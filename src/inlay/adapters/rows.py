@@ -100,6 +100,10 @@ class RowGroups:
             for program, rows in plan.groups(leading).items()
         }
         self.back = torch.argsort(torch.cat(list(self.index.values())))
+        sizes = torch.tensor([len(rows) for rows in self.index.values()], device=device)
+        numbers = torch.arange(len(self.index), device=device)
+        self.numbers = torch.repeat_interleave(numbers, sizes)[self.back]
+        """For each row, which of the programs in `index` is its own."""
         self.layouts: dict[str, Layout] = {}
 
     def joined(self, parts: Sequence[Tensor]) -> Tensor:

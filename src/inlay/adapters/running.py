@@ -11,8 +11,9 @@ from torch import Tensor
 
 from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry, reads_stream
+from inlay.adapters.fronts import Fronts, shifts_of
 from inlay.adapters.heads import answer, answer_rows, heads_of, own_head_finder
-from inlay.adapters.programs import Around, SitePass, mask_for
+from inlay.adapters.programs import Around, SitePass
 from inlay.adapters.rows import RowGroups, act_on_rows
 from inlay.adapters.stacks import Stacks
 from inlay.compose.fuse import Fuse
@@ -25,14 +26,13 @@ from inlay.methods.base import (
     AbstractAttentionLayer,
     AbstractLayer,
     AbstractPromptLayer,
-    AbstractSiteMethod,
 )
-from inlay.methods.prefix import Prefix
-from inlay.sites.front_keys import FrontKeys
+from inlay.sites.front_keys import FrontPass
 from inlay.sites.padding import Call
 from inlay.sites.reading import Read
 from inlay.sites.replay import Trunk, trunks
 from inlay.sites.sitemap import SiteMap
+from inlay.sites.vectors import Vectors
 
 Weights = dict[str, dict[str, list[Tensor]]]
 """Key of learned weights -> site -> how they weighed the adapters, pass by pass."""
@@ -153,37 +153,32 @@ class Running:
         """Tell whether an active adapter gives keys and values to the attention at a site."""
         return any(isinstance(layer, AbstractAttentionLayer) for layer in self._layers(site))
 
-    def prefixes(self, site: str, states: Tensor | None) -> list[FrontKeys]:
+    def prefixes(self, site: str, query: Tensor, states: Tensor | None) -> list[FrontPass]:
         """Return the keys and values of the active adapters, in the order of the composition."""
-        found = []
-        for layer in self._layers(site):
-            if not isinstance(layer, AbstractAttentionLayer):
-                continue
-            keys, values = layer()
-            gates = None
-            if states is not None:
-                gates = layer.gates(states, mask_for(layer, states, self.thread.call))
-            found.append(FrontKeys(keys, values, gates))
-        return found
+        return self._fronts().prefixes(site, query, states)
 
-    def counts_prefix(self, site: str) -> bool:
-        """Tell whether the active adapters' keys count as positions at a site."""
-        return any(x.counted for x in self._layers(site) if isinstance(x, AbstractAttentionLayer))
-
-    def prompts(self, site: str) -> list[Tensor]:
+    def prompts(self, site: str, words: Tensor) -> Vectors | None:
         """Return the vectors of the active adapters, in the order of the composition."""
-        return [x() for x in self._layers(site) if isinstance(x, AbstractPromptLayer)]
+        if not any(isinstance(layer, AbstractPromptLayer) for layer in self._layers(site)):
+            return None
+        return self._fronts().prompts(site, words)
 
     def returns_prompts(self, site: str) -> bool:
         """Tell whether what the model returns shall have the vectors' positions too."""
         prompts = [x for x in self._layers(site) if isinstance(x, AbstractPromptLayer)]
         return any(prompt.returned for prompt in prompts)
 
-    def shift(self) -> int:
+    def shift(self, words: Tensor) -> int | Tensor:
         """Return by how many positions the words of this pass stand further back."""
-        methods = [self.entry(name).method for name in self.active.names]
-        members = [x for m in methods if isinstance(m, AbstractSiteMethod) for x in m.members()]
-        return sum(x.length for x in members if isinstance(x, Prefix) and x.takes_positions)
+        return self._fronts().shift(words)
+
+    def _fronts(self) -> Fronts:
+        around = Around(self.entry, self.merged(), self.thread.call, self.dropping.drops)
+        return Fronts(self.active.plan, self._grouped, around)
+
+    def _grouped(self, x: Tensor) -> RowGroups:
+        self._check_repeated(self.active.plan)
+        return self.active.rows(x)
 
     def act(self, site: str, x: Tensor, read: Read) -> Tensor:
         """Return what the active composition makes of `x` at a site."""
@@ -195,10 +190,9 @@ class Running:
         one = SitePass(site, x, read, around)
         if active.plan.only:
             return one.run(active.plan.only[0], x)
-        self._check_repeated(active.plan)
         return act_on_rows(
             one,
-            active.rows(x),
+            self._grouped(x),
             self.stacks,
             lambda program: any(self.acts(name, site) for name in names_in(program)),
         )
@@ -231,7 +225,10 @@ class Running:
         return 0 if plan.only else len(plan.copies)
 
     def trunks(self) -> list[Trunk]:
-        """Return the blocks below every active adapter."""
+        """Return the blocks below every active adapter; none if copies number words otherwise."""
+        shifts = [shifts_of(program, self.entry) for program in self.active.plan.programs]
+        if any(shift != shifts[0] for shift in shifts):
+            return []
         return trunks(
             self.sites, [s for name in self.active.names for s in self.entry(name).layers]
         )

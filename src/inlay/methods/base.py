@@ -86,9 +86,11 @@ class AbstractSiteMethod(AbstractMethod):
     in_front: ClassVar[bool] = False
     """Whether its layers lengthen the sequence, instead of giving a new output."""
 
-    composes: ClassVar[bool] = True
-    """Whether it can run for some rows of a batch only, and be mixed with others: in all other
-    compositions than a `Stack`."""
+    not_averaged: ClassVar[str] = ""
+    """Why it cannot be in an `Average`, as the end of a sentence; empty if it can."""
+
+    not_learned: ClassVar[str] = ""
+    """Why it cannot be in a `Fuse` or `Route`, as the end of a sentence; empty if it can."""
 
     needs_weight: ClassVar[bool] = False
     """Whether its layers compute with the weight of the linear map that they are at."""
@@ -233,6 +235,19 @@ class AbstractPromptLayer(AbstractLayer):
 
 class AbstractAdapterLayer(AbstractLayer):
     """A layer that computes a site's new output."""
+
+    takes_turns: ClassVar[bool] = False
+    """Whether it keeps something of a pass for a layer of its adapter at a later site."""
+
+    def take_turn(self, turn: int) -> None:
+        """Be told which turn of its adapter in this pass comes next; if it `takes_turns`.
+
+        An adapter has several turns at a site where several programs of a batch, or several
+        children of an average, run it. They are in the same order at all of its sites.
+
+        Args:
+            turn: Counted from 0 at each site.
+        """
 
     def low_rank(self) -> LowRank | None:
         """Return the update in two factors, or `None` if it has no such form now."""

@@ -66,7 +66,10 @@ class Prefix(AbstractSiteMethod):
     name: ClassVar[str] = "prefix"
     default_at: ClassVar[str] = "attention"
     kinds: ClassVar[frozenset[str]] = frozenset({"attention", "cross_attention"})
-    composes: ClassVar[bool] = False
+    not_learned: ClassVar[str] = (
+        "they weigh what adapters add to a site's output, and its keys and values add nothing "
+        "there: they act inside the attention's softmax"
+    )
     in_attention: ClassVar[bool] = True
 
     length: int = 30

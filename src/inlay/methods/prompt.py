@@ -51,7 +51,11 @@ class Prompt(AbstractSiteMethod):
     name: ClassVar[str] = "prompt"
     default_at: ClassVar[str] = "embedding"
     kinds: ClassVar[frozenset[str]] = frozenset({"embedding"})
-    composes: ClassVar[bool] = False
+    not_averaged: ClassVar[str] = (
+        "with its vectors a sequence is longer than without, and sequences of different lengths "
+        "have no average at any site"
+    )
+    not_learned: ClassVar[str] = not_averaged
     in_front: ClassVar[bool] = True
 
     length: int = 20

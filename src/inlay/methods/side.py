@@ -7,6 +7,7 @@ from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from typing_extensions import override
 
 from inlay.errors import ConfigError
@@ -59,7 +60,6 @@ class Side(AbstractSiteMethod):
     name: ClassVar[str] = "side"
     default_at: ClassVar[str] = "embedding, block, output"
     kinds: ClassVar[frozenset[str]] = frozenset({"embedding", "block", "output"})
-    composes: ClassVar[bool] = False
 
     reduction: float = 8
     expansion: int = 2
@@ -120,10 +120,11 @@ class Side(AbstractSiteMethod):
 
 @final
 class _Seen(threading.local):
-    """What a rung has read in this thread's forward pass."""
+    """What a rung has read in this thread's forward pass, by the turns of its adapter."""
 
     def __init__(self) -> None:
-        self.hidden: Tensor | None = None
+        self.hidden: dict[int, Tensor] = {}
+        self.turn = 0
 
     def __reduce__(self) -> tuple[type["_Seen"], tuple[()]]:
         return _Seen, ()
@@ -152,6 +153,7 @@ class Rung(AbstractAdapterLayer):
     """Reads one place of the base; the top of the ladder asks for what it makes of it."""
 
     only_reads: ClassVar[bool] = True
+    takes_turns: ClassVar[bool] = True
 
     def __init__(
         self, width: int, side_width: int, block: SideBlock | None, *, is_gated: bool
@@ -164,21 +166,27 @@ class Rung(AbstractAdapterLayer):
         self.seen = _Seen()
 
     @override
+    def take_turn(self, turn: int) -> None:
+        self.seen.turn = turn
+
+    @override
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        self.seen.hidden = inputs.detach()
+        self.seen.hidden[self.seen.turn] = inputs.detach()
         return outputs
 
-    def climb(self, s: Tensor | None) -> Tensor | None:
+    def climb(self, s: Tensor | None, turn: int) -> Tensor | None:
         """Return the side stream behind this rung, `(batch, positions, side width)`.
 
         Args:
             s: The stream before it; `None` at the first rung.
+            turn: Which turn of the adapter in this forward pass.
         """
-        hidden, self.seen.hidden = self.seen.hidden, None
+        hidden = self.seen.hidden.pop(turn, None)
         if hidden is None:
             return s  # left out in this forward pass
         taken: Tensor = self.take_in(hidden.to(self.take_in.weight.dtype))
         if s is not None and self.gate is not None:
+            s = _lengthened(s, taken)
             kept = torch.sigmoid(self.gate / _TEMPERATURE)
             taken = kept * s + (1 - kept) * taken
         return taken if self.block is None else self.block(taken)
@@ -188,16 +196,33 @@ class Rung(AbstractAdapterLayer):
 class Top(AbstractAdapterLayer):
     """Climbs the ladder, and adds what comes out to the last hidden state."""
 
+    takes_turns: ClassVar[bool] = True
+
     def __init__(self, rungs: Sequence[Rung], side_width: int, width: int) -> None:
         super().__init__()
         self.reads = "x"
         self._rungs = list(rungs)  # a plain list: each rung's weights belong to its own site
         self.up = nn.Linear(side_width, width)
         self.gate = nn.Parameter(torch.zeros(1))
+        self.seen = _Seen()
+
+    @override
+    def take_turn(self, turn: int) -> None:
+        self.seen.turn = turn
 
     @override
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
         s: Tensor | None = None
         for rung in self._rungs:
-            s = rung.climb(s)
+            s = rung.climb(s, self.seen.turn)
         return outputs if s is None else add(outputs, self.gate * self.up(s))
+
+
+def _lengthened(s: Tensor, taken: Tensor) -> Tensor:
+    """Return a stream with as many positions as the next rung reads.
+
+    Vectors that other rows of the batch have before their words lengthen each row; those without
+    get padding behind their words, which the words were read without.
+    """
+    missing = taken.shape[1] - s.shape[1] if s.ndim == taken.ndim == 3 else 0
+    return F.pad(s, (0, 0, 0, missing)) if missing > 0 else s

@@ -8,9 +8,9 @@ the one that was named. Masks, caches and positions are the base's own.
 
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Any, Protocol, TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,11 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from inlay.errors import SiteError
-from inlay.sites.front_keys import FrontKeys, Joined
+from inlay.sites.front_keys import FrontPass, Joined
 from inlay.sites.sitemap import Site, SiteMap
 from inlay.sites.tensors import first_float_argument
+
+T = TypeVar("T", Tensor, Tensor | None)
 
 _FUNCTIONS = "ALL_ATTENTION_FUNCTIONS"
 """The table of attention functions, as the modules of transformers call it."""
@@ -48,17 +50,12 @@ class PrefixSource(Protocol):
     def has_prefix(self, site: str) -> bool:
         """Tell whether there are any for this site in this forward pass."""
 
-    def counts_prefix(self, site: str) -> bool:
-        """Tell whether they count as positions where a base weighs by distance."""
-
-    def shift(self) -> int:
-        """Return by how many positions the words of this pass stand further back."""
-
-    def prefixes(self, site: str, states: Tensor | None) -> list[FrontKeys]:
-        """Return keys and values in the order in which they are put.
+    def prefixes(self, site: str, query: Tensor, states: Tensor | None) -> list[FrontPass]:
+        """Return keys and values, in the order in which they are put; one pass or several.
 
         Args:
             site: The attention's site.
+            query: Its queries, `(batch, heads, n, d)`.
             states: What the attention is given, `(batch, positions, width)`.
         """
 
@@ -250,23 +247,66 @@ def _attend(
     mask = attention_mask
     if mask is None and tapped.own_config._attn_implementation == "sdpa":
         mask = _implied_mask(module, query, key, settings)
-    fronts = tapped.source.prefixes(tapped.site, tapped.thread.states)
-    length = sum(len(front.keys) for front in fronts)
-    if mask is not None:
-        mask = _widened(mask, length, key.shape[2], tapped.site)
-    position_bias = settings.get("position_bias")
-    shift = tapped.source.shift()
-    is_counted = shift or tapped.source.counts_prefix(tapped.site)
-    if position_bias is not None and tapped.bias and is_counted:
-        settings["position_bias"] = _counted_bias(tapped.bias, position_bias, length, shift)
-    elif position_bias is not None:
-        settings["position_bias"] = F.pad(position_bias, (length, 0))
-    joined = Joined(query, key, value, fronts, tapped.site)
-    output, weights = function(
-        module, joined.query, joined.keys, joined.values, mask,
-        **joined.scaled(settings, function),
-    )  # fmt: skip
-    return joined.gated(output), None if weights is None else weights[..., length:]
+    outputs: list[Tensor] = []
+    weights: list[Tensor | None] = []
+    passes = tapped.source.prefixes(tapped.site, query, tapped.thread.states)
+    for one in passes:
+        joined = Joined(query, key, value, one.fronts, tapped.site)
+        own = dict(settings)
+        if settings.get("position_bias") is not None:
+            own["position_bias"] = _moved_bias(tapped.bias, settings["position_bias"], one)
+        output, own_weights = function(
+            module, joined.query, joined.keys, joined.values,
+            _widened(mask, one, query, key.shape[2], tapped.site), **joined.scaled(own, function),
+        )  # fmt: skip
+        outputs.append(joined.gated(output))
+        weights.append(None if own_weights is None else own_weights[..., one.length :])
+    return _averaged(outputs, passes), _averaged(weights, passes)
+
+
+def _averaged(results: Sequence[T], passes: Sequence[FrontPass]) -> T:
+    """Return the average of what several passes gave, `(batch, ...)` each."""
+    total = results[0]
+    if len(results) == 1 or total is None:
+        return total
+    exact = torch.promote_types(total.dtype, torch.float32)
+    mean = torch.zeros_like(total, dtype=exact)
+    for result, one in zip(results, passes, strict=True):
+        share = one.share
+        if isinstance(share, Tensor):
+            share = share.to(exact).view(-1, *[1] * (total.ndim - 1))
+        mean = mean + result.to(exact) * share  # type: ignore[union-attr]
+    return mean.to(total.dtype)
+
+
+def _moved_bias(module: nn.Module | None, position_bias: Tensor, one: FrontPass) -> Tensor:
+    """Return the bias of all keys by distance, 0 for an adapter's keys that stand nowhere.
+
+    Args:
+        module: What computes the bias; `None` if it weighs all distances alike.
+        position_bias: Of the base's keys, `(1 or batch, heads, n, m)`.
+        one: What is put in front.
+    """
+    moved = [rows for rows in one.moved if rows.shift or rows.is_counted]
+    if module is None or not moved:
+        return F.pad(position_bias, (one.length, 0))
+    if moved[0].index is None:
+        return _counted_bias(module, position_bias, one.length, moved[0].shift)
+    batch = sum(len(rows.index) for rows in one.moved if rows.index is not None)
+    device, keys = position_bias.device, position_bias.shape[-1]
+    bias = F.pad(position_bias, (one.length, 0)).expand(batch, -1, -1, -1)
+    seen = one.seen(batch, device)
+    for rows in moved:
+        if rows.index is None or not len(rows.index):
+            continue
+        own = _counted_bias(module, position_bias, rows.length, rows.shift)
+        front = torch.arange(one.length, device=device)
+        if seen is not None:
+            front = front[seen[rows.index[0]]]
+        places = torch.cat([front, torch.arange(one.length, one.length + keys, device=device)])
+        whole = own.new_zeros(*own.shape[:-1], one.length + keys).index_copy(-1, places, own)
+        bias = bias.index_copy(0, rows.index, whole.expand(len(rows.index), -1, -1, -1))
+    return bias
 
 
 def _counted_bias(module: Any, position_bias: Tensor, length: int, shift: int) -> Tensor:
@@ -296,12 +336,26 @@ def _implied_mask(
     return mask.tril()[None, None]
 
 
-def _widened(mask: Tensor, length: int, seen: int, site: str) -> Tensor:
-    """Let every query see the prefix: columns of true, or of 0 if the mask is added."""
-    if not isinstance(mask, Tensor) or mask.ndim != 4 or mask.shape[-1] < seen:
+def _widened(
+    mask: Tensor | None, one: FrontPass, query: Tensor, keys: int, site: str
+) -> Tensor | None:
+    """Let each query see what its row has in front: true, or 0 if the mask is added."""
+    seen = one.seen(len(query), query.device)
+    if mask is None:
+        if seen is None:
+            return None
+        mask = query.new_zeros(1, 1, 1, keys)
+    if not isinstance(mask, Tensor) or mask.ndim != 4 or mask.shape[-1] < keys:
         raise SiteError(
             f"site {site!r}: keys and values cannot be put in front under this attention mask; "
             "call the model with a mask (batch, positions)."
         )
-    is_added = mask.is_floating_point()
-    return F.pad(mask[..., :seen], (length, 0), value=0.0 if is_added else True)
+    is_added, own = mask.is_floating_point(), mask[..., :keys]
+    if seen is None:
+        return F.pad(own, (one.length, 0), value=0.0 if is_added else True)
+    front = seen[:, None, None]
+    if is_added:
+        hidden = torch.zeros_like(front, dtype=mask.dtype)
+        front = hidden.masked_fill(~front, torch.finfo(mask.dtype).min)
+    shape = (len(query), *mask.shape[1:3], -1)
+    return torch.cat([front.expand(shape), own.expand(shape)], dim=-1)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from inlay.errors import CompositionError
 from inlay.sites.batch import batch_rows, cache_in, repeat_batch
 from inlay.sites.fork import Fork, can_fork
-from inlay.sites.front_keys import FrontKeys
+from inlay.sites.front_keys import FrontPass
 from inlay.sites.padding import Call
 from inlay.sites.reading import Read
 from inlay.sites.replay import Trunk
+from inlay.sites.vectors import Vectors
 
 
 class Actor(Protocol):
@@ -46,19 +47,16 @@ class Actor(Protocol):
     def has_prefix(self, site: str) -> bool:
         """Tell whether there are keys and values for an attention; see `PrefixSource`."""
 
-    def counts_prefix(self, site: str) -> bool:
-        """Tell whether they count as positions where a base weighs by distance."""
-
-    def prefixes(self, site: str, states: Tensor | None) -> list[FrontKeys]:
+    def prefixes(self, site: str, query: Tensor, states: Tensor | None) -> list[FrontPass]:
         """Return keys and values for an attention; see `PrefixSource`."""
 
-    def shift(self) -> int:
+    def shift(self, words: Tensor) -> int | Tensor:
         """Return by how many positions words stand further back; see `ShiftSource`."""
 
     def returns_prompts(self, site: str) -> bool:
         """Tell whether vectors in front stay in what is returned; see `PromptSource`."""
 
-    def prompts(self, site: str) -> list[Tensor]:
+    def prompts(self, site: str, words: Tensor) -> Vectors | None:
         """Return vectors for the front of the sequence; see `PromptSource`."""
 
     def note_start(self, rows: int | None) -> None:

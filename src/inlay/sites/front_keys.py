@@ -18,12 +18,64 @@ class FrontKeys:
     """Keys and values that an adapter puts in front of an attention's own."""
 
     keys: Tensor
-    """`(length, width)`"""
+    """`(length, width)`, or `(batch, length, width)`."""
     values: Tensor
-    """`(length, width)`"""
+    """As the keys."""
     gates: Tensor | None = None
     """What they are multiplied by, `(batch, positions or 1, 1 or 2)`: for each query, or for all of
     a row; both by one, or keys by the first and values by the second."""
+    seen: Tensor | None = None
+    """`(batch, length)`, which of them a row sees; `None` if all rows see all."""
+
+    @property
+    def length(self) -> int:
+        """How many they are."""
+        return self.keys.shape[-2]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """Where some rows' words are, for a base that weighs keys by their distance."""
+
+    index: Tensor | None = None
+    """Which rows; `None` for all."""
+    length: int
+    """How many keys of adapters they see."""
+    shift: int = 0
+    """How many places further back their queries are."""
+    is_counted: bool = False
+    """Whether their own keys are `length` places further back, though the queries are not."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontPass:
+    """One way in which all rows attend; of several the outputs are averaged."""
+
+    fronts: tuple[FrontKeys, ...]
+    """What is put in front."""
+    moved: tuple[Moved, ...]
+    """Where the words are; each row once."""
+    share: float | Tensor
+    """How much its output counts in the average: for all rows, or `(batch,)`."""
+
+    @property
+    def length(self) -> int:
+        """By how much there are more keys."""
+        return sum(front.length for front in self.fronts)
+
+    def seen(self, batch: int, device: torch.device) -> Tensor | None:
+        """Return which of them each row sees, `(batch, length)`; `None` if all rows see all."""
+        if all(front.seen is None for front in self.fronts):
+            return None
+        parts = [
+            torch.ones(batch, front.length, dtype=torch.bool, device=device)
+            if front.seen is None
+            else front.seen
+            for front in self.fronts
+        ]
+        return torch.cat(parts, dim=1)
 
 
 @final
@@ -116,12 +168,18 @@ def _each(gates: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _in_heads(rows: Tensor, like: Tensor, site: str) -> Tensor:
-    """Split `(length, width)` into the heads of `(batch, heads, n, d)`, for every row."""
+    """Split `(batch, length, width)` or, for every row alike, `(length, width)` into heads.
+
+    Args:
+        rows: Keys or values.
+        like: The base's, `(batch, heads, n, d)`.
+        site: For messages.
+    """
     batch, heads, _, size = like.shape
-    if rows.shape[1] != heads * size:
+    if rows.shape[-1] != heads * size:
         raise SiteError(
-            f"site {site!r}: the adapter's keys or values have {rows.shape[1]} channels, but the "
+            f"site {site!r}: the adapter's keys or values have {rows.shape[-1]} channels, but the "
             f"attention has {heads} heads of {size}; its maps were misread, use another method."
         )
-    split = rows.to(like.dtype).view(-1, heads, size).transpose(0, 1)
+    split = rows.to(like.dtype).view(*rows.shape[:-1], heads, size).transpose(-3, -2)
     return split.expand(batch, -1, -1, -1)

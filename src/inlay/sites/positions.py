@@ -22,8 +22,15 @@ _REFUSAL = "takes_positions=True: words cannot be moved to other positions, beca
 class ShiftSource(Protocol):
     """What says by how much."""
 
-    def shift(self) -> int:
-        """Return by how many positions the words of this pass stand further back."""
+    def shift(self, words: Tensor) -> int | Tensor:
+        """Return by how many positions the words of this pass stand further back.
+
+        Args:
+            words: The words or their vectors, `(batch, positions, ...)`.
+
+        Returns:
+            One number for all rows, or `(batch, 1)`.
+        """
 
 
 @final
@@ -39,6 +46,8 @@ class Numbering:
     """Whether only words count, so that padding on the left moves nothing."""
     padding: int | None = None
     """The number of all padding, wherever the words stand; `None` if it is numbered like words."""
+    by_row: bool = True
+    """Whether rows may have different numbers."""
 
     def numbers(self, given: Mapping[str, Any]) -> Tensor:
         """Return the numbers of a call's words, `(batch, positions)`.
@@ -46,8 +55,7 @@ class Numbering:
         Args:
             given: The arguments of the stack.
         """
-        ids: Tensor | None = given.get("input_ids")
-        words: Tensor = given["inputs_embeds"] if ids is None else ids
+        words = _words(given)
         seen = getattr(given.get("past_key_values"), "get_seq_length", None)
         first, length = int(seen()) if callable(seen) else 0, words.shape[1]
         mask = given.get("attention_mask")
@@ -58,6 +66,12 @@ class Numbering:
             return counted[:, -length:] + self.start
         numbers = torch.arange(first, first + length, device=words.device)
         return numbers.expand(words.shape[0], -1) + self.start
+
+
+def _words(given: Mapping[str, Any]) -> Tensor:
+    """Return the words or their vectors among a stack's arguments."""
+    ids: Tensor | None = given.get("input_ids")
+    return given["inputs_embeds"] if ids is None else ids
 
 
 def weighs_by_distance(attentions: Iterable[str], model: nn.Module) -> bool:
@@ -124,12 +138,13 @@ def _of_pair(sites: SiteMap, model: nn.Module) -> Numbering:
     blocks = [s.module for s in sites if s.kind == "block" and s.submodel == last]
     levels = zip(*(block.split(".")[:-1] for block in blocks), strict=False)
     stack = [names[0] for names in takewhile(lambda names: len(set(names)) == 1, levels)]
-    told: list[str] = []
+    told: list[tuple[str, int]] = []
 
     def note(path: str, names: list[str]) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             given = dict(zip(names, args, strict=False)) | kwargs
-            told.append(path if given.get("position_ids") is not None else "")
+            numbers = given.get("position_ids")
+            told.append((path, numbers.ndim) if isinstance(numbers, Tensor) else ("", 0))
 
         return hook
 
@@ -149,9 +164,10 @@ def _of_pair(sites: SiteMap, model: nn.Module) -> Numbering:
     finally:
         for handle in handles:
             handle.remove()
-    if len(told) != 1 or not told[0]:
+    if len(told) != 1 or not told[0][0]:
         raise SiteError(f"{_REFUSAL} it is not known how the stack {last!r} numbers them.")
-    return Numbering(stack=told[0])
+    (path, dims), *_ = told
+    return Numbering(stack=path, by_row=dims > 1)
 
 
 def _states(model: nn.Module, stack: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
@@ -202,11 +218,13 @@ class _Shift:
     def __call__(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        shift = 0 if self.source is None else self.source.shift()
-        if self.source is not None and not shift:
-            return None
         names = inspect.signature(module.forward).parameters
         given = dict(zip(names, args, strict=False)) | kwargs
+        shift: int | Tensor = 0
+        if self.source is not None:
+            shift = self.source.shift(_words(given))
+            if isinstance(shift, int) and not shift:
+                return None
         positions = given.get("position_ids")
         if positions is None:
             positions = self.numbering.numbers(given)

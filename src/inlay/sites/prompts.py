@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from inlay.errors import AdapterError, SiteError
+from inlay.sites.filled import Filled, seen_by
 from inlay.sites.sitemap import Site, SiteMap
 from inlay.sites.tensors import first_float_argument, replace_first_argument
+from inlay.sites.vectors import Vectors
 
 _STATES, _MASK = "encoder_hidden_states", "encoder_attention_mask"
 """What a stack is given of the one whose positions it reads."""
@@ -44,8 +46,13 @@ class PromptPlace:
 class PromptSource(Protocol):
     """What has vectors to put in front."""
 
-    def prompts(self, site: str) -> list[Tensor]:
-        """Return vectors `(length, width)`, in the order in which they are put; maybe none."""
+    def prompts(self, site: str, words: Tensor) -> Vectors | None:
+        """Return the vectors of all rows, in the order in which they are put, if there are any.
+
+        Args:
+            site: Where words enter.
+            words: Anything with one entry for each row of the batch.
+        """
 
     def returns_prompts(self, site: str) -> bool:
         """Tell whether what the model returns shall have the vectors' positions too."""
@@ -133,11 +140,13 @@ def _readers(site: Site, sites: SiteMap, model: nn.Module, refusal: str) -> tupl
 
 @final
 class _ThreadState(threading.local):
-    """What was inserted in this thread's forward pass: how many vectors, giving what length."""
+    """What this thread's forward pass began with, and whether it is behind the blocks."""
 
     def __init__(self) -> None:
-        self.inserted = 0
-        self.total = 0
+        self.vectors: Vectors | None = None
+        """What is to be taken out again."""
+        self.words = 0
+        """How many words the vectors were put in front of."""
         self.is_behind = False
 
     def __reduce__(self) -> tuple[type["_ThreadState"], tuple[()]]:
@@ -156,6 +165,7 @@ class PromptHooks:
     def __init__(self, place: PromptPlace, source: PromptSource) -> None:
         self.place, self.source = place, source
         self.thread = _ThreadState()
+        self.filled = Filled()
 
     def insert(self, model: nn.Module) -> list[RemovableHandle]:
         """Hook the start of the stack; call it before hooks that read the stack's arguments."""
@@ -194,19 +204,23 @@ class _LengthenMask:
     def __call__(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        vectors = self.hooks.source.prompts(self.hooks.place.site)
         given = dict(zip(self.names, args, strict=False)) | kwargs
         states, mask = given.get(_STATES), given.get(_MASK)
-        if not vectors or states is None or mask is None:
+        if states is None:
             return None
-        length = sum(len(x) for x in vectors)
+        vectors = self.hooks.source.prompts(self.hooks.place.site, states)
+        if vectors is None or (mask is None and vectors.lengths is None):
+            return None
+        length = vectors.length
+        if mask is None:
+            mask = states.new_ones(len(states), states.shape[1] - length, dtype=torch.long)
         if mask.ndim != 2 or mask.shape[1] + length != states.shape[1]:
             raise AdapterError(
                 f"a prompt of {length} vectors stands before what this pair's encoder reads, but "
                 f"the decoder is given {states.shape[1]} of its positions and a mask of "
                 f"{list(mask.shape)}; let the encoder run with the adapter, and pass its own mask."
             )
-        given[_MASK] = _lengthened(mask, length, 1)
+        given[_MASK] = vectors.mask(mask, mask.shape[1])
         return (), given
 
 
@@ -220,32 +234,43 @@ class _Insert:
     def __call__(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        hooks = self.hooks
-        vectors = hooks.source.prompts(hooks.place.site)
-        hooks.thread.inserted, hooks.thread.is_behind = 0, False
-        if not vectors:
-            return None
+        hooks, thread = self.hooks, self.hooks.thread
+        thread.vectors, thread.is_behind = None, False
         given = dict(zip(self.names, args, strict=False)) | kwargs
         ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
+        words: Any = ids if embeds is None else embeds
+        vectors = hooks.source.prompts(hooks.place.site, words)
+        if vectors is None:
+            return None
         if embeds is None:
             embeds = self.table[0](ids)
         batch, positions = embeds.shape[:2]
-        length = sum(len(x) for x in vectors)
         cache = given.get("past_key_values")
-        seen = getattr(cache, "get_seq_length", None)
-        is_first = not (int(seen()) if callable(seen) else 0)
+        past = seen_by(cache)
         _check_arguments(given, batch, positions)
-        if given.get("attention_mask") is not None:
-            given["attention_mask"] = _lengthened(given["attention_mask"], length, 1)
+        first = hooks.filled.first_words(cache, vectors, positions) if past else positions
+        mask = given.get("attention_mask")
+        if mask is None and vectors.lengths is not None:
+            earlier = past - vectors.length if past else 0
+            mask = torch.ones(batch, earlier + positions, dtype=torch.long, device=embeds.device)
+        if mask is not None:
+            given["attention_mask"] = vectors.mask(mask, first)
         if given.get("position_ids") is not None:
-            given["position_ids"] = _shifted(given["position_ids"], length, is_first=is_first)
-        if is_first:
+            given["position_ids"] = vectors.positions(given["position_ids"], is_first=not past)
+        elif past and vectors.lengths is not None:
+            raise AdapterError(
+                "a cache behind prompts of different lengths does not tell where words are; pass "
+                "position_ids, the numbers that they have without the prompts, or generate with "
+                "use_cache=False."
+            )
+        if not past:
             if given.get("token_type_ids") is not None:
-                given["token_type_ids"] = _lengthened(given["token_type_ids"], length, 0)
-            rows = [x.to(embeds.dtype).expand(batch, -1, -1) for x in vectors]
-            given["inputs_embeds"], given["input_ids"] = torch.cat([*rows, embeds], dim=1), None
+                given["token_type_ids"] = vectors.types(given["token_type_ids"])
+            given["inputs_embeds"], given["input_ids"] = vectors.before(embeds), None
+            thread.words = positions
             if not hooks.source.returns_prompts(hooks.place.site):
-                hooks.thread.inserted, hooks.thread.total = length, length + positions
+                thread.vectors = vectors
+            hooks.filled.begin(vectors, positions)
         return (), given
 
 
@@ -270,19 +295,6 @@ def _check_arguments(given: Mapping[str, Any], batch: int, positions: int) -> No
             )
 
 
-def _lengthened(tensor: Tensor, length: int, value: int) -> Tensor:
-    return torch.cat([tensor.new_full((tensor.shape[0], length), value), tensor], dim=1)
-
-
-def _shifted(positions: Tensor, length: int, *, is_first: bool) -> Tensor:
-    """Number the words behind the prompt."""
-    shifted = positions + length
-    if not is_first:
-        return shifted
-    numbers = torch.arange(length, device=positions.device, dtype=positions.dtype)
-    return torch.cat([numbers.expand(positions.shape[0], -1), shifted], dim=1)
-
-
 @final
 class _NoteEnd:
     """Notes that the last hidden state is there."""
@@ -303,15 +315,16 @@ class _TakeOut:
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         thread, x = self.hooks.thread, first_float_argument(args, kwargs)
-        if not (thread.inserted and thread.is_behind) or x is None:
+        vectors = thread.vectors
+        if vectors is None or not thread.is_behind or x is None:
             return None
-        if x.ndim < 3 or x.shape[1] != thread.total:
+        if x.ndim < 3 or x.shape[1] != vectors.length + thread.words:
             raise AdapterError(
                 f"{type(module).__name__} behind the last block is given a position that the base "
                 "picked itself, which is one of the prompt's; build the base without it "
                 "(add_pooling_layer=False), or use a prefix."
             )
-        return replace_first_argument(args, kwargs, x[:, thread.inserted :])
+        return replace_first_argument(args, kwargs, vectors.without(x, 1, thread.words))
 
 
 @final
@@ -322,24 +335,26 @@ class _TakeOutAll:
         self.hooks = hooks
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
-        thread = self.hooks.thread
-        if not thread.inserted:
+        self.hooks.filled.note(output)
+        vectors = self.hooks.thread.vectors
+        if vectors is None:
             return None
         if isinstance(output, Mapping):
             for name in ("last_hidden_state", "hidden_states", "attentions"):
                 if output.get(name) is not None:
-                    output[name] = self._cut(output[name])  # type: ignore[index]
+                    output[name] = self._cut(output[name], vectors)  # type: ignore[index]
             return output
-        return self._cut(output)
+        return self._cut(output, vectors)
 
-    def _cut(self, value: Any) -> Any:
-        thread = self.hooks.thread
+    def _cut(self, value: Any, vectors: Vectors) -> Any:
+        words = self.hooks.thread.words
+        total = vectors.length + words
         if isinstance(value, tuple | list):
-            return type(value)(self._cut(item) for item in value)
+            return type(value)(self._cut(item, vectors) for item in value)
         if not isinstance(value, Tensor):
             return value
-        if value.ndim == 3 and value.shape[1] == thread.total:
-            return value[:, thread.inserted :]
-        if value.ndim == 4 and value.shape[2] == value.shape[3] == thread.total:
-            return value[:, :, thread.inserted :, thread.inserted :]
+        if value.ndim == 3 and value.shape[1] == total:
+            return vectors.without(value, 1, words)
+        if value.ndim == 4 and value.shape[2] == value.shape[3] == total:
+            return vectors.without(vectors.without(value, 2, words), 3, words)
         return value

@@ -1,0 +1,86 @@
+"""Remember how caches were filled behind prompts whose lengths differ from row to row."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any, final
+from weakref import WeakKeyDictionary
+
+import torch
+
+from inlay.errors import AdapterError
+from inlay.sites.vectors import Vectors
+
+
+def seen_by(cache: Any) -> int:
+    """Return how many positions a key-value cache holds."""
+    length = getattr(cache, "get_seq_length", None)
+    return int(length()) if callable(length) else 0
+
+
+@final
+class Filled(threading.local):
+    """The caches that were filled in this thread behind rows of different lengths.
+
+    In such a cache a shorter row has padding behind the words that it began with. What comes later
+    must know where.
+    """
+
+    def __init__(self) -> None:
+        self.caches: WeakKeyDictionary[Any, tuple[torch.Tensor, int]] = WeakKeyDictionary()
+        self.started: tuple[torch.Tensor, int] | None = None
+
+    def __reduce__(self) -> tuple[type["Filled"], tuple[()]]:
+        return Filled, ()
+
+    def begin(self, vectors: Vectors, words: int) -> None:
+        """Take note of a pass that puts vectors in front of this many words."""
+        self.started = None if vectors.lengths is None else (vectors.lengths, words)
+
+    def note(self, output: Any) -> None:
+        """Take note of the cache in what that pass returned."""
+        started, self.started = self.started, None
+        if started is None:
+            return
+        values = output.values() if isinstance(output, Mapping) else output
+        for value in values if not isinstance(values, torch.Tensor) else ():
+            if callable(getattr(value, "get_seq_length", None)):
+                self.caches[value] = started
+
+    def first_words(self, cache: Any, vectors: Vectors, more: int) -> int:
+        """Return how many words the vectors were put in front of when the cache was filled.
+
+        Args:
+            cache: What was filled.
+            vectors: Those of the composition that is active now.
+            more: How many words come now.
+
+        Raises:
+            AdapterError: If that is not known, other rows were behind prompts then, or the cache
+                lets positions go by how far back they are in it.
+        """
+        if vectors.lengths is None:
+            return 0
+        known, words = self.caches.get(cache, (None, 0))
+        if known is None or not torch.equal(known, vectors.lengths):
+            raise AdapterError(
+                "the cache was not filled behind the prompts of this composition, whose lengths "
+                "differ; start again without it."
+            )
+        layers = getattr(cache, "layers", ())
+        windows = [
+            getattr(x, "sliding_window", None) or x.max_cache_len
+            for x in layers
+            if getattr(x, "is_sliding", False)
+        ]
+        if any(window < seen_by(cache) + more for window in windows):
+            raise AdapterError(
+                f"this base sees {min(windows)} positions back, and behind prompts of different "
+                "lengths a cache has padding among them; generate with use_cache=False, or use "
+                "prompts of one length."
+            )
+        if any(hasattr(x, "recurrent_states") for x in layers):
+            raise AdapterError(
+                "behind prompts of different lengths only a cache of keys and values can be "
+                "continued; generate with use_cache=False, or use prompts of one length."
+            )
+        return words
