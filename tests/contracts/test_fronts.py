@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import transformers as hf
 
 import inlay
 from inlay import Average, Parallel, Rows, Stack
@@ -11,93 +10,20 @@ from inlay.sites.example import example_inputs
 from inlay.sites.tensors import first_float
 from tests.contracts import tiny
 from tests.contracts.families import FAMILIES
+from tests.contracts.fronts import (
+    EXACT,
+    METHODS,
+    PREFIXES,
+    model_of,
+    padded,
+    prefix,
+    program_of,
+    row_of,
+    run,
+    scattered,
+)
 
-EXACT = {"atol": 1e-9, "rtol": 1e-9}
 LOOSE = {"atol": 1e-5, "rtol": 1e-4}
-
-
-def prefix(length, **settings):
-    return inlay.Prefix(length=length, **{"inner_width": None} | settings)
-
-
-def prompt(length, **settings):
-    return inlay.Prompt(length=length, deviation=0.5, **settings)
-
-
-def both(length):
-    return inlay.Union(
-        parts=(
-            inlay.Part(method=prompt(length), at="embedding"),
-            inlay.Part(method=prefix(length + 1), at="attention"),
-        )
-    )
-
-
-METHODS = {
-    "prefix": (prefix(3, inner_width=7), prefix(5), "attention"),
-    "prefix-one": (prefix(4), prefix(4), "attention"),
-    "prefix-positions": (
-        prefix(4, takes_positions=True), prefix(2, takes_positions=True), "attention"
-    ),
-    "prefix-counted": (prefix(4, counted=True), prefix(2), "attention"),
-    "prefix-token": (
-        prefix(3, gate="token", gates=2), prefix(5, gate="token"), "attention"
-    ),
-    "prefix-gate": (prefix(3, gate=True), prefix(5), "attention"),
-    "prompt": (prompt(3), prompt(2, encoder="lstm", inner_width=5), "embedding"),
-    "prompt-one": (prompt(3), prompt(3), "embedding"),
-    "prompt-long": (prompt(1), prompt(9), "embedding"),
-    "both": (both(2), both(4), "embedding, attention"),
-    "side": (inlay.Side(reduction=5, expansion=3), inlay.Side(reduction=3), None),
-}  # fmt: skip
-"""Name -> the methods of `a` and `b`, and where they are put."""
-
-PREFIXES = [name for name in METHODS if name.startswith("prefix")]
-PROMPTS = [name for name in METHODS if name.startswith("prompt")]
-
-
-def scattered(model, method, other, at):
-    """Trained adapters with large weights: two of a kind, and one that acts on words and blocks."""
-    adapters = tiny.attach(model)
-    at = {"embedding, attention": None}.get(at, at)
-    for seed, (name, own) in enumerate({"a": method, "b": other}.items()):
-        tiny.stir(adapters.add(name, own, at=at), seed=seed + 1)
-        for parameter in adapters.entry(name).parameters():
-            parameter.data.mul_(3)
-    tiny.stir(adapters.add("c", inlay.Bottleneck(inner_width=4, input="x"), at="block"), seed=3)
-    tiny.stir(adapters.add("side", inlay.Side(reduction=4)), seed=4)
-    return model
-
-
-def model_of(base, name):
-    model = tiny.encoder() if base == "bert" else tiny.decoder(base)
-    return scattered(model.double(), *METHODS[name])
-
-
-def padded(rows=5, length=8, *, left=False):
-    """Words with padding of a different length in each row."""
-    inputs = tiny.batch(rows, length)
-    if left:
-        inputs = {key: value.flip(1) for key, value in inputs.items()}
-    return inputs
-
-
-def run(model, composition, inputs):
-    with model.adapters.using(composition), torch.no_grad():
-        return first_float(model(**inputs))
-
-
-def row_of(inputs, row):
-    return {key: value[row : row + 1] for key, value in inputs.items()}
-
-
-def program_of(name):
-    """A row that mixes: an average of what stands in front, where that is defined."""
-    if name in ("prefix-positions", "both", *PROMPTS):
-        return Stack("a", Average("c", None))
-    return Average(Stack("a", "c"), "b", weights=(0.3, 0.7))
-
-
 BASES = ("bert", "llama", "gpt2")
 
 
@@ -169,53 +95,6 @@ def test_parallel_equals_each_alone(name, base):
         mixed[0][real], run(model, Rows("a", None, "b"), inputs)[real], **EXACT
     )
     torch.testing.assert_close(mixed[1][real], run(model, "b", inputs)[real], **EXACT)
-
-
-@pytest.mark.parametrize("base", ["llama", "gpt2"])
-@pytest.mark.parametrize("name", METHODS)
-def test_cached_decoding_equals_uncached_and_each_row_alone(name, base):
-    model = model_of(base, name)
-    children = ("a", None, program_of(name), "b")
-    ids = torch.tensor([[0, 0, 5, 9, 14], [3, 8, 21, 40, 7], [0, 11, 13, 2, 30], [0, 0, 0, 4, 9]])
-    inputs = {"input_ids": ids, "attention_mask": (ids != 0).long()}
-    how = {"max_new_tokens": 5, "do_sample": False, "output_logits": True, "eos_token_id": None,
-           "return_dict_in_generate": True}  # fmt: skip
-    with model.adapters.using(Rows(*children)):
-        cached = model.generate(**inputs, **how, use_cache=True)
-        uncached = model.generate(**inputs, **how, use_cache=False)
-    assert torch.equal(cached.sequences, uncached.sequences)
-    together = torch.stack(cached.logits)
-    torch.testing.assert_close(together, torch.stack(uncached.logits), **EXACT)
-    for row, child in enumerate(children):
-        with model.adapters.using(child):
-            alone = torch.stack(model.generate(**row_of(inputs, row), **how).logits)
-        torch.testing.assert_close(together[:, row : row + 1], alone, **EXACT)
-
-
-@pytest.mark.parametrize("name", ["prefix-positions", "prompt", "both"])
-@pytest.mark.parametrize("base", ["llama", "gpt2"])
-def test_parallel_decodes_with_a_cache(name, base):
-    model = model_of(base, name)
-    ids = torch.tensor([[0, 0, 5, 9, 14], [3, 8, 21, 40, 7]])
-    mask, children = (ids != 0).long(), ("a", None, "b")
-    more = torch.tensor([[11], [12], [13], [14], [15], [16]])
-    longer = torch.cat([mask, torch.ones(2, 1, dtype=torch.long)], dim=1)
-    places = (longer.cumsum(1) - 1).clamp_min(0)
-    with model.adapters.using(Parallel(*children)), torch.no_grad():
-        first = model(
-            input_ids=ids, attention_mask=mask, position_ids=places[:, :-1], use_cache=True
-        )
-        second = model(
-            input_ids=more, attention_mask=longer, position_ids=places[:, -1:],
-            past_key_values=first.past_key_values,
-        )  # fmt: skip
-    for number, child in enumerate(children):
-        rows = slice(2 * number, 2 * number + 2)
-        whole = {"input_ids": torch.cat([ids, more[rows]], 1), "attention_mask": longer,
-                 "position_ids": places}  # fmt: skip
-        alone, real = run(model, child, whole), longer.bool()
-        found = torch.cat([first.logits[rows], second.logits[rows]], dim=1)
-        torch.testing.assert_close(found[real], alone[real], **EXACT)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -334,36 +213,6 @@ def test_words_that_cannot_be_moved_row_by_row(family):
             model.adapters.use(composition)
     model.adapters.add("same", prefix(4, takes_positions=True))
     run(model, Rows("a", "same"), example_inputs(model))
-
-
-def test_a_pair_generates_row_by_row_behind_prompts_and_prefixes():
-    torch.manual_seed(3)
-    config = hf.T5Config(
-        d_model=24, d_ff=40, num_layers=2, num_heads=4, d_kv=6, vocab_size=97,
-        decoder_start_token_id=0, eos_token_id=96, pad_token_id=0,
-    )  # fmt: skip
-    model = tiny.perturbed(hf.T5ForConditionalGeneration(config)).double()
-    adapters = tiny.attach(model)
-    for seed, length in enumerate((3, 5)):
-        tiny.stir(
-            adapters.add(f"prompt{length}", prompt(length, returned=True), submodel="encoder"),
-            seed=seed,
-        )
-        method = prefix(length, counted=length == 5)
-        entry = adapters.add(f"prefix{length}", method, at="attention, cross_attention")
-        tiny.stir(entry, seed=seed + 2)
-    children = ("prompt3", None, "prefix5", "prefix3", Stack("prompt5", "prefix5"))
-    inputs = tiny.batch(5, 7)
-    how = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "output_logits": True,
-           "return_dict_in_generate": True}  # fmt: skip
-    with adapters.using(Rows(*children)):
-        together = torch.stack(model.generate(**inputs, **how).logits)
-        uncached = torch.stack(model.generate(**inputs, **how, use_cache=False).logits)
-    torch.testing.assert_close(together, uncached, **EXACT)
-    for row, child in enumerate(children):
-        with adapters.using(child):
-            alone = torch.stack(model.generate(**row_of(inputs, row), **how).logits)
-        torch.testing.assert_close(together[:, row : row + 1], alone, **EXACT)
 
 
 def test_heads_that_pool_do_not_see_the_padding():

@@ -38,6 +38,9 @@ class Double:
     def shift(self, words):
         return 0
 
+    def inserted(self):
+        return 0
+
     def returns_prompts(self, site):
         return False
 

@@ -22,6 +22,9 @@ class By:
     def shift(self, words):
         return self.number
 
+    def inserted(self):
+        return 0
+
 
 def numbering_of(model):
     return find_numbering(inlay.probe(model), model)
@@ -118,6 +121,9 @@ def test_numbers():
     given = {"input_ids": torch.ones(2, 4), "attention_mask": mask}
     plain = Numbering(stack="", start=2)
     assert plain.numbers(given).tolist() == [[2, 3, 4, 5]] * 2
+    cache = type("Cache", (), {"get_seq_length": lambda self: 9})()
+    behind = plain.numbers(given | {"past_key_values": cache}, inserted=3)
+    assert behind.tolist() == [[8, 9, 10, 11]] * 2
     skipping = Numbering(stack="", start=2, skips_padding=True)
     assert skipping.numbers(given).tolist() == [[2, 2, 2, 3], [2, 3, 4, 4]]
     rest = given | {"input_ids": torch.ones(2, 1)}

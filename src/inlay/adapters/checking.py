@@ -6,7 +6,7 @@ from torch import nn
 
 from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry
-from inlay.adapters.fronts import shifts_of
+from inlay.adapters.fronts import inserted_by, prompts_of, shifts_of
 from inlay.adapters.heads import check_heads
 from inlay.adapters.running import Active
 from inlay.compose.average import Average
@@ -16,7 +16,6 @@ from inlay.compose.route import Route
 from inlay.compose.stack import Stack
 from inlay.errors import AdapterError, CompositionError
 from inlay.methods.base import AbstractSiteMethod
-from inlay.methods.prompt import Prompt
 
 
 def check_name(name: str, taken: Collection[str]) -> None:
@@ -170,7 +169,7 @@ def check_fronts(active: Active, entry: Callable[[str], Entry]) -> None:
     for program in active.plan.programs:
         entries = {name: entry(name) for name in names_in(program)}
         for front, found in entries.items():
-            if not _prompts_of(found):
+            if not prompts_of(found):
                 continue
             for name, other in entries.items():
                 layers = [layer for site in found.layers if (layer := other.layer_at(site))]
@@ -180,13 +179,6 @@ def check_fronts(active: Active, entry: Callable[[str], Entry]) -> None:
                         "puts further ones in front of them, so it would read fewer positions "
                         f"there than at the blocks; add {name!r} with at='block, output'."
                     )
-
-
-def _prompts_of(entry: Entry) -> list[Prompt]:
-    """List what an adapter puts in front of the words."""
-    method = entry.method
-    members = method.members() if isinstance(method, AbstractSiteMethod) else ()
-    return [member for member in members if isinstance(member, Prompt)]
 
 
 def check_places(active: Active, entry: Callable[[str], Entry]) -> None:
@@ -221,11 +213,11 @@ def check_returned(active: Active, entry: Callable[[str], Entry], *, is_pair: bo
         CompositionError: If a prompt that is returned is in some rows only, or longer there.
     """
     prompts = [
-        [prompt for name in names_in(program) for prompt in _prompts_of(entry(name))]
+        [prompt for name in names_in(program) for prompt in prompts_of(entry(name))]
         for program in active.plan.programs
     ]
     returned = {any(prompt.returned for prompt in own) for own in prompts if own}
-    lengths = {sum(prompt.length for prompt in own) for own in prompts}
+    lengths = {inserted_by(program, entry) for program in active.plan.programs}
     if returned == {True, False} or (True in returned and len(lengths) > 1 and not is_pair):
         raise CompositionError(
             f"{active.composition!r}: with returned=True the model returns the positions of a "

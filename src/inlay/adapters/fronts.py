@@ -22,6 +22,7 @@ from inlay.methods.base import (
     AbstractSiteMethod,
 )
 from inlay.methods.prefix import Prefix
+from inlay.methods.prompt import Prompt
 from inlay.sites.front_keys import FrontKeys, FrontPass, Moved
 from inlay.sites.vectors import Vectors
 
@@ -63,6 +64,19 @@ def shifts_of(program: Program, entry: Callable[[str], Entry]) -> set[int]:
         if own:
             shifts[name] = sum(own)
     return {sum([shifts[name] for name in names]) for names in strands(program, shifts)}
+
+
+def prompts_of(entry: Entry) -> list[Prompt]:
+    """List what an adapter puts in front of the words."""
+    method = entry.method
+    members = method.members() if isinstance(method, AbstractSiteMethod) else ()
+    return [member for member in members if isinstance(member, Prompt)]
+
+
+def inserted_by(program: Program, entry: Callable[[str], Entry]) -> int:
+    """Count the vectors that a program puts in front of the words."""
+    prompts = [prompts_of(entry(name)) for name in names_in(program)]
+    return sum([prompt.length for own in prompts for prompt in own])
 
 
 @final
@@ -130,9 +144,8 @@ class Fronts:
             chosen = [own[number] if number < len(own) else none for own in found]
             layers = [own for own, _ in chosen]
             given = [[x() for x in own] for own in layers]
-            shares = torch.tensor(
-                [share for _, share in chosen], device=query.device, dtype=torch.float64
-            )
+            exact = torch.promote_types(query.dtype, torch.float32)
+            shares = torch.tensor([share for _, share in chosen], device=query.device, dtype=exact)
             passes.append(
                 FrontPass(
                     fronts=self._side_by_side(layers, given, groups, states),
@@ -185,12 +198,14 @@ class Fronts:
                 pad_sequence(list(rows), batch_first=True)[groups.numbers]
                 for rows in zip(*pairs, strict=True)
             )
-            lengths = torch.tensor([len(pair[0]) for pair in pairs], device=keys.device)
-            numbers = torch.arange(keys.shape[1], device=keys.device)
-            seen = numbers < lengths[groups.numbers].unsqueeze(1)
+            lengths = [len(pair[0]) for pair in pairs]
+            seen = None
+            if len(set(lengths)) > 1:
+                own_length = torch.tensor(lengths, device=keys.device)[groups.numbers]
+                seen = torch.arange(max(lengths), device=keys.device) < own_length.unsqueeze(1)
             own_gates = [own[place] if place < len(own) else None for own in gates]
             joined = _joined_gates(own_gates, groups)
-            fronts.append(FrontKeys(keys, values, joined, None if seen.all() else seen))
+            fronts.append(FrontKeys(keys, values, joined, seen))
         return tuple(fronts)
 
     def _gates(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry, reads_stream
-from inlay.adapters.fronts import Fronts, shifts_of
+from inlay.adapters.fronts import Fronts, inserted_by, shifts_of
 from inlay.adapters.heads import answer, answer_rows, heads_of, own_head_finder
 from inlay.adapters.programs import Around, SitePass
 from inlay.adapters.rows import RowGroups, act_on_rows
@@ -172,6 +172,10 @@ class Running:
         """Return by how many positions the words of this pass stand further back."""
         return self._fronts().shift(words)
 
+    def inserted(self) -> int:
+        """Return how many vectors a cache that was filled in this way holds beside the words."""
+        return max(inserted_by(program, self.entry) for program in self.active.plan.programs)
+
     def _fronts(self) -> Fronts:
         around = Around(self.entry, self.merged(), self.thread.call, self.dropping.drops)
         return Fronts(self.active.plan, self._grouped, around)
@@ -282,8 +286,10 @@ class Running:
 
     def _check_repeated(self, plan: Plan) -> None:
         """Refuse a pass through a part of the model, whose inputs nobody has repeated."""
+        if len(plan.copies) == self.thread.copies:
+            return  # before what torch.compile cannot trace
         is_recomputed = torch._C._current_graph_task_id() != -1  # checkpointing, in the backward
-        if len(plan.copies) != self.thread.copies and not is_recomputed:
+        if not is_recomputed:
             raise CompositionError(
                 "Parallel repeats the batch at the inputs of the model that `attach` was called "
                 "on, but a part of it was called directly (as `generate` does with an encoder). "

@@ -53,6 +53,9 @@ class Actor(Protocol):
     def shift(self, words: Tensor) -> int | Tensor:
         """Return by how many positions words stand further back; see `ShiftSource`."""
 
+    def inserted(self) -> int:
+        """Return how many vectors a cache holds beside words; see `ShiftSource`."""
+
     def returns_prompts(self, site: str) -> bool:
         """Tell whether vectors in front stay in what is returned; see `PromptSource`."""
 

@@ -32,6 +32,9 @@ class ShiftSource(Protocol):
             One number for all rows, or `(batch, 1)`.
         """
 
+    def inserted(self) -> int:
+        """Return how many vectors a cache that was filled in this way holds beside the words."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,15 +52,17 @@ class Numbering:
     by_row: bool = True
     """Whether rows may have different numbers."""
 
-    def numbers(self, given: Mapping[str, Any]) -> Tensor:
+    def numbers(self, given: Mapping[str, Any], inserted: int = 0) -> Tensor:
         """Return the numbers of a call's words, `(batch, positions)`.
 
         Args:
             given: The arguments of the stack.
+            inserted: How many positions of its cache are no words.
         """
         words = _words(given)
         seen = getattr(given.get("past_key_values"), "get_seq_length", None)
-        first, length = int(seen()) if callable(seen) else 0, words.shape[1]
+        past, length = int(seen()) if callable(seen) else 0, words.shape[1]
+        first = max(past - inserted, 0)
         mask = given.get("attention_mask")
         if self.skips_padding and mask is not None:
             if mask.ndim != 2:
@@ -227,7 +232,9 @@ class _Shift:
                 return None
         positions = given.get("position_ids")
         if positions is None:
-            positions = self.numbering.numbers(given)
+            positions = self.numbering.numbers(
+                given, 0 if self.source is None else self.source.inserted()
+            )
             number, mask = self.numbering.padding, given.get("attention_mask")
             if number is not None and mask is not None:
                 is_padding = mask[:, -positions.shape[1] :] == 0
