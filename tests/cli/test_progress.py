@@ -178,6 +178,17 @@ def test_the_plan_of_a_pretraining(capsys):
     assert capsys.readouterr().err.splitlines() == lines
 
 
+def test_a_correlation_is_shown_as_in_the_report(capsys):
+    TerminalReporter(has_bar=False).on_evaluation(
+        Evaluation(
+            epoch=1, step=10, train_loss=1.2, is_best=False,
+            metrics={"loss": 1.152, "pearson": -0.0491, "spearman": 0.71},
+        )
+    )  # fmt: skip
+    row = capsys.readouterr().err.splitlines()[-1].split()
+    assert row == ["1", "10", "1.200", "1.152", "-0.049", "0.710", "?"]
+
+
 def test_perplexity_is_no_share(capsys):
     reporter = TerminalReporter(has_bar=False)
     reporter.on_evaluation(

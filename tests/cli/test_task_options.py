@@ -15,7 +15,8 @@ def test_evaluate_with_another_option(call, run):
     assert code == 0
     own = {key: value for key, value in report.items() if "scope" in key}
     assert set(own) == {
-        "out_of_scope_recall", "out_of_scope_precision", "in_scope_accuracy", "n_out_of_scope"
+        "out_of_scope_recall", "out_of_scope_precision", "out_of_scope_auroc",
+        "in_scope_accuracy", "n_out_of_scope",
     }  # fmt: skip
     assert {key: value for key, value in report.items() if key not in own} == plain
     screen = call("evaluate", run, *given)[1]

@@ -36,6 +36,13 @@ def test_sizes_and_strata():
     assert Counter(all_rows) == Counter(rows())
 
 
+def test_rows_without_a_stratum_are_not_said_to_be_stratified():
+    _, notes = complete_splits({"train": rows()}, seed=1, stratum=lambda row: "")
+    assert notes[0] == (
+        "validation split made: 10 % of train (20 rows), equal texts kept together, seed 1."
+    )
+
+
 def test_the_order_of_rows_does_not_matter_but_the_seed_does():
     shuffled = rows()
     random.Random(3).shuffle(shuffled)

@@ -115,7 +115,9 @@ def test_rows_must_pair_up(metric):
 def test_out_of_scope_scores_equal_those_of_scikit_learn(seed):
     known, predicted = draws(seed)
     label = "label 0"
-    found = out_of_scope_scores(known, predicted, label)
+    generator = np.random.default_rng(seed)
+    likely = [(name == label) / 3 + generator.random() for name in predicted]
+    found = out_of_scope_scores(known, predicted, likely, label)
     outside = [name == label for name in known]
     answered = [name == label for name in predicted]
     assert found["n_out_of_scope"] == sum(outside)
@@ -123,15 +125,18 @@ def test_out_of_scope_scores_equal_those_of_scikit_learn(seed):
         assert found["out_of_scope_recall"] == reference.recall_score(outside, answered)
     if any(answered):
         assert found["out_of_scope_precision"] == reference.precision_score(outside, answered)
+    if any(outside) and not all(outside):
+        area = reference.roc_auc_score(outside, likely)
+        assert found["out_of_scope_auroc"] == pytest.approx(area, abs=1e-12)
     inside = [pair for pair in zip(known, predicted, strict=True) if pair[0] != label]
     if inside:
         assert found["in_scope_accuracy"] == reference.accuracy_score(*zip(*inside, strict=True))
 
 
 def test_what_has_no_rows_gets_no_score():
-    assert out_of_scope_scores(["a", "b"], ["a", "a"], "oos") == {
+    assert out_of_scope_scores(["a", "b"], ["a", "a"], [0.1, 0.2], "oos") == {
         "in_scope_accuracy": 0.5, "n_out_of_scope": 0
     }  # fmt: skip
-    assert out_of_scope_scores(["oos"], ["a"], "oos") == {
+    assert out_of_scope_scores(["oos"], ["a"], [0.4], "oos") == {
         "out_of_scope_recall": 0.0, "n_out_of_scope": 1
     }  # fmt: skip

@@ -185,13 +185,18 @@ def test_calibration_changes_confidence_and_no_answer():
 def test_a_label_for_no_other_is_reported_apart():
     known = ["card", "travel", "travel", "loan", "card"]
     given = ["card", "travel", "loan", "travel", "loan"]
-    answers = [Prediction(label, {label: 1.0}) for label in given]
+    # Of the two rows that are out of scope one is rated above all others, one above two of three.
+    shares = [0.3, 0.9, 0.35, 0.5, 0.1]
+    answers = [
+        Prediction(label, {"travel": share, label: max(share, 0.6)})
+        for label, share in zip(given, shares, strict=True)
+    ]
     rows = [example("x", label=label) for label in known]
     plain = TASK.report(rows, answers)
     report = with_options(TASK, {"out_of_scope": "travel"}).report(rows, answers)
     assert report == plain | {
         "out_of_scope_recall": 0.5, "out_of_scope_precision": 0.5,
-        "in_scope_accuracy": pytest.approx(1 / 3), "n_out_of_scope": 2,
+        "out_of_scope_auroc": pytest.approx(5 / 6), "in_scope_accuracy": pytest.approx(1 / 3), "n_out_of_scope": 2,
     }  # fmt: skip
     message = r"out_of_scope='travels' is none of the labels: .*Did you mean 'travel'\?"
     with pytest.raises(ConfigError, match=message):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, final
 
 from inlay.cli import console, wording
-from inlay.cli.results import title
+from inlay.cli.results import is_share, title
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -227,7 +227,7 @@ def _metric_names(metrics: dict[str, float]) -> list[str]:
 def _metric(name: str, value: float) -> str:
     if name == "perplexity":
         return f"{value:.1f}"
-    return f"{value:.3f}" if name == "loss" else f"{100 * value:.1f}"
+    return f"{100 * value:.1f}" if is_share(name) and name != "loss" else f"{value:.3f}"
 
 
 def _title(name: str) -> str:

@@ -28,6 +28,7 @@ _NAMES = {
     "r_squared": "R²",
     "out_of_scope_recall": "out-of-scope recall",
     "out_of_scope_precision": "out-of-scope precision",
+    "out_of_scope_auroc": "out-of-scope AUROC",
     "in_scope_accuracy": "in-scope accuracy",
 }
 """Names in files -> names on screens, where an underscore for a space is not enough."""
@@ -51,9 +52,14 @@ def title(name: str) -> str:
     return _NAMES.get(name, name.replace("_", " "))
 
 
+def is_share(name: str) -> bool:
+    """Tell whether a metric is shown in per cent."""
+    return name not in _PLAIN
+
+
 def number(name: str, value: float) -> str:
     """Return a metric's value: shares in per cent, others as they are."""
-    return _plain(value) if name in _PLAIN else wording.percent(value)
+    return wording.percent(value) if is_share(name) else _plain(value)
 
 
 def between(name: str, low: float, high: float) -> str:

@@ -58,6 +58,8 @@ def complete_splits(
         return {split: found[split] for split in SPLITS}, []
     shares = dict.fromkeys(missing, _SHARE)
     parts = take_shares(found["train"], shares, seed=seed, group=group, stratum=stratum)
+    is_stratified = len({stratum(row) for row in found["train"]}) > 1
+    how = "stratified by label, " if is_stratified else ""
     notes = []
     for split in missing:
         if not parts[split]:
@@ -66,7 +68,7 @@ def complete_splits(
                 f"{len(found['train'])} rows. Add rows, or give a {split} file."
             )
         notes.append(
-            f"{split} split made: 10 % of train ({len(parts[split])} rows), stratified by label, "
+            f"{split} split made: 10 % of train ({len(parts[split])} rows), {how}"
             f"equal texts kept together, seed {seed}."
         )
     return {split: parts.get(split) or found[split] for split in SPLITS}, notes

@@ -7,6 +7,8 @@ from typing import final
 
 import numpy as np
 
+from inlay.metrics.ranks import auroc
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,21 @@ def per_label(
 
 
 def out_of_scope_scores(
-    known: Sequence[Hashable], predicted: Sequence[Hashable], label: Hashable
+    known: Sequence[Hashable],
+    predicted: Sequence[Hashable],
+    likely: Sequence[float],
+    label: Hashable,
 ) -> dict[str, float | int]:
     """Return how well a label is told that stands for "none of these" (Larson et al. 2019).
 
     `in_scope_accuracy` is over the rows of all other labels, of which one taken for out of scope
-    is wrong. What has no rows, or was never answered, is left out.
+    is wrong. `out_of_scope_auroc` does not depend on which label is the most probable one. What
+    has no rows, or was never answered, is left out.
 
     Args:
         known: Labels of the rows.
         predicted: What was answered.
+        likely: How probable each row was thought to be out of scope, in [0, 1].
         label: The one that means out of scope.
     """
     inside = [(k, p) for k, p in zip(known, predicted, strict=True) if k != label]
@@ -67,6 +74,9 @@ def out_of_scope_scores(
         scores["out_of_scope_recall"] = right / outside
     if chosen:
         scores["out_of_scope_precision"] = right / chosen
+    area = auroc([k == label for k in known], likely)
+    if area is not None:
+        scores["out_of_scope_auroc"] = area
     if inside:
         scores["in_scope_accuracy"] = sum(k == p for k, p in inside) / len(inside)
     return {**scores, "n_out_of_scope": outside}

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inlay.errors import DataError
+from inlay.metrics.ranks import mean_ranks
 
 _Array = npt.NDArray[np.float64]
 
@@ -42,7 +43,7 @@ def spearman(known: Sequence[float], predicted: Sequence[float]) -> float:
     It is 0 if a side is constant. Raises as `mse`.
     """
     a, b = _pair(known, predicted)
-    return _correlation(_ranks(a), _ranks(b))
+    return _correlation(mean_ranks(a), mean_ranks(b))
 
 
 def _correlation(a: _Array, b: _Array) -> float:
@@ -58,12 +59,6 @@ def _centred(values: _Array) -> _Array:
     values = values / np.abs(values).max()
     values = values - values.mean()
     return np.asarray(values / np.abs(values).max())
-
-
-def _ranks(values: _Array) -> _Array:
-    _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(sizes) - (sizes - 1) / 2  # from 1, the mean of those that are equal
-    return np.asarray(ranks[group], dtype=np.float64)
 
 
 def _pair(known: Sequence[float], predicted: Sequence[float]) -> tuple[_Array, _Array]:

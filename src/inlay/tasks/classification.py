@@ -182,16 +182,23 @@ class TextClassification(AbstractPooledTask):
             "matthews": matthews(known, chosen),
             "calibration_error": calibration_error([p.confidence for p in predictions], correct),
             "log_loss": _log_loss(known, predictions),
-            **self._out_of_scope(known, chosen),
+            **self._out_of_scope(known, predictions),
             "weakest_label": weakest,
             "weakest_f1": scores[weakest].f1 if weakest is not None else None,
             "weakest_taken_for": next((p for k, p, _ in mistakes if k == weakest), None),
         }
 
-    def _out_of_scope(self, known: Sequence[str], chosen: Sequence[str]) -> dict[str, Any]:
-        if self.out_of_scope is None:
+    def _out_of_scope(
+        self, known: Sequence[str], predictions: Sequence[AbstractPrediction]
+    ) -> dict[str, Any]:
+        label = self.out_of_scope
+        if label is None:
             return {}
-        return out_of_scope_scores(known, chosen, self.out_of_scope)
+        likely = [
+            answer.probabilities.get(label, 0.0) if isinstance(answer, Prediction) else 0.0
+            for answer in predictions
+        ]
+        return out_of_scope_scores(known, [p.answer for p in predictions], likely, label)
 
     @override
     def baselines(
