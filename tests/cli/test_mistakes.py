@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from inlay.cli.mistakes import around
+from inlay.cli.mistakes import around, differing
 
 
 @pytest.fixture
@@ -40,6 +40,22 @@ def test_the_surest_come_first(call, predictions):
         "      not bad",
     ]
     assert err == "2 of 2 wrong rows, of 3 in test; many such rows are errors in the labels\n"
+
+
+def test_of_tags_only_those_are_shown_that_differ(call, predictions):
+    words = " ".join(f"word{number}/NOUN" for number in range(40))
+    folder = predictions(("a text", None, f"{words} right/VERB", f"{words} right/ADJ", 0.9))
+    path = folder / "predictions.jsonl"
+    path.write_text(path.read_text().replace('"value"', '"details": {"tags": []}, "value"'))
+    assert call("errors", folder)[1].splitlines() == [
+        "0.90  predicted right/ADJ, labelled right/VERB   a.csv:2",
+        "      a text",
+    ]
+
+
+def test_what_one_side_lacks_is_shown_as_nothing():
+    assert differing("a/X b/Y", "b/Y") == ("a/X", "")
+    assert differing("a/X", "a/X") == ("", "")
 
 
 def test_number_and_json(call, predictions):

@@ -61,6 +61,18 @@ def test_a_label_without_fault_is_not_called_weakest():
     assert len(report_lines(REPORT | {"weakest_label": None, "weakest_f1": None})) == 2
 
 
+def test_types_of_tags_are_shown_the_commonest_first():
+    types = {
+        f"type {n:02}": {"precision": 0.5, "recall": 0.4, "f1": n / 100, "support": 40 - n}
+        for n in range(12)
+    }
+    few = dict(list(types.items())[:2])
+    shown = report_lines({**REPORT, "types": few})
+    assert "       F1 by type (known): type 00 0.0 (40)   type 01 1.0 (39)" in shown
+    text = " ".join(" ".join(report_lines({**REPORT, "types": types})).split())
+    assert "type 08 8.0 (32) type 09 9.0 (31) and 2 more with --json" in text
+
+
 def test_the_strongest_baseline_comes_first_and_a_loss_is_said():
     assert baseline_lines(BASELINES) == [
         "       0.4 points below words + regression (79.6 %): within noise (p = 0.81)",

@@ -1,6 +1,7 @@
 """`inlay errors`: the test rows a run is most confidently wrong about."""
 
 import dataclasses
+import difflib
 import json
 from typing import Annotated
 
@@ -41,9 +42,12 @@ def errors(
         text = " ".join(record.text.split())
         if record.pair is not None:
             text += f" | {around(record.pair, record.label, record.predicted)}"
+        predicted, label = record.predicted, record.label
+        if "tags" in record.details:
+            predicted, label = differing(predicted, label)
         console.put(
-            f"{record.confidence:.2f}  predicted {_short(record.predicted)}, labelled "
-            f"{_short(record.label)}   {record.row}"
+            f"{record.confidence:.2f}  predicted {_short(predicted)}, labelled "
+            f"{_short(label)}   {record.row}"
         )
         console.put(f"      {text if wide is None else shorten(text, wide - 6)}")
     if all(record.value in (0, 1) for record in records):
@@ -79,6 +83,23 @@ def around(text: str, *answers: str) -> str:
     blank = text.rfind(" ", begin, end)
     end = len(text) if end >= len(text) else end if blank < 0 else blank
     return f"{'... ' if begin else ''}{text[begin:end]}{' ...' if end < len(text) else ''}"
+
+
+def differing(one: str, other: str) -> tuple[str, str]:
+    """Return two answers without the words that they have in common.
+
+    Example:
+        >>> differing("a/DET dog/NOUN barks/NOUN", "a/DET dog/NOUN barks/VERB")
+        ('barks/NOUN', 'barks/VERB')
+    """
+    words = one.split(), other.split()
+    matcher = difflib.SequenceMatcher(None, *words, autojunk=False)
+    kept: tuple[list[str], list[str]] = [], []
+    for kind, *places in matcher.get_opcodes():
+        if kind != "equal":
+            kept[0].extend(words[0][places[0] : places[1]])
+            kept[1].extend(words[1][places[2] : places[3]])
+    return " ".join(kept[0]), " ".join(kept[1])
 
 
 def _short(answer: str) -> str:

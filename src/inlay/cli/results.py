@@ -39,6 +39,9 @@ _PLAIN = (
 )  # fmt: skip
 """Metrics that are no shares, shown as they are."""
 
+_TYPES = 10
+"""Types of tags whose scores are shown."""
+
 
 def title(name: str) -> str:
     """Return a metric's or baseline's name for people.
@@ -96,12 +99,27 @@ def report_lines(report: Mapping[str, Any], split: str = "test") -> list[str]:
         if isinstance(value, float) and key not in (name, "weakest_f1")
     ]
     lines += _wrapped("   ".join(others))
+    if report.get("types"):
+        lines += _wrapped(_by_type(report["types"]))
     if report.get("weakest_label") is not None and report["weakest_f1"] < 0.995:
         taken = report.get("weakest_taken_for")
         mostly = f", mostly taken for {taken!r}" if taken is not None else ""
         text = f"weakest label {report['weakest_label']!r} (F1 {100 * report['weakest_f1']:.0f})"
         lines += _wrapped(text + mostly)
     return lines
+
+
+def _by_type(types: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the F1 of each type of tag and how often it is known, the commonest first."""
+    ranked = sorted(types.items(), key=lambda item: (-item[1]["support"], item[0]))
+    shown = [
+        f"{kind} {100 * score['f1']:.1f} ({wording.count(score['support'])})".replace(
+            " ", wording.HELD
+        )
+        for kind, score in ranked[:_TYPES]
+    ]
+    more = f"   and {len(ranked) - _TYPES} more with --json" if len(ranked) > _TYPES else ""
+    return f"F1 by type (known): {'   '.join(shown)}{more}"
 
 
 def _wrapped(text: str) -> list[str]:
