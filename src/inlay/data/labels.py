@@ -58,9 +58,9 @@ def merge_numbers(labels: Iterable[str], *, column: str, num_rows: int) -> dict[
             low, high = min(values.values()), max(values.values())
             raise DataError(
                 f'the labels in column "{column}" are numbers from {low:g} to {high:g} '
-                f"({len(distinct)} different ones): that is regression, which this release does "
-                "not learn. Put them into classes, such as low and high, or name another column "
-                "with --label-column."
+                f"({len(distinct)} different ones): that is regression. Learn the numbers with "
+                f"--task regression --column score={column}, put them into classes, such as low "
+                "and high, or name another column with --label-column."
             )
     _refuse_ids(distinct, column, num_rows)
     return {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inlay.data.forms.base import kind_of, sample, text_of
+from inlay.data.forms.base import is_broken_list, kind_of, parsed, sample, text_of
 from inlay.data.forms.registry import FORMS
 from inlay.data.table import MISSING
 from inlay.errors import DataError
@@ -53,3 +53,22 @@ def test_a_sample_leaves_absent_values_out(tmp_path):
 
     path = write_jsonl(tmp_path / "a.jsonl", [{"a": 1}, {"b": 2}, {"a": None}, {"a": 4}])
     assert sample(read_jsonlines(path, name="a"), "a") == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (' ["a", "b"] ', ["a", "b"]), ("['a', \"it's\", 'c\\'d']", ["a", "it's", "c'd"]),
+        ('{"text": []}', {"text": []}), ("['a, b', '[c]']", ["a, b", "[c]"]), ("[]", []),
+    ],
+)  # fmt: skip
+def test_lists_that_a_table_writes_as_text_are_read(text, value):
+    assert parsed(text) == value
+
+
+@pytest.mark.parametrize(
+    "value", ["[sic] a text", "['a' 'b']", "['a', 'b'", "['\\d']", "[a, b]", "{x}", "a", 3, None]
+)
+def test_what_is_no_list_stays_as_it_is(value):
+    assert parsed(value) is value
+    assert is_broken_list(value) == (str(value)[:2] == "['")

@@ -1,5 +1,6 @@
 """Conversations: who may speak when, and what is learnt."""
 
+import json
 from collections import Counter
 
 import pytest
@@ -55,3 +56,9 @@ def test_a_question_ends_with_the_user():
     assert read([USER, BOT], has_target=False).startswith("the last message is not the user's")
     assert Chat().cells_of("hello") == {"messages": [USER]}
     assert Chat().cells_of([USER, BOT, USER]) == {"messages": [USER, BOT, USER]}
+
+
+def test_messages_in_a_table_are_json():
+    row = read(json.dumps([USER, BOT]))
+    assert (row.parts["messages"], row.label) == ([USER], "hi")
+    assert read("[hello]") == "messages are a text, not a list"

@@ -47,3 +47,13 @@ def test_what_cannot_be_used_says_why(label, choices, question, reason):
 
 def test_a_prediction_needs_no_label():
     assert read(None, has_target=False).parts == {"choices": THREE}
+
+
+@pytest.mark.parametrize(("names", "label"), [(["1", "2", "3"], "2"), (["B", "A", "C"], "A")])
+def test_names_of_choices_win_over_their_places(names, label):
+    row = read(label, {"text": THREE, "label": names})
+    assert (row.parts["index"], row.label) == (1, "green")
+
+
+def test_choices_in_a_table_are_json():
+    assert read(1, '["red", "green", "blue"]').parts == {"choices": THREE, "index": 1}

@@ -15,7 +15,7 @@ def read(labels, text="words", **more):
 
 
 @pytest.mark.parametrize(
-    "labels", [["b", "a", "b"], "a|b", "b; a", "a, b", " a |b| "]
+    "labels", [["b", "a", "b"], "a|b", "b; a", "a, b", " a |b| ", '["b", "a"]', "['a', 'b']"]
 )  # fmt: skip
 def test_labels_as_a_list_or_as_text(labels):
     row = read(labels)
@@ -33,6 +33,7 @@ def test_no_label_is_a_set_too():
     [
         (None, "labels are missing"), (3, "labels are a number, not a list"),
         (["a", 3], "labels hold a number, not names only"),
+        ("['a' 'b']", "labels begin as a list and are none; write it as JSON"),
         (["a", " "], "labels hold a text, not names only"),
     ],
 )  # fmt: skip
@@ -50,3 +51,20 @@ def test_pairs_and_files_with_separated_labels(tmp_path):
     data = read_dataset(path, task="multi-label")
     assert data.labels == ["a", "b"]
     assert {row.label for row in data.splits["test"]} == {"a", "a, b"}, "in proportion"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "form"),
+    [
+        ("labels", "a|{}", "multi-labelled"), ("topics", "{}, a", "multi-labelled"),
+        ("labels", '["{}"]', "multi-labelled"),
+        # One label of a text, several but in no other row, and sentences are no sets.
+        ("label", "a|{}", "labelled"), ("labels", "{}", "labelled"),
+        ("labels", "one of {}, in words of its own", "labelled"),
+    ],
+)  # fmt: skip
+def test_sets_of_labels_are_told_from_classes(tmp_path, column, value, form):
+    path = tmp_path / "d.csv"
+    rows = "".join(f'words {n}\t{value.format("bcd"[n % 3])}\n' for n in range(60))
+    path.write_text(f"text\t{column}\n{rows}")
+    assert read_dataset(path.rename(path.with_suffix(".tsv"))).form == form

@@ -37,6 +37,8 @@ def read(tokens, tags=MISSING, *, has_target=True):
         (["a"], 5, "tags are a number, not a list"),
         (None, ["O"], "tokens are missing"),
         (["a"], MISSING, "tags are missing"),
+        ("['a' 'b']", "['O' 'O']", "tokens begin as a list and are none; write it as JSON"),
+        (["a", "b"], '["O" "O"]', "tags begin as a list and are none; write it as JSON"),
     ],
 )
 def test_rows_that_cannot_be_used_say_why(tokens, tags, reason):
@@ -111,6 +113,8 @@ def table(columns, *rows):
         (("words", "ner_tags"), (["a"], ["O"]), True),
         (("tokens", "tags", "intent"), (["a"], ["O"], "x"), True),
         (("text", "tags"), ("a b", ["x", "y"]), False),
+        (("tokens", "tags"), ('["a"]', "['O']"), True),
+        (("text", "tags"), ("[sic] a", '["x"]'), False),
         (("tokens", "tags"), (None, None), False),
     ],
 )
@@ -152,3 +156,15 @@ def test_a_type_that_train_lacks_is_refused_but_its_other_mark_is_not(tmp_path):
     found = read_dataset(tmp_path, drop_unseen_labels=True)
     assert found.dropped_unseen == 1
     assert [len(found.splits[split]) for split in ("validation", "test")] == [1, 1]
+
+
+def test_lists_that_a_table_writes_as_text_are_lists():
+    row = read('["a b", "\\"c"]', "['O', 'B-x']")
+    assert row.parts == {"tokens": ["a b", '"c'], "tags": ["O", "B-x"]}
+    asked = read('["a", "b"]', has_target=False)
+    assert asked.parts == {"tokens": ["a", "b"]}
+
+
+def test_a_raw_text_may_begin_as_a_list():
+    assert read("[1, 2] and", has_target=False).parts["tokens"][:2] == ["[", "1"]
+    assert read("[1, 2]", has_target=False).parts["tokens"] == ["[", "1", ",", "2", "]"]

@@ -1,5 +1,8 @@
 """What a form of rows must supply: its columns, and an example from a row's cells."""
 
+import ast
+import json
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,6 +12,10 @@ from inlay.data.rows import Example
 from inlay.data.splits import text_key
 from inlay.data.table import MISSING, Table
 from inlay.errors import DataError
+
+_TEXT = r"""(?:'(?:[^'\\\n]|\\[\\'"nrt])*'|"(?:[^"\\\n]|\\[\\'"nrt])*")"""
+_PYTHON_TEXT = re.compile(_TEXT)
+_PYTHON_LIST = re.compile(rf"\[\s*{_TEXT}(?:\s*,\s*{_TEXT})*\s*\]")
 
 Given = str | tuple[str, ...] | Sequence[str] | Mapping[str, Any]
 """One input as a caller gives it: a text, several by the order of roles, or each by its role."""
@@ -122,6 +129,32 @@ def text_of(value: Any, what: str) -> tuple[str, str | None]:
     if any("\ud800" <= character <= "\udfff" for character in value):
         return "", f"{what} has half of a surrogate pair"
     return value, None
+
+
+def parsed(value: Any) -> Any:
+    """Return the list or object that a cell of a table writes as text; anything else as it is.
+
+    JSON is read, and a list of texts as Python prints it, which is what pandas writes.
+
+    Example:
+        >>> parsed('["a", "b"]'), parsed("['a', 'b']"), parsed("[sic] a text")
+        (['a', 'b'], ['a', 'b'], '[sic] a text')
+    """
+    if not isinstance(value, str) or value.strip()[:1] not in ("[", "{"):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        # Not all that Python would read: it joins texts that have no comma between them.
+        if not _PYTHON_LIST.fullmatch(value.strip()):
+            return value
+        return [ast.literal_eval(text) for text in _PYTHON_TEXT.findall(value)]
+    return found if isinstance(found, dict | list) else value
+
+
+def is_broken_list(value: Any) -> bool:
+    """Tell whether a text begins as a list of texts does; `parsed` has made no list of it."""
+    return isinstance(value, str) and value.strip()[:2] in ("['", '["')
 
 
 def kind_of(value: Any) -> str:

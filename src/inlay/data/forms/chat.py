@@ -6,7 +6,7 @@ from typing import Any, ClassVar, final
 
 from typing_extensions import override
 
-from inlay.data.forms.base import AbstractForm, Given, Place, Role, kind_of, text_of
+from inlay.data.forms.base import AbstractForm, Given, Place, Role, kind_of, parsed, text_of
 from inlay.data.rows import Example
 from inlay.data.table import MISSING, Table
 
@@ -34,7 +34,7 @@ class Chat(AbstractForm):
     def example(
         self, cells: Mapping[str, Any], place: Place, counts: Counter[str], *, has_target: bool
     ) -> Example | str:
-        messages = _messages(cells.get("messages", MISSING))
+        messages = _messages(parsed(cells.get("messages", MISSING)))
         if isinstance(messages, str):
             return messages
         roles = [message["role"] for message in messages]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, final
 
 from typing_extensions import override
 
-from inlay.data.forms.base import AbstractForm, Place, Role, kind_of, text_of
+from inlay.data.forms.base import AbstractForm, Place, Role, kind_of, parsed, text_of
 from inlay.data.rows import Example
 from inlay.data.table import MISSING, Table
 from inlay.errors import counted
@@ -16,7 +16,8 @@ from inlay.errors import counted
 class Choices(AbstractForm):
     """`question`, a list `choices`, and `label`: the right one's number, letter or text.
 
-    Numbers count from 0, letters from A. `parts` holds `choices` and, if known, `index`.
+    Numbers count from 0, letters from A, unless `choices` is an object of `text` and `label` that
+    names each, as in ARC. In a table `choices` is written as JSON. `parts` holds `choices` and, if known, `index`.
     """
 
     name: ClassVar[str] = "choices"
@@ -37,9 +38,10 @@ class Choices(AbstractForm):
         question, fault = text_of(cells.get("question", MISSING), "question")
         if fault:
             return fault
-        choices = cells.get("choices", MISSING)
+        choices = parsed(cells.get("choices", MISSING))
+        names: Any = None
         if isinstance(choices, dict):
-            choices = choices.get("text", MISSING)
+            choices, names = choices.get("text", MISSING), choices.get("label")
         if not isinstance(choices, list):
             absent = choices is MISSING or choices is None
             return "choices are missing" if absent else f"choices are {kind_of(choices)}"
@@ -51,7 +53,9 @@ class Choices(AbstractForm):
                 return fault
         parts: dict[str, Any] = {"choices": choices}
         if has_target:
-            index = _index(cells.get("label", MISSING), choices)
+            value = cells.get("label", MISSING)
+            own = isinstance(names, list) and len(names) == len(choices) and value in names
+            index = names.index(value) if own else _index(value, choices)
             if isinstance(index, str):
                 return index
             parts["index"] = index

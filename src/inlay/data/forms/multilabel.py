@@ -6,16 +6,34 @@ from typing import Any, ClassVar, final
 
 from typing_extensions import override
 
-from inlay.data.forms.base import AbstractForm, Place, Role, kind_of, sample, text_of
+from inlay.data.columns import simplify
+from inlay.data.forms.base import (
+    AbstractForm,
+    Place,
+    Role,
+    is_broken_list,
+    kind_of,
+    parsed,
+    sample,
+    text_of,
+)
 from inlay.data.rows import Example
 from inlay.data.table import MISSING, Table
 
 _SEPARATORS = ("|", ";", ",")
+_SEVERAL = ("labels", "tags", "categories", "topics")
+"""Names that promise more than one label."""
+
+_MANY_WORDS = 4
+"""Words that a label hardly has."""
 
 
 @final
 class MultiLabelled(AbstractForm):
     """A text, perhaps a second one, and `labels`: a list, or a text that `|`, `;` or `,` divides.
+
+    In a table a list is also read as JSON. Without being told so, texts are taken for sets of
+    labels if their column is named in the plural and what is divided recurs in other rows.
 
     No label at all is allowed. `parts` holds `labels`.
     """
@@ -29,8 +47,10 @@ class MultiLabelled(AbstractForm):
 
     @override
     def fits(self, table: Table, columns: Mapping[str, str]) -> bool:
-        seen = sample(table, columns["labels"])
-        return bool(seen) and all(isinstance(value, list) for value in seen)
+        seen = [parsed(value) for value in sample(table, columns["labels"])]
+        if seen and all(isinstance(value, list) for value in seen):
+            return True
+        return simplify(columns["labels"]) in _SEVERAL and _are_sets(seen)
 
     @override
     def example(
@@ -59,9 +79,26 @@ class MultiLabelled(AbstractForm):
         return row.label
 
 
+def _are_sets(seen: Sequence[Any]) -> bool:
+    """Tell whether texts are sets of labels: some are divided, and the parts occur elsewhere."""
+    texts = [value for value in seen if isinstance(value, str)]
+    for separator in _SEPARATORS if len(texts) == len(seen) else ():
+        wholes = [[part.strip() for part in text.split(separator)] for text in texts]
+        if not any(len(parts) > 1 for parts in wholes):
+            continue
+        counts = Counter(part for parts in wholes for part in parts)
+        recur = sum(count for count in counts.values() if count > 1)
+        is_short = all(len(part.split()) <= _MANY_WORDS for part in counts)
+        return is_short and recur > counts.total() / 2
+    return False
+
+
 def _labels(value: Any) -> list[str] | str:
+    value = parsed(value)
     if value is MISSING or value is None:
         return "labels are missing"
+    if is_broken_list(value):
+        return "labels begin as a list and are none; write it as JSON"
     if isinstance(value, str):
         separator = next((sign for sign in _SEPARATORS if sign in value), None)
         value = [part.strip() for part in value.split(separator)] if separator else [value.strip()]

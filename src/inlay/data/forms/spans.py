@@ -1,13 +1,12 @@
 """A question, a text, and where in the text the answer stands; with no answer allowed."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
 from typing_extensions import override
 
-from inlay.data.forms.base import AbstractForm, Place, Role, kind_of, text_of
+from inlay.data.forms.base import AbstractForm, Place, Role, kind_of, parsed, text_of
 from inlay.data.rows import Example
 from inlay.data.splits import text_key
 from inlay.data.table import MISSING, Table
@@ -80,8 +79,7 @@ def _answers(value: Any) -> list[tuple[int | None, str]] | str:
         return "answers are missing"
     if value is None or value == "":
         return []
-    if isinstance(value, str) and value.strip()[:1] in ("{", "["):
-        value = _parsed(value)
+    value = parsed(value)
     if isinstance(value, str):
         value = [value]
     if isinstance(value, dict):
@@ -111,15 +109,6 @@ def _answers(value: Any) -> list[tuple[int | None, str]] | str:
         at = int(start) + text.index(bare) if whole and start is not None else None
         pairs.append((at, bare))
     return pairs
-
-
-def _parsed(text: str) -> Any:
-    """Return the JSON in a cell of a table; a text that only looks like it stays a text."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value if isinstance(value, dict | list) else text
 
 
 def _locate(context: str, text: str, start: int | None) -> int | None:

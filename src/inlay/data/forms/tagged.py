@@ -7,7 +7,17 @@ from typing import Any, ClassVar, final
 
 from typing_extensions import override
 
-from inlay.data.forms.base import AbstractForm, Given, Place, Role, kind_of, sample, text_of
+from inlay.data.forms.base import (
+    AbstractForm,
+    Given,
+    Place,
+    Role,
+    is_broken_list,
+    kind_of,
+    parsed,
+    sample,
+    text_of,
+)
 from inlay.data.rows import Example
 from inlay.data.table import MISSING, Table
 from inlay.errors import counted
@@ -53,7 +63,8 @@ def worded(tokens: Sequence[str], tags: Sequence[str]) -> str:
 
 @final
 class Tagged(AbstractForm):
-    """`tokens` and `tags`, two lists of equal length or two texts that white space divides.
+    """`tokens` and `tags`, two lists of equal length (in a table written as JSON) or two texts that
+    white space divides.
 
     `parts` holds both. Without tags, a text in place of tokens is split into words and signs, and
     `parts` holds where they stand in it as `places`.
@@ -72,13 +83,13 @@ class Tagged(AbstractForm):
     @override
     def fits(self, table: Table, columns: Mapping[str, str]) -> bool:
         seen = [sample(table, columns[role], 20) for role in ("tokens", "tags")]
-        return all(values and all(isinstance(v, list) for v in values) for values in seen)
+        return all(values and all(isinstance(_list(v), list) for v in values) for values in seen)
 
     @override
     def example(
         self, cells: Mapping[str, Any], place: Place, counts: Counter[str], *, has_target: bool
     ) -> Example | str:
-        given = cells.get("tokens", MISSING)
+        given = _list(cells.get("tokens", MISSING))
         is_raw = isinstance(given, str) and not has_target
         if is_raw and (fault := text_of(given, "text")[1]):
             return fault
@@ -91,7 +102,7 @@ class Tagged(AbstractForm):
                 parts["places"] = [list(span) for span in word_places(given)]
             text = given if is_raw else " ".join(tokens)
             return Example(text, None, "", place.file, place.line, parts)
-        tags = _strings(cells.get("tags", MISSING), "tag")
+        tags = _strings(_list(cells.get("tags", MISSING)), "tag")
         if isinstance(tags, str):
             return tags
         if len(tags) != len(tokens):
@@ -113,10 +124,19 @@ class Tagged(AbstractForm):
         return {"tokens": list(given)}
 
 
+def _list(value: Any) -> Any:
+    """Return a list of texts that a table writes as one; a text that only begins so stays one."""
+    found = parsed(value)
+    is_list = isinstance(found, list) and all(isinstance(item, str) for item in found)
+    return found if is_list else value
+
+
 def _strings(value: Any, what: str) -> list[str] | str:
     """Return the texts of a list, or the reason why they cannot be used."""
     if value is MISSING or value is None:
         return f"{what}s are missing"
+    if is_broken_list(value):
+        return f"{what}s begin as a list and are none; write it as JSON"
     if isinstance(value, str):
         value = value.split()
     if not isinstance(value, list):
