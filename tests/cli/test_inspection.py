@@ -86,3 +86,28 @@ def test_several_splits(call):
     assert "8 993 train / 999 validation / 3 080 test" in out
     assert "77 labels: " in out
     assert "and 72 more" in out
+
+
+def test_where_the_base_decides_all_tasks_are_named(call, tmp_path):
+    path = tmp_path / "talk.jsonl"
+    rows = [{"source": f"a text of {n} words", "target": f"what {n} means"} for n in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = call("inspect", path)[1]
+    assert out.splitlines()[1:3] == [
+        "looks like text to text",
+        "  or, with a decoder as base, text generation: the base decides, or --task",
+    ]
+    assert "the base decides" not in call("inspect", path, "--task", "text-generation")[1]
+    plain = tmp_path / "plain.txt"
+    plain.write_text("\n\n".join("words " * (n % 7 + 1) + str(n) for n in range(60)))
+    assert "language model as base, masked language modelling: the" in call("inspect", plain)[1]
+
+
+def test_a_label_for_none_of_the_others_leads_to_its_option(call, tmp_path):
+    path = tmp_path / "asked.csv"
+    rows = [f"question {n} of many,{('card', 'loan', 'oos')[n % 3]}" for n in range(60)]
+    path.write_text("\n".join(["text,label", *rows]) + "\n")
+    assert (
+        '!  label "oos" (20 rows) looks like "none of the others":   --task-option '
+        "out_of_scope=oos reports such rows apart"
+    ) in call("inspect", path)[1]

@@ -1,5 +1,7 @@
 """What `inlay inspect` sees."""
 
+import json
+
 import pytest
 
 from inlay.cli.inspection import run_inspect
@@ -108,3 +110,20 @@ def test_a_label_that_means_nothing(tmp_path, capsys):
 def test_a_file_that_names_several_sets_is_not_one_of_them(tmp_path):
     with pytest.raises(ConfigError, match="task 'joint' reads a file that names several data sets"):
         inspect_dataset(tmp_path / "both.yaml", task="joint")
+
+
+def test_labels_that_can_be_asked_later_are_no_problem(tmp_path):
+    for split, labels in (("train", "ab"), ("validation", "ab"), ("test", "abc")):
+        rows = [f"text {n} of {split},{labels[n % len(labels)]}" for n in range(30)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    assert 'label "c" occurs in test' in (inspect_dataset(tmp_path).problem or "")
+    assert inspect_dataset(tmp_path, task="similarity").problem is None
+
+
+def test_one_question_with_other_choices_is_no_duplicate(tmp_path):
+    rows = [
+        {"question": "Which?", "choices": [f"a{n}", f"b{n}"], "label": 0} for n in range(20)
+    ]  # fmt: skip
+    path = tmp_path / "c.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0]]))
+    assert inspect_dataset(path).duplicates == 1

@@ -84,7 +84,7 @@ def test_an_answer_longer_than_the_overlap_may_lie_whole_in_no_window(base):
     assert notes == [
         f"1 of 2 contexts longer than a window of 40 tokens: {len(windows) - 2} more windows, "
         "overlapping by 10",
-        f"{states.count('cut')} windows cut through the answer: learnt as having none",
+        f"{states.count('cut')} windows cut through the answer: taken as having none",
         "1 answer whole in no window: the question still counts",
     ]
     kept = random_scores(windows)

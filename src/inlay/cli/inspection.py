@@ -12,6 +12,15 @@ _SHOWN = 5
 
 _TRAINING_ALLOWS = 0.01
 """Share of unusable rows that `inlay train` takes without being told."""
+
+_BASES = {
+    "text-generation": "a decoder as base",
+    "masked-language-modelling": "a masked language model as base",
+}
+"""Tasks that share their rows with the default one -> the base that each needs."""
+
+_OUT_OF_SCOPE = ("oos", "out-of-scope", "out_of_scope", "ood", "none-of-the-above")
+
 _EMPTY_NAMES = ("nan", "null", "n/a", "#n/a")
 
 
@@ -84,7 +93,11 @@ def _files(found: Inspection) -> list[str]:
     splits = ""
     if len(found.splits) > 1:
         splits = "   " + " / ".join(f"{_number(n)} {name}" for name, n in found.splits.items())
-    return [*lines, f"looks like {found.task.replace('-', ' ')}{splits}"]
+    lines.append(f"looks like {found.task.replace('-', ' ')}{splits}")
+    return lines + [
+        f"  or, with {_BASES[name]}, {name.replace('-', ' ')}: the base decides, or --task"
+        for name in found.other_tasks
+    ]
 
 
 def _size(found: Inspection, role: str) -> str:
@@ -148,6 +161,12 @@ def _warnings(found: Inspection) -> list[str]:
         f"label {_q(name)} ({_rows(count)}) looks like a missing value"
         for name, count in found.labels.items()
         if name.casefold() in _EMPTY_NAMES
+    ]
+    texts += [
+        f"label {_q(name)} ({_rows(count)}) looks like \"none of the others\":   "
+        f"--task-option {_shell(f'out_of_scope={name}')} reports such rows apart"
+        for name, count in found.labels.items()
+        if found.task == "text-classification" and name.casefold() in _OUT_OF_SCOPE
     ]
     small = {name: n for name, n in found.small.items() if name not in found.spellings}
     if small:

@@ -13,7 +13,14 @@ from typing import Any, final
 from inlay.data.finding import Found, find_tables
 from inlay.data.formed import read_rows
 from inlay.data.forms.base import AbstractForm
-from inlay.data.forms.registry import LABELLED, choose_form, default_task, match, task_name
+from inlay.data.forms.registry import (
+    ASKS_NEW_LABELS,
+    LABELLED,
+    choose_form,
+    match,
+    task_name,
+    tasks_of,
+)
 from inlay.data.joint import FORM as JOINT
 from inlay.data.labels import check_classes
 from inlay.data.rows import Example, FileRecord, Rejected
@@ -86,6 +93,7 @@ class Inspection:
         named: Role -> column, of those that were named rather than guessed.
         task: What the rows are for.
         asked_task: The task that was asked for, if one was.
+        other_tasks: What else the rows are for, with a base of another kind.
     """
 
     source: str
@@ -108,6 +116,7 @@ class Inspection:
     named: dict[str, str] = field(default_factory=dict)
     task: str = "text-classification"
     asked_task: str | None = None
+    other_tasks: list[str] = field(default_factory=list)
 
     @property
     def num_read(self) -> int:
@@ -192,6 +201,7 @@ def _inspect(
     rows = [row for split in splits.values() for row in split]
     labels = dict(Counter(label for row in rows for label in classes(row)).most_common())
     texts = _Texts(splits)
+    tasks = [task_name(task)] if task else tasks_of(LABELLED if form is None else form.name)
     return Inspection(
         source=str(source), files=files, rejected=rejected, columns=columns,
         lengths=texts.lengths, splits={name: len(part) for name, part in splits.items()},
@@ -201,9 +211,8 @@ def _inspect(
         telling=telling_labels(rows, labels) if form is None else [],
         ids=_id_columns(found, columns) if form is None else [],
         leaks=count_leaks(splits) if len(splits) > 1 else {}, notes=notes,
-        problem=_problem(splits, found.title, form), named=dict(given),
-        task=task_name(task) if task else default_task(LABELLED if form is None else form.name),
-        asked_task=task,
+        problem=_problem(splits, found.title, form, tasks[0]), named=dict(given),
+        task=tasks[0], asked_task=task, other_tasks=tasks[1:],
     )  # fmt: skip
 
 
@@ -215,13 +224,16 @@ def _refuse_none(
         raise DataError(f"{found.title}: none of {len(rejected)} rows can be used{first}.")
 
 
-def _problem(splits: dict[str, list[Example]], title: str, form: AbstractForm | None) -> str | None:
+def _problem(
+    splits: dict[str, list[Example]], title: str, form: AbstractForm | None, task: str
+) -> str | None:
     """Return why `read_dataset` would refuse the usable rows, or `None`."""
     train = splits["train"]
     try:
         if form is None:
             check_classes(Counter(row.label for row in train), name=title)
-            drop_unseen(splits, drops=False)
+            if task not in ASKS_NEW_LABELS:
+                drop_unseen(splits, drops=False)
             if len(train) < _FEW_TEXTS:
                 complete_splits(splits, seed=0)
         else:
@@ -251,6 +263,7 @@ class _Texts:
                     second = row.pair.lower().split()
                     pair_lengths.append(len(second))
                     key = (*key, " ".join(second))
+                key = (*key, *(row.parts or {}).get("choices", ()))
                 earlier = seen.setdefault(key, row)
                 if earlier is not row:
                     self.note(earlier, row)

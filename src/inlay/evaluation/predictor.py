@@ -235,10 +235,11 @@ def given_examples(inputs: Sequence[Given], form: str) -> list[Example]:
         counts: Counter[str] = Counter()
         row = reader.example(reader.cells_of(given), Place("", number), counts, has_target=False)
         if isinstance(row, str):
-            inputs = ", ".join(role.name for role in reader.roles if not role.is_target)
+            names = [role.name for role in reader.roles if not role.is_target]
+            second = f" (--pair gives the {names[1]})" if names[1:] == ["context"] else ""
             raise DataError(
-                f"input {number}: {row}. It is read as {inputs}: give them by name, or rows of a "
-                "file with --input."
+                f"input {number}: {row}. It is read as {', '.join(names)}: give them by "
+                f"name{second}, or rows of a file with --input."
             )
         rows.append(row)
     return rows

@@ -165,7 +165,7 @@ class QuestionAnswering(AbstractTask):
             )
         if partly:
             notes.append(
-                f"{counted(partly, 'window')} cut through the answer: learnt as having none"
+                f"{counted(partly, 'window')} cut through the answer: taken as having none"
             )
         if lost:
             notes.append(

@@ -95,7 +95,16 @@ def default_task(form: str) -> str:
 
     Some forms suit several tasks; which one is then told by the base.
     """
-    return next(task for task, forms in TASK_FORMS.items() if form in forms)
+    return tasks_of(form)[0]
+
+
+def tasks_of(form: str) -> list[str]:
+    """Return the tasks that rows of a form are for: the default one, then those of other bases.
+
+    Labels may be learnt by name too, but only where that is asked for.
+    """
+    tasks = [task for task, forms in TASK_FORMS.items() if form in forms]
+    return tasks[:1] if form == LABELLED else tasks
 
 
 def choose_form(
