@@ -28,7 +28,10 @@ def test_whole_numbers_have_one_spelling():
 
 
 def test_what_is_no_class():
-    with pytest.raises(DataError, match="that is regression. Learn the numbers with --task regression --column score="):
+    with pytest.raises(
+        DataError,
+        match="that is regression. Learn the numbers with --task regression --column score=",
+    ):
         merge_numbers([str(n / 7) for n in range(40)], column="score", num_rows=80)
     with pytest.raises(DataError, match="looks like an identifier or a text, not a class"):
         merge_numbers([f"id{n}" for n in range(60)], column="id", num_rows=70)

@@ -49,6 +49,7 @@ def test_more_rejected_than_allowed(tmp_path):
     ):
         read_dataset(path)
     data = read_dataset(path, max_rejected=0.05)
+    assert data.notes[0] == "2 rows left out: line 62: text is empty; line 63: label is empty."
     assert [(row.line, row.reason) for row in data.rejected] == [
         (62, "text is empty"), (63, "label is empty"),
     ]  # fmt: skip

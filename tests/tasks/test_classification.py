@@ -196,7 +196,8 @@ def test_a_label_for_no_other_is_reported_apart():
     report = with_options(TASK, {"out_of_scope": "travel"}).report(rows, answers)
     assert report == plain | {
         "out_of_scope_recall": 0.5, "out_of_scope_precision": 0.5,
-        "out_of_scope_auroc": pytest.approx(5 / 6), "in_scope_accuracy": pytest.approx(1 / 3), "n_out_of_scope": 2,
+        "out_of_scope_auroc": pytest.approx(5 / 6), "in_scope_accuracy": pytest.approx(1 / 3),
+        "n_out_of_scope": 2,
     }  # fmt: skip
     message = r"out_of_scope='travels' is none of the labels: .*Did you mean 'travel'\?"
     with pytest.raises(ConfigError, match=message):

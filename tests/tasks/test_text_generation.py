@@ -71,6 +71,22 @@ def test_a_conversation_without_a_template_is_written_in_lines(base):
     assert base[1].decode(found.features["input_ids"]) == "<s>user: hi\nassistant: ho</s>"
 
 
+def test_a_missing_template_is_told():
+    plain, own = bases.tokenizer(), bases.tokenizer()
+    own.chat_template = "{{ messages[0].content }}"
+    note = "no chat template in the tokenizer: each message is a line, role: content"
+    assert CHAT.tokenizer_notes(plain) == [note]
+    assert CHAT.tokenizer_notes(own) == PROMPTS.tokenizer_notes(plain) == []
+
+
+def test_what_a_template_refuses_is_said():
+    own = bases.tokenizer()
+    own.chat_template = "{{ raise_exception('System role not supported') }}"
+    messages = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
+    with pytest.raises(DataError, match="of system, user: System role not supported. Change"):
+        chat_prompt(messages, own)
+
+
 def test_a_template_is_used_where_there_is_one():
     own = bases.tokenizer(begins=True)
     own.chat_template = (

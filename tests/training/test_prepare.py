@@ -57,7 +57,10 @@ def test_the_seed_decides_the_weights(ready):
 def test_length_is_what_was_asked_within_what_the_base_takes(ready):
     assert ready().max_length == 64
     assert ready(max_length=6).max_length == 6
-    assert ready(max_length=900).max_length == 64
+    assert not any("max_length" in note for note in ready().notes)
+    long = ready(max_length=900)
+    assert long.max_length == 64
+    assert "max_length 900: the base takes no more than 64 tokens" in long.notes
 
 
 def test_cut_texts_are_counted(ready):

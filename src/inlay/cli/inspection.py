@@ -163,7 +163,7 @@ def _warnings(found: Inspection) -> list[str]:
         if name.casefold() in _EMPTY_NAMES
     ]
     texts += [
-        f"label {_q(name)} ({_rows(count)}) looks like \"none of the others\":   "
+        f'label {_q(name)} ({_rows(count)}) looks like "none of the others":   '
         f"--task-option {_shell(f'out_of_scope={name}')} reports such rows apart"
         for name, count in found.labels.items()
         if found.task == "text-classification" and name.casefold() in _OUT_OF_SCOPE

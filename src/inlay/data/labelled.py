@@ -13,6 +13,7 @@ from inlay.data.sources import (
     named_columns,
     read_examples,
     refuse_many_rejected,
+    rejection_notes,
     settle_labels,
 )
 from inlay.errors import DataError
@@ -29,8 +30,8 @@ def read_labelled(
     columns: Mapping[str, str] | None = None,
     label_map: Mapping[str, str] | None = None,
     max_rejected: float = 0.01,
-) -> list[Example]:
-    """Return the rows of one split, or all rows of a source that has no splits.
+) -> tuple[list[Example], list[str]]:
+    """Return the rows of one split, or all rows of a source that has no splits, and notes.
 
     Args:
         source: What `inlay.data.sources.read_dataset` reads.
@@ -50,15 +51,16 @@ def read_labelled(
     given = named_columns(columns, text=text_column, pair=pair_column, label=label_column)
     form = choose_form(found.first, task=task, columns=given, is_labelled=is_labelled(given))
     if form is not None:
-        splits, rejected, files, _ = read_rows(found, form, given)
+        splits, rejected, files, notes = read_rows(found, form, given)
         refuse_many_rejected(found.title, rejected, files, max_rejected=max_rejected)
     else:
         roles = labelled_roles(found, given)
         splits, rejected, files = read_examples(found, roles)
         refuse_many_rejected(found.title, rejected, files, max_rejected=max_rejected)
-        splits, _ = settle_labels(found, roles, splits, label_map or {})
+        splits, notes = settle_labels(found, roles, splits, label_map or {})
+    notes = [*rejection_notes(rejected, files), *notes]
     if list(splits) == ["train"]:
-        return splits["train"]
+        return splits["train"], notes
     if split not in splits:
         raise DataError(f"{source} has no split {split!r}; it has {', '.join(splits)}.")
-    return splits[split]
+    return splits[split], notes

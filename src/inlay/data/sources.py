@@ -1,7 +1,7 @@
 """From a file, a folder, a built-in name or a Hub name to a `Dataset`."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from inlay.data.checking import check_rows, label_kinds
@@ -15,7 +15,7 @@ from inlay.data.joint import read_joint
 from inlay.data.labels import apply_label_map, check_classes, merge_numbers
 from inlay.data.rows import SPLITS, Dataset, Example, FileRecord, Rejected
 from inlay.data.splits import classes_of, complete_splits, count_leaks, describe_leaks, drop_unseen
-from inlay.errors import DataError
+from inlay.errors import DataError, counted
 
 __all__ = ["parse_fraction", "read_dataset", "read_inputs"]
 
@@ -77,6 +77,7 @@ def read_dataset(
             split_seed=split_seed, drop_unseen_labels=drop_unseen_labels,
             keeps_unseen=task is not None and task_name(task) in ASKS_NEW_LABELS,
         )  # fmt: skip
+    dataset.notes[:0] = rejection_notes(dataset.rejected, dataset.files)
     if few_shot is not None:
         take_few(dataset, few_shot, form.classes if form else classes_of, seed=split_seed)
     return dataset
@@ -229,10 +230,7 @@ def refuse_many_rejected(
     if not 0 <= max_rejected <= 1:
         raise DataError(f"max_rejected={max_rejected}: a fraction between 0 and 1 is needed.")
     total = sum(record.rows_read for record in files)
-    one_file = len(files) == 1
-    first = "; ".join(
-        f"{'' if one_file else row.file + ' '}line {row.line}: {row.reason}" for row in rejected[:3]
-    )
+    first = _first_of(rejected, files)
     if len(rejected) == total:
         raise DataError(f"{title}: none of its {total} rows can be used. First: {first}.")
     if len(rejected) <= max_rejected * total:
@@ -245,6 +243,21 @@ def refuse_many_rejected(
         f"{title}: {len(rejected)} of {total} rows cannot be used ({share:.1f} %), more than the "
         f"{100 * max_rejected:g} % allowed. First: {first}. {advice}, or allow more with "
         f"--max-rejected {needed}%"
+    )
+
+
+def rejection_notes(rejected: Sequence[Rejected], files: Sequence[FileRecord]) -> list[str]:
+    """Return a sentence on the rows that were left out, none if all could be used."""
+    if not rejected:
+        return []
+    more = f"; and {len(rejected) - 3} more" if len(rejected) > 3 else ""
+    return [f"{counted(len(rejected), 'row')} left out: {_first_of(rejected, files)}{more}."]
+
+
+def _first_of(rejected: Sequence[Rejected], files: Sequence[FileRecord]) -> str:
+    one_file = len(files) == 1
+    return "; ".join(
+        f"{'' if one_file else row.file + ' '}line {row.line}: {row.reason}" for row in rejected[:3]
     )
 
 

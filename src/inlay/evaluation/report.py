@@ -69,16 +69,16 @@ def evaluate(
         splits = read_dataset(source, **{**card["data"]["options"], **columns}).splits
         if split not in splits:
             raise DataError(f"{source} has no split {split!r}; it has {', '.join(splits)}.")
-        rows = splits[split]
+        rows, notes = splits[split], list[str]()
     else:
         source = str(data)
         predictor = predictor if member is None else predictor.member(member)
         predictor = predictor.with_options(task_options or {})
-        rows = read_labelled(source, split=split, task=predictor.task.name, **columns)
+        rows, notes = read_labelled(source, split=split, task=predictor.task.name, **columns)
     predictor.task.check_known(rows, source)
     predictor.task.check_measurable(rows, source)
     return {
         "run": str(run), "data": source,
         **predictor.task.full_report(rows, predictor.answer(rows)),
-        "notes": predictor.unread(rows),
+        "notes": [*notes, *predictor.unread(rows)],
     }  # fmt: skip

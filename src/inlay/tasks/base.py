@@ -167,6 +167,10 @@ class AbstractTask(ABC):
         """
         return list(rows)
 
+    def tokenizer_notes(self, tokenizer: Any) -> list[str]:
+        """Return what is to be said of how the task does with this tokenizer."""
+        return []
+
     def reading_notes(self, rows: Sequence[Encoded], *, max_length: int) -> list[str] | None:
         """Return what is to be said of how rows were read; `None` to have cut rows counted."""
         return None

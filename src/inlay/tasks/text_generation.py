@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
 
+from jinja2 import TemplateError
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -165,6 +166,12 @@ class TextGeneration(AbstractWritingTask):
         return [ids[:-1] if len(ids) > 1 and ids[-1] == end else ids for ids in found["input_ids"]]
 
     @override
+    def tokenizer_notes(self, tokenizer: Any) -> list[str]:
+        if self.form != Chat.name or tokenizer.chat_template is not None:
+            return []
+        return ["no chat template in the tokenizer: each message is a line, role: content"]
+
+    @override
     def reading_notes(self, rows: Sequence[Encoded], *, max_length: int) -> list[str] | None:
         if self.form == Plain.name:
             number = len({row.row for row in rows})
@@ -313,11 +320,21 @@ def chat_prompt(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:
     Args:
         messages: With `role` and `content`.
         tokenizer: Of the base.
+
+    Raises:
+        DataError: If the template refuses the conversation, as some do a system message.
     """
     if tokenizer.chat_template is not None:
-        text: str = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True
-        )
+        try:
+            text: str = tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True
+            )
+        except TemplateError as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise DataError(
+                f"the base's chat template refuses a conversation of {roles}: {error}. Change the "
+                "messages to what it takes."
+            ) from error
         return text
     lines = [f"{message['role']}: {message['content']}\n" for message in messages]
     return "".join(lines) + "assistant: "

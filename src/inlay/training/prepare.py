@@ -153,7 +153,8 @@ def _rows(
     train = task.training_rows(
         encoded["train"], model=model, tokenizer=tokenizer, max_length=max_length
     )
-    notes = truncation_notes(dataset.splits, encoded, task, tokenizer, max_length=max_length)
+    notes = _length_notes(config, max_length) + task.tokenizer_notes(tokenizer)
+    notes += truncation_notes(dataset.splits, encoded, task, tokenizer, max_length=max_length)
     return max_length, encoded, train, notes + _packing_notes(encoded["train"], train)
 
 
@@ -340,6 +341,13 @@ def _max_length(config: TrainConfig, tokenizer: Any, model: Any) -> int:
         limits.append(positions)
     limit = int(min(limits))
     return min(config.max_length or _LONGEST, limit)
+
+
+def _length_notes(config: TrainConfig, max_length: int) -> list[str]:
+    asked = config.max_length
+    if asked is None or asked <= max_length:
+        return []
+    return [f"max_length {asked}: the base takes no more than {max_length} tokens"]
 
 
 def _packing_notes(encoded: Sequence[Encoded], train: Sequence[Encoded]) -> list[str]:

@@ -65,6 +65,6 @@ def test_pairs_and_files_with_separated_labels(tmp_path):
 )  # fmt: skip
 def test_sets_of_labels_are_told_from_classes(tmp_path, column, value, form):
     path = tmp_path / "d.csv"
-    rows = "".join(f'words {n}\t{value.format("bcd"[n % 3])}\n' for n in range(60))
+    rows = "".join(f"words {n}\t{value.format('bcd'[n % 3])}\n" for n in range(60))
     path.write_text(f"text\t{column}\n{rows}")
     assert read_dataset(path.rename(path.with_suffix(".tsv"))).form == form

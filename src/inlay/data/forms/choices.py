@@ -17,7 +17,8 @@ class Choices(AbstractForm):
     """`question`, a list `choices`, and `label`: the right one's number, letter or text.
 
     Numbers count from 0, letters from A, unless `choices` is an object of `text` and `label` that
-    names each, as in ARC. In a table `choices` is written as JSON. `parts` holds `choices` and, if known, `index`.
+    names each, as in ARC. In a table `choices` is written as JSON. `parts` holds `choices` and, if
+    known, `index`.
     """
 
     name: ClassVar[str] = "choices"

@@ -63,11 +63,10 @@ def worded(tokens: Sequence[str], tags: Sequence[str]) -> str:
 
 @final
 class Tagged(AbstractForm):
-    """`tokens` and `tags`, two lists of equal length (in a table written as JSON) or two texts that
-    white space divides.
+    """`tokens` and `tags`: two lists of equal length, or two texts that white space divides.
 
-    `parts` holds both. Without tags, a text in place of tokens is split into words and signs, and
-    `parts` holds where they stand in it as `places`.
+    In a table a list is written as JSON. `parts` holds both. Without tags, a text in place of
+    tokens is split into words and signs, and `parts` holds where they stand in it as `places`.
     """
 
     name: ClassVar[str] = "tagged"
