@@ -53,6 +53,14 @@ def test_of_tags_only_those_are_shown_that_differ(call, predictions):
     ]
 
 
+def test_of_numbers_it_is_not_said_how_sure_they_are(call, predictions):
+    folder = predictions(("a text", None, "3.5", "1.2", 1.0))
+    path = folder / "predictions.jsonl"
+    path.write_text(path.read_text().replace('"value"', '"details": {"score": 1.2}, "value"'))
+    shown = call("errors", folder)[1].splitlines()[0]
+    assert shown == "predicted 1.2, labelled 3.5   a.csv:2"
+
+
 def test_what_one_side_lacks_is_shown_as_nothing():
     assert differing("a/X b/Y", "b/Y") == ("a/X", "")
     assert differing("a/X", "a/X") == ("", "")

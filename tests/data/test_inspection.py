@@ -127,3 +127,13 @@ def test_one_question_with_other_choices_is_no_duplicate(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0]]))
     assert inspect_dataset(path).duplicates == 1
+
+
+def test_data_to_be_evaluated_on_only_are_inspected_too(tmp_path):
+    rows = [f"text {n},{'ab'[n % 2]}" for n in range(30)]
+    (tmp_path / "test.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    found = inspect_dataset(tmp_path)
+    assert (found.splits, found.labels) == ({"test": 30}, {"a": 15, "b": 15})
+    assert found.problem == (
+        f"{tmp_path.name} has no train split; rows of test can be evaluated on"
+    )

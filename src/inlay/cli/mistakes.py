@@ -45,9 +45,10 @@ def errors(
         predicted, label = record.predicted, record.label
         if "tags" in record.details:
             predicted, label = differing(predicted, label)
+        # A number is as sure as any other.
+        sure = "" if set(record.details) == {"score"} else f"{record.confidence:.2f}  "
         console.put(
-            f"{record.confidence:.2f}  predicted {_short(predicted)}, labelled "
-            f"{_short(label)}   {record.row}"
+            f"{sure}predicted {_short(predicted)}, labelled {_short(label)}   {record.row}"
         )
         console.put(f"      {text if wide is None else shorten(text, wide - 6)}")
     if all(record.value in (0, 1) for record in records):

@@ -183,7 +183,7 @@ def _without_collector() -> Iterator[None]:
 def _inspect(
     source: str | Path, task: str | None, given: Mapping[str, str], label_map: Mapping[str, str]
 ) -> Inspection:
-    found = find_tables(source)
+    found = find_tables(source, needs_train=False)
     form = choose_form(found.first, task=task, columns=given, is_labelled=is_labelled(given))
     if form is None:
         roles = labelled_roles(found, given)
@@ -228,6 +228,8 @@ def _problem(
     splits: dict[str, list[Example]], title: str, form: AbstractForm | None, task: str
 ) -> str | None:
     """Return why `read_dataset` would refuse the usable rows, or `None`."""
+    if "train" not in splits:
+        return f"{title} has no train split; rows of {', '.join(splits)} can be evaluated on"
     train = splits["train"]
     try:
         if form is None:

@@ -86,4 +86,4 @@ def unread(
     cut = sum(one.length < other.length for one, other in zip(short, whole, strict=True))
     if not cut:
         return []
-    return [f"input: {counted(cut, 'text')} cut, as the base takes {max_length} tokens"]
+    return [f"input: {counted(cut, 'text')} cut to {max_length} tokens, as in training"]
