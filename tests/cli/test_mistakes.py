@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -59,6 +60,20 @@ def test_of_numbers_it_is_not_said_how_sure_they_are(call, predictions):
     path.write_text(path.read_text().replace('"value"', '"details": {"score": 1.2}, "value"'))
     shown = call("errors", folder)[1].splitlines()[0]
     assert shown == "predicted 1.2, labelled 3.5   a.csv:2"
+
+
+@pytest.mark.parametrize(
+    ("label", "predicted", "said"),
+    [("", "", ""), ("four", "five", "  predicted five, labelled four")],
+)
+def test_of_what_is_measured_by_perplexity_that_is_shown(call, predictions, label, predicted, said):
+    folder = predictions(("a text", None, label, predicted, 0.01))
+    path = folder / "predictions.jsonl"
+    value = '"details": {"text": ""}, "value": -95.31'
+    path.write_text(re.sub(r'"value": [0-9.]+', value, path.read_text()))
+    _, out, err = call("errors", folder)
+    assert out.splitlines()[0] == f"perplexity 95.31{said}   a.csv:2"
+    assert ("errors in the labels" in err) == bool(label)
 
 
 def test_what_one_side_lacks_is_shown_as_nothing():

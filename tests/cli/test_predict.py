@@ -185,3 +185,14 @@ def test_labels_that_cannot_be_asked(call, request, which, labels, message):
     code, out, err = call("predict", folder, "text", "--labels", labels)
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_a_file_of_which_no_row_can_be_answered(call, run, tmp_path):
+    source = tmp_path / "q.csv"
+    source.write_text("id,text\n1,\n2,\n")
+    code, out, err = call(
+        "predict", run, "--input", source, "--text-column", "text", "-o", tmp_path / "a.csv"
+    )
+    assert (code, out) == (3, "")
+    assert f"{source}: no row of 2 can be answered." in err
+    assert not (tmp_path / "a.csv").exists()

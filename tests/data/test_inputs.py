@@ -1,5 +1,7 @@
 """Texts to predict for keep their line and their record."""
 
+import json
+
 import pytest
 
 from inlay.data.forms.registry import FORMS
@@ -74,3 +76,13 @@ def test_second_texts_are_there_or_left_aside_as_the_adapter_asks(tmp_path):
     path.write_text("text,id\nmy card,7\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"no column of second texts \(it has text, id\).*--pair-c"):
         read_inputs(path, has_pairs=True)
+
+
+def test_what_is_mended_is_counted(tmp_path):
+    path = tmp_path / "chat.jsonl"
+    turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
+    rows = [{"messages": turns}, {"messages": turns[:1]}, {"messages": turns}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    inputs = read_inputs(path, form=FORMS["chat"])
+    assert [row.example.text for row in inputs.rows] == ["user: hello"] * 3
+    assert inputs.notes == ["2 x answer of the assistant at the end left out, to be written anew."]

@@ -9,7 +9,7 @@ import torch
 import inlay
 from inlay.data.rows import Example
 from inlay.errors import AdapterError, BaseError, ConfigError, DataError, FormatError
-from inlay.evaluation.predictor import adapter_folder, load_predictor
+from inlay.evaluation.predictor import adapter_folder, given_examples, load_predictor
 from inlay.evaluation.records import read_records
 from tests import tiny
 
@@ -218,3 +218,10 @@ def test_adapters_that_need_their_base_in_different_forms_do_not_share_it(adapte
     change(other, lambda manifest: manifest["card"]["numerics"].update(stored="bfloat16"))
     with pytest.raises(AdapterError, match="other needs its base as encoder, .* load them sep"):
         inlay.load_predictors([adapter, other])
+
+
+def test_a_conversation_that_has_its_answer_is_not_asked():
+    turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
+    assert given_examples([turns[:1]], "chat")[0].text == "user: hello"
+    with pytest.raises(DataError, match="input 0: answer of the assistant .*give the input with"):
+        given_examples([turns], "chat")

@@ -38,7 +38,7 @@ def test_prompts_that_are_cut(tmp_path):
     task = TextGeneration(form="to-text", max_new_tokens=8)
     rows = [example(SHORT), example(LONG)]
     assert unread(rows, task, tokenizer, max_length=40) == [
-        "input: 1 text cut to 40 tokens, as in training"
+        "input: 1 text cut to 32 tokens, as in training"
     ]
     assert unread(rows[:1], task, tokenizer, max_length=40) == []
 

@@ -117,3 +117,5 @@ def test_from_a_text_to_a_measured_adapter(folder, tmp_path):
     assert "unigram" in run.metrics["baselines"]
     (answer,) = run.predict(["the <mask> fox"])
     assert answer.text.startswith("the")
+    again = inlay.evaluate(run.folder)
+    assert again["perplexity"] == pytest.approx(run.metrics["test"]["perplexity"], rel=1e-4)

@@ -1,13 +1,18 @@
 """What follows a text: what is learnt, windows, templates, generation in batches."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import inlay
 from inlay.data.rows import Example
 from inlay.errors import ConfigError, DataError
+from inlay.evaluation.truncation import unread
 from inlay.store.bases import load_base, resolve_base
+from inlay.tasks.base import Encoded
 from inlay.tasks.options import with_options
 from inlay.tasks.text_generation import TextGeneration, chat_prompt
 from inlay.tasks.writing import IGNORED, Written
@@ -212,3 +217,34 @@ def test_rows_without_tests_are_refused_before_training():
     task.check_measurable([coded("a", None), coded("b", ["assert 1"])], "d")
     with pytest.raises(DataError, match="d: no row has tests, which task option pass_at needs"):
         task.check_measurable([coded("a", None), coded("b", [])], "d")
+
+
+def test_writing_ends_where_the_base_has_no_more_positions():
+    torch.manual_seed(0)
+    own = bases.tokenizer(begins=True)
+    config = GPT2Config(
+        vocab_size=len(own), n_positions=24, n_embd=16, n_layer=1, n_head=2, eos_token_id=None,
+        bos_token_id=None,
+    )  # fmt: skip
+    model = GPT2LMHeadModel(config).eval()
+    task = dataclasses.replace(PROMPTS, max_new_tokens=20)
+    rows = [Encoded({"input_ids": [7] * length}, None, 0) for length in (3, 10, 23)]
+    alone = [task.write(model, [row], own, device="cpu")[0] for row in rows]
+    assert task.write(model, rows, own, device="cpu") == alone, "whatever is beside it"
+    for row, text, number in zip(rows, alone, (20, 14, 1), strict=True):
+        ids = torch.tensor([row.features["input_ids"]])
+        found = model.generate(ids, max_new_tokens=number, do_sample=False, pad_token_id=0)
+        assert text == own.decode(found[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+def test_a_prompt_leaves_room_for_an_answer_within_the_length():
+    own = bases.tokenizer(begins=True)
+    long = [row("the quick brown fox " * 30)]
+    task = dataclasses.replace(PROMPTS, max_new_tokens=10)
+    for length, room in ((40, 30), (16, 8)):
+        (found,) = task.encode_prompts(long, own, max_length=length)
+        (whole,) = task.encode_prompts(long, own, max_length=10**6)
+        assert found.features["input_ids"] == whole.features["input_ids"][-room:]
+        assert unread(long, task, own, max_length=length) == [
+            f"input: 1 text cut to {room} tokens, as in training"
+        ]

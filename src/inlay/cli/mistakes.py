@@ -3,13 +3,16 @@
 import dataclasses
 import difflib
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from inlay.cli import console, wording
 from inlay.cli.options import Json
 from inlay.cli.table import shorten
+
+if TYPE_CHECKING:
+    from inlay.evaluation.records import Record
 
 _CONTEXT = 160
 """Characters that are shown of a second text."""
@@ -42,14 +45,7 @@ def errors(
         text = " ".join(record.text.split())
         if record.pair is not None:
             text += f" | {around(record.pair, record.label, record.predicted)}"
-        predicted, label = record.predicted, record.label
-        if "tags" in record.details:
-            predicted, label = differing(predicted, label)
-        # A number is as sure as any other.
-        sure = "" if set(record.details) == {"score"} else f"{record.confidence:.2f}  "
-        console.put(
-            f"{sure}predicted {_short(predicted)}, labelled {_short(label)}   {record.row}"
-        )
+        console.put(f"{_judged(record)}   {record.row}")
         console.put(f"      {text if wide is None else shorten(text, wide - 6)}")
     if all(record.value in (0, 1) for record in records):
         shown = f"{len(wrong)} of {wording.plural(total, 'wrong row')}, of "
@@ -57,8 +53,24 @@ def errors(
     else:
         # Where rows are right by degrees nearly all of them are a little wrong.
         shown = f"the {len(wrong)} worst of {wording.plural(len(records), 'row')} in test"
-    console.tell(f"{shown}; many such rows are errors in the labels")
+    has_labels = any(record.label for record in records)
+    console.tell(f"{shown}; many such rows are errors in the labels" if has_labels else shown)
     return 0
+
+
+def _judged(record: "Record") -> str:
+    """Say what was answered, how surely, and what is right."""
+    predicted, label = record.predicted, record.label
+    if "tags" in record.details:
+        predicted, label = differing(predicted, label)
+    sure = f"{record.confidence:.2f}  "
+    if set(record.details) == {"score"}:
+        sure = ""  # of numbers it is not known
+    elif set(record.details) == {"text"} and record.value < 0:
+        sure = f"perplexity {-record.value:.4g}  "
+        if not predicted and not label:
+            return sure.rstrip()  # running text, of which nothing was asked
+    return f"{sure}predicted {_short(predicted)}, labelled {_short(label)}"
 
 
 def around(text: str, *answers: str) -> str:

@@ -205,6 +205,8 @@ def _predict_file(
         console.tell(f"left out: {source} line {row.line}: {row.reason}")
     if len(inputs.rejected) > 5:
         console.tell(f"left out: {len(inputs.rejected) - 5} more")
+    if inputs.rejected and not inputs.rows:
+        raise DataError(f"{source}: no row of {len(inputs.rejected)} can be answered.")
     examples = [row.example for row in inputs.rows]
     predictions = predictor.ask(examples)
     _tell_unread(predictor, examples)

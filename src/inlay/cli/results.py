@@ -170,6 +170,8 @@ def next_step(folder: str, task: str | None, *, has_pairs: bool, members: Sequen
         return f'{command} "a question of yours" --pair "a text that answers it"'
     if task == "multiple-choice":
         return f"{command} --input questions.jsonl"
+    if task == "masked-language-modelling":
+        return f'{command} "a text with [MASK] where a word is missing"'
     second = ' --pair "a second text"' if has_pairs else ""
     return f'{command} "a text of yours"{second}'
 

@@ -82,10 +82,11 @@ def read_inputs(
     read = read_text_table if is_text_file(path) else read_table
     table = read(path, path.name)
     given = dict(columns or {})
+    counts: Counter[str] = Counter()
     if form is None:
         examples, rejected = _read_texts(table, given, has_pairs=has_pairs)
     else:
-        examples, rejected = read_table_rows(table, form, given, Counter(), has_target=False)
+        examples, rejected = read_table_rows(table, form, given, counts, has_target=False)
     records = dict(zip(table.lines, table.rows, strict=True))
     rows = [
         InputRow(
@@ -100,7 +101,8 @@ def read_inputs(
     ]
     return Inputs(
         path=str(path), layout=table.layout, separator=table.separator, encoding=table.encoding,
-        columns=table.columns, rows=rows, rejected=rejected, notes=table.notes,
+        columns=table.columns, rows=rows, rejected=rejected,
+        notes=[*table.notes, *(f"{number} x {what}." for what, number in counts.items())],
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from inlay.data.rows import Example
 from inlay.errors import AdapterError, ConfigError, DataError
 from inlay.evaluation.answering import answer_prompts, answer_rows
 from inlay.evaluation.scoring import score_rows
-from inlay.evaluation.truncation import unread
+from inlay.evaluation.truncation import truncation_notes, unread
 from inlay.store.bases import load_base, resolve_base
 from inlay.store.int8 import to_int8
 from inlay.store.load import load
@@ -199,6 +199,13 @@ class Predictor:
         """Say what of examples is not read, as they are longer than `max_length`."""
         return unread(rows, self.task, self.tokenizer, max_length=self.max_length)
 
+    def reading_notes(self, rows: Sequence[Example]) -> list[str]:
+        """Say what of examples whose answers are known is not read, or read in windows."""
+        return truncation_notes(
+            {"input": rows}, {"input": self.encode(rows)}, self.task, self.tokenizer,
+            max_length=self.max_length,
+        )  # fmt: skip
+
     def _check_pairs(self, rows: Sequence[Example]) -> None:
         if self.reads_pairs is None:
             return
@@ -241,6 +248,8 @@ def given_examples(inputs: Sequence[Given], form: str) -> list[Example]:
                 f"input {number}: {row}. It is read as {', '.join(names)}: give them by "
                 f"name{second}, or rows of a file with --input."
             )
+        if counts:
+            raise DataError(f"input {number}: {next(iter(counts))}; give the input without it.")
         rows.append(row)
     return rows
 

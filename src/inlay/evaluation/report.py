@@ -80,5 +80,5 @@ def evaluate(
     return {
         "run": str(run), "data": source,
         **predictor.task.full_report(rows, predictor.answer(rows)),
-        "notes": [*notes, *predictor.unread(rows)],
+        "notes": [*notes, *predictor.reading_notes(rows)],
     }  # fmt: skip

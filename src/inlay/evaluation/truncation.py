@@ -83,7 +83,7 @@ def unread(
         task.encode_prompts(rows, tokenizer, max_length=length)
         for length in (max_length, _UNBOUNDED)
     )
-    cut = sum(one.length < other.length for one, other in zip(short, whole, strict=True))
+    cut = [one.length for one, other in zip(short, whole, strict=True) if one.length < other.length]
     if not cut:
         return []
-    return [f"input: {counted(cut, 'text')} cut to {max_length} tokens, as in training"]
+    return [f"input: {counted(len(cut), 'text')} cut to {max(cut)} tokens, as in training"]

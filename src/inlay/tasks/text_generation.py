@@ -1,6 +1,8 @@
 """Text generation by a decoder: running text, prompts with completions, conversations."""
 
 import dataclasses
+import math
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
@@ -34,7 +36,8 @@ class TextGeneration(AbstractWritingTask):
     or of a conversation, the completion and its end.
 
     A running text longer than a window is read in windows one after the other. A prompt that
-    leaves no room for its completion is cut at its start.
+    leaves no room for its completion is cut at its start, and an answer ends where the base has no
+    more positions.
 
     Args:
         form: Of the rows: "plain", "to-text" or "chat".
@@ -147,10 +150,11 @@ class TextGeneration(AbstractWritingTask):
     def encode_prompts(
         self, examples: Sequence[Example], tokenizer: Any, *, max_length: int
     ) -> list[Encoded]:
-        prompts = self._prompts(examples, tokenizer)
+        # As in training, prompt and answer are within the length together.
+        room = max_length - min(self.max_new_tokens, max_length // 2)
         return [
-            Encoded({"input_ids": prompt[-max_length:]}, None, number)
-            for number, prompt in enumerate(prompts)
+            Encoded({"input_ids": prompt[-room:]}, None, number)
+            for number, prompt in enumerate(self._prompts(examples, tokenizer))
         ]
 
     def _prompts(self, examples: Sequence[Example], tokenizer: Any) -> list[list[int]]:
@@ -219,13 +223,24 @@ class TextGeneration(AbstractWritingTask):
         self, model: Any, rows: Sequence[Encoded], tokenizer: Any, *, device: Any
     ) -> list[str]:
         prompts = [_prompt_of(row) for row in rows]
-        # Padding on the left, so that what is written follows the prompt at once.
-        inputs = {
-            "input_ids": pad(prompts, padding_of(tokenizer), on_left=True).to(device),
-            "attention_mask": pad([[1] * len(p) for p in prompts], 0, on_left=True).to(device),
-        }
-        found = generate(model, inputs, self, tokenizer)[:, inputs["input_ids"].shape[1] :]
-        texts: list[str] = tokenizer.batch_decode(found, skip_special_tokens=True)
+        # A base that learnt a vector for each position has none beyond the last of them.
+        limit = getattr(model.config, "max_position_embeddings", None) or math.inf
+        groups: dict[int, list[int]] = defaultdict(list)
+        for number, prompt in enumerate(prompts):
+            groups[int(min(self.max_new_tokens, limit - len(prompt)))].append(number)
+        texts = [""] * len(prompts)
+        for most, numbers in groups.items():
+            own = [prompts[number] for number in numbers]
+            # Padding on the left, so that what is written follows the prompt at once.
+            inputs = {
+                "input_ids": pad(own, padding_of(tokenizer), on_left=True).to(device),
+                "attention_mask": pad([[1] * len(p) for p in own], 0, on_left=True).to(device),
+            }
+            task = dataclasses.replace(self, max_new_tokens=most)
+            found = generate(model, inputs, task, tokenizer)[:, inputs["input_ids"].shape[1] :]
+            decoded: list[str] = tokenizer.batch_decode(found, skip_special_tokens=True)
+            for number, text in zip(numbers, decoded, strict=True):
+                texts[number] = text
         return texts
 
     @override

@@ -53,7 +53,7 @@ def test_what_cannot_be_used_says_why(messages, reason):
 
 def test_a_question_ends_with_the_user():
     assert read([USER], has_target=False).parts == {"messages": [USER]}
-    assert read([USER, BOT], has_target=False).startswith("the last message is not the user's")
+    assert read([SYSTEM], has_target=False).startswith("the last message is not the user's")
     assert Chat().cells_of("hello") == {"messages": [USER]}
     assert Chat().cells_of([USER, BOT, USER]) == {"messages": [USER, BOT, USER]}
 
@@ -62,3 +62,11 @@ def test_messages_in_a_table_are_json():
     row = read(json.dumps([USER, BOT]))
     assert (row.parts["messages"], row.label) == ([USER], "hi")
     assert read("[hello]") == "messages are a text, not a list"
+
+
+def test_what_was_answered_is_asked_anew_and_counted():
+    counts = Counter()
+    cells = {"messages": [USER, BOT]}
+    row = Chat().example(cells, Place("f", 1), counts, has_target=False)
+    assert (row.parts["messages"], row.label) == ([USER], "")
+    assert counts == {"answer of the assistant at the end left out, to be written anew": 1}

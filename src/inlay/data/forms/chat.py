@@ -48,7 +48,10 @@ class Chat(AbstractForm):
             if not turns or turns[-1] != "assistant":
                 return "the last message is not the assistant's, so there is nothing to learn"
             target = messages.pop()["content"]
-        elif not turns or turns[-1] != "user":
+        elif turns and turns[-1] == "assistant":
+            messages.pop()
+            counts["answer of the assistant at the end left out, to be written anew"] += 1
+        elif not turns:
             return "the last message is not the user's, so there is nothing to answer"
         text = "\n".join(f"{message['role']}: {message['content']}" for message in messages)
         return Example(text, None, target, place.file, place.line, {"messages": messages})
