@@ -62,13 +62,15 @@ class Recipe:
 
     Attributes:
         corpus: Writes the text, a file for each split, to a folder.
-        config: Fields of its configuration.
         settings: Of `inlay.pretrain`.
+        config: Fields of its configuration, if it is made from nothing.
+        start: The base that it goes on from.
     """
 
     corpus: Callable[[Path, Path], None]
-    config: dict[str, Any]
     settings: dict[str, Any]
+    config: dict[str, Any] | None = None
+    start: str | None = None
 
 
 RECIPES = {
@@ -85,6 +87,13 @@ RECIPES = {
         },
     ),
     "encoder_decoder": Recipe(
+        corpus=write_mixed, start="encoder_decoder_begun",
+        settings={
+            "objective": "infill", "batch_size": 16, "max_length": 128, "learning_rate": 2e-3,
+            "steps": 4000, "eval_every": 1000, "documents": "line",
+        },
+    ),
+    "encoder_decoder_begun": Recipe(
         corpus=write_mixed,
         config={
             "model_type": "pegasus", "d_model": 128, "encoder_layers": 2, "decoder_layers": 2,
@@ -116,12 +125,16 @@ def make(name: str, bases: Path, root: Path) -> Path:
     if (out / METRICS_FILE).is_file():
         return out
     bases.mkdir(parents=True, exist_ok=True)
-    config = bases / f"{name}.json"
-    config.write_text(json.dumps(recipe.config), encoding="utf-8")
     corpus = bases / f"{name}_corpus"
     corpus.mkdir(exist_ok=True)
     recipe.corpus(corpus, root)
-    made = inlay.pretrain(corpus, size=config, out=out, **recipe.settings)
+    if recipe.start is None:
+        config = bases / f"{name}.json"
+        config.write_text(json.dumps(recipe.config), encoding="utf-8")
+        begin: dict[str, Any] = {"size": config}
+    else:
+        begin = {"base": make(recipe.start, bases, root)}
+    made = inlay.pretrain(corpus, out=out, **begin, **recipe.settings)
     print(json.dumps(made.metrics["held_out"]))
     return out
 

@@ -31,10 +31,11 @@ from inlay.training import finish
 RESULTS = ResultLines("generation")
 PASSAGE = 900
 """Characters of running text that count as a row."""
-FULL_RATES = (1e-3, 2e-3, 5e-4)
+FULL_RATES = (2.5e-4, 5e-4, 1e-3, 2e-3)
 ADAPTERS: dict[str, dict[str, Any]] = {
     "decoder": {
-        "method": "bottleneck[reduction=2]", "layers": "all", "learning_rate": 5e-3,
+        "method": "lora[rank=32,alpha=32,dropout=0.2]", "at": "linear, lm_head", "layers": "all",
+        "learning_rate": 1e-3,
     },
     "encoder_decoder": {
         "method": "bottleneck[reduction=2]", "at": "attention, cross_attention, ffn",
@@ -61,13 +62,13 @@ class Set:
 
 _WRITING = {"num_beams": 4, "max_new_tokens": 32, "no_repeat_ngram_size": 3}
 SETS = (
-    Set(
-        data="text_us_speeches", base="decoder", rows=150, test_rows=80, epochs=4,
-        metrics=("perplexity",),
-    ),
-    Set(
-        data="text_tinyshakespeare", base="decoder", rows=150, test_rows=80, epochs=4,
-        metrics=("perplexity",),
+    *(
+        Set(
+            data=data, base="decoder", rows=rows, test_rows=80, epochs=8, metrics=("perplexity",)
+        )
+        for data, rows in (
+            ("text_us_speeches", 40), ("text_us_speeches", 150), ("text_tinyshakespeare", 40)
+        )
     ),
     Set(
         data="gsm8k", base="decoder", rows=400, test_rows=60, epochs=4,

@@ -58,17 +58,20 @@ def task_for(
         ConfigError: If there is no such task, it does not read rows of this form, or an option
             cannot be used.
     """
-    if name is None:
-        fitting = [task for task in TASKS if dataset.form in TASK_FORMS[task]]
-        suited = [task for task in fitting if TASKS[task].needs == base_kind]
-        name = (suited or fitting)[0]
-    name = task_name(name)
+    name = task_of(dataset.form, base_kind) if name is None else task_name(name)
     if dataset.form not in TASK_FORMS[name]:
         raise ConfigError(
             f"task {name!r} reads {' or '.join(TASK_FORMS[name])} rows, and {dataset.name!r} has "
             f"{dataset.form} rows."
         )
     return with_options(TASKS[name].for_dataset(dataset), options or {})
+
+
+def task_of(form: str, base_kind: str) -> str:
+    """Return the task that rows of a form are for on a base of some kind."""
+    fitting = [task for task in TASKS if form in TASK_FORMS[task]]
+    suited = [task for task in fitting if TASKS[task].needs == base_kind]
+    return (suited or fitting)[0]
 
 
 def task_from_settings(settings: Mapping[str, Any], source: str) -> AbstractTask:

@@ -47,9 +47,11 @@ TASK_DEFAULTS: dict[str, dict[str, dict[str, object]]] = {
     "tagging": {"bottleneck": _OF_WORDS},
     "question-answering": {"bottleneck": _OF_WORDS},
     "text-generation": {"bottleneck": {"layers": "all"}},
+    "masked-language-modelling": {"bottleneck": {"layers": "all"}},
 }
 """Task -> method -> what the task needs otherwise; see `benchmarks.zero_shot` for similarity,
-`benchmarks.tasks` for tagging and question answering, `benchmarks.generation` for text."""
+`benchmarks.tasks` for tagging and question answering, `benchmarks.generation` for text; words of
+a language are learnt in all blocks, as in MAD-X (Pfeiffer et al. 2020)."""
 
 BLOCK_LAYERS = "upper"
 """Blocks that get adapters: the upper half trains twice as fast and is as accurate."""
