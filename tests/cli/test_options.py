@@ -1,7 +1,10 @@
+import re
+
 import pytest
 
-from inlay.cli.options import parse_label_map, parse_share, parse_task_options
+from inlay.cli.options import TaskOptions, parse_label_map, parse_share, parse_task_options
 from inlay.errors import ConfigError, DataError
+from inlay.tasks.registry import TASKS
 
 
 def test_label_map():
@@ -45,3 +48,8 @@ def test_a_task_option_given_twice():
     assert parse_task_options(["a=1", "a=1"]) == {"a": "1"}
     with pytest.raises(ConfigError, match="a cannot be both '1' and '2'"):
         parse_task_options(["a=1", "a=2"])
+
+
+def test_help_names_every_option_of_a_task():
+    named = set(re.findall(r"[a-z_]+", TaskOptions.__metadata__[0].help.split(":", 1)[1]))
+    assert {option for task in TASKS.values() for option in task.options} <= named

@@ -28,7 +28,11 @@ TaskOptions = Annotated[
     typer.Option(
         "--task-option",
         metavar="KEY=VALUE",
-        help="An option of the task, like num_beams=2; may be given often.",
+        help="An option of the task, like num_beams=2; may be given often. Labels: out_of_scope, "
+        "threshold, dropout; answers: max_answer_tokens, threshold; similarity: factor; masked "
+        "words: share; writing: num_beams, max_new_tokens, length_penalty, no_repeat_ngram_size, "
+        "do_sample, temperature, top_p, seed; prompts: separator, packing; programs: pass_at, "
+        "num_samples, test_seconds.",
     ),
 ]
 Member = Annotated[
