@@ -83,7 +83,7 @@ def test_masks_in_a_text_are_filled(base):
     (text,) = TASK.write(base[0], encoded, base[1], device="cpu")
     assert text.startswith("the") and text.endswith("dog")
     assert "<mask>" not in text
-    with pytest.raises(DataError, match="a text without <mask> has nothing to fill in"):
+    with pytest.raises(DataError, match="' is a text without <mask> and has nothing to fill in"):
         TASK.encode_prompts([row("the dog")], base[1], max_length=20)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any, ClassVar, Self, final
 
 import torch
@@ -93,9 +94,10 @@ class MaskedLanguageModelling(AbstractWritingTask):
     ) -> list[Encoded]:
         for row in examples:
             if tokenizer.mask_token not in row.text:
+                begin = shorten(row.text, 40, placeholder=" …")
                 raise DataError(
-                    f"a text without {tokenizer.mask_token} has nothing to fill in; write it where "
-                    "a token is to be found."
+                    f"{begin!r} is a text without {tokenizer.mask_token} and has nothing to fill "
+                    "in; write it where a token is to be found."
                 )
         found = tokenizer([row.text for row in examples], truncation=True, max_length=max_length)[
             "input_ids"
