@@ -70,7 +70,7 @@ def write_table() -> None:
         "",
         f"Written {datetime.now():%Y-%m-%d} by `python -m benchmarks.depth`; MiniLM (6 blocks, "
         f"22.7 M weights), torch {version('torch')}, transformers {version('transformers')}, "
-        f"inlay {version('inlay')}, {platform.machine()} with AMX, one thread of a shared machine. "
+        f"inlay {version('inlay')}, {platform.machine()}, one thread of a shared machine. "
         "The default adapter with all defaults, 5 epochs; for tagging the default is wider. "
         "`validation` is the mean over seeds, "
         "`interval` the 95 % bootstrap interval over its rows (mean of the seeds' ends), `seeds` "
