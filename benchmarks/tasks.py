@@ -45,6 +45,8 @@ class Set:
     rows: int
     epochs: int
     test_rows: int = TEST_ROWS
+    full_rates: tuple[float, ...] = FULL_RATES
+    """Of full fine-tuning, if this is the first set of its task."""
 
 
 SETS = (
@@ -54,7 +56,14 @@ SETS = (
     Set(data="ner_wnut17", task="tagging", rows=600, epochs=10),
     Set(data="banking77", task="similarity", rows=1000, epochs=1),
     Set(data="clinc150", task="similarity", rows=1000, epochs=1),
-    Set(data="squadshifts_wiki", task="question-answering", rows=600, epochs=4, test_rows=200),
+    Set(
+        data="squadshifts_wiki",
+        task="question-answering",
+        rows=600,
+        epochs=4,
+        test_rows=200,
+        full_rates=FULL_RATES[:3],
+    ),
 )
 
 
@@ -85,7 +94,7 @@ def rates(own: Set, method: str, seed: int) -> tuple[float | None, ...]:
         return (None,)
     first = next(other for other in SETS if other.task == own.task)
     if own == first and seed == 1:
-        return FULL_RATES
+        return own.full_rates
     return (best_rate(own.task),)
 
 
@@ -97,7 +106,7 @@ def best_rate(task: str) -> float:
     """
     first = next(own for own in SETS if own.task == task)
     tried = RESULTS.by_rate(lambda rate: key_of(first, "full", rate, 1))
-    if set(tried) != set(FULL_RATES):
+    if not set(tried) >= set(first.full_rates):
         raise SystemExit(f"the rates of `full` for {task} are tried on {first.data} first")
     return max(tried, key=lambda rate: tried[rate])
 
@@ -183,7 +192,7 @@ def write_table() -> None:
         "cent, mean over seeds with the lowest and the highest. `share` is that of the adapter's "
         "weights, heads apart, in the base's. The adapter's defaults for tagging and question "
         "answering were searched on validation of snips_slots and squadshifts_wiki with seed 1 "
-        "(docs/design.md), a handful of settings against four rates of full fine-tuning. "
+        "(docs/design.md), a handful of settings against three or four rates of full fine-tuning. "
         "Sets not listed have runs missing.", "",
         "| task | data | rows, epochs | metric | seeds | adapter | full | head | best free "
         "baseline | adapter - full | share |",
