@@ -124,8 +124,7 @@ def rates(own: Set, method: str, seed: int) -> tuple[float | None, ...]:
 def best_rate(own: Set) -> float | None:
     """Return the rate of `full` that was best on validation, of those that have been run."""
     tried = RESULTS.by_rate(lambda rate: key_of(own, "full", rate, 1))
-    best = min if "perplexity" in own.metrics[0] else max
-    return best(tried, key=lambda rate: tried[rate], default=None)
+    return min(tried, key=lambda rate: tried[rate], default=None)
 
 
 def key_of(own: Set, method: str, rate: float | None, seed: int) -> Result:
@@ -159,7 +158,8 @@ def run_one(own: Set, method: str, rate: float | None, seed: int, options: Any) 
         "layers": metrics["layers"],
         "test": {metric: test[metric] for metric in own.metrics},
         "interval": test[f"{name}_ci"], "test_rows": test["n"],
-        "validation": metrics["validation"][name], "baselines": metrics["baselines"],
+        "validation": metrics["validation"].get("perplexity", metrics["validation"]["loss"]),
+        "baselines": metrics["baselines"],
         "share": metrics["adapter_parameters"] / metrics["total_parameters"],
         "best_epoch": metrics["best_epoch"], "seconds": metrics["train_seconds"],
     }  # fmt: skip
