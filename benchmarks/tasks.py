@@ -62,7 +62,7 @@ SETS = (
         rows=600,
         epochs=4,
         test_rows=200,
-        full_rates=FULL_RATES[:3],
+        full_rates=FULL_RATES[:2],  # with 4e-4, best for seed 1, seed 2 learnt nothing
     ),
 )
 
@@ -108,7 +108,7 @@ def best_rate(task: str) -> float:
     tried = RESULTS.by_rate(lambda rate: key_of(first, "full", rate, 1))
     if not set(tried) >= set(first.full_rates):
         raise SystemExit(f"the rates of `full` for {task} are tried on {first.data} first")
-    return max(tried, key=lambda rate: tried[rate])
+    return max(first.full_rates, key=lambda rate: tried[rate])
 
 
 def key_of(own: Set, method: str, rate: float | None, seed: int) -> Result:
@@ -192,7 +192,7 @@ def write_table() -> None:
         "cent, mean over seeds with the lowest and the highest. `share` is that of the adapter's "
         "weights, heads apart, in the base's. The adapter's defaults for tagging and question "
         "answering were searched on validation of snips_slots and squadshifts_wiki with seed 1 "
-        "(docs/design.md), a handful of settings against three or four rates of full fine-tuning. "
+        "(docs/design.md), a handful of settings against two to four rates of full fine-tuning. "
         "Sets not listed have runs missing.", "",
         "| task | data | rows, epochs | metric | seeds | adapter | full | head | best free "
         "baseline | adapter - full | share |",
