@@ -35,13 +35,16 @@ def test_how_many_words_were_there_at_first():
 
 def test_a_cache_of_others():
     filled, cache = Filled(), Cache()
+    alike = Vectors(torch.zeros(3, 2))
+    assert filled.first_words(cache, alike, 1) == 0, "and not known to be otherwise"
     for other in (of(3, 1), of(0, 3)):
         with pytest.raises(AdapterError, match="was not filled behind the prompts of this"):
             filled.first_words(cache, other, 1)
         filled.begin(of(1, 3), 5)
         filled.note({"past_key_values": cache})
-    assert filled.first_words(cache, Vectors(torch.zeros(3, 2)), 1) == 0, "rows are all alike"
-    filled.begin(Vectors(torch.zeros(3, 2)), 5)
+    with pytest.raises(AdapterError, match="was not filled behind the prompts of this"):
+        filled.first_words(cache, alike, 1)
+    filled.begin(alike, 5)
     filled.note({"past_key_values": Cache()})
     assert list(filled.caches) == [cache]
 
@@ -63,6 +66,27 @@ def test_positions_must_be_told_behind_such_a_cache():
             model(input_ids=ids, past_key_values=cache)
     with (
         adapters.using(Rows("four", "one")),
+        pytest.raises(AdapterError, match="was not filled behind the prompts of this"),
+    ):
+        model(input_ids=ids, past_key_values=cache, position_ids=torch.tensor([[2, 3]] * 2))
+
+
+def test_a_cache_is_not_of_a_pass_that_was_broken_off():
+    model = tiny.decoder()
+    adapters = prompted(model)
+    ids = torch.tensor([[5, 9], [3, 8]])
+
+    def fail(module, args):
+        raise KeyboardInterrupt
+
+    handle = model.model.layers[1].register_forward_pre_hook(fail)
+    with adapters.using(Rows("one", "four")), pytest.raises(KeyboardInterrupt, match="^$"):
+        model(input_ids=ids)
+    handle.remove()
+    with torch.no_grad(), adapters.using(None):
+        cache = model(input_ids=ids, use_cache=True).past_key_values
+    with (
+        adapters.using(Rows("one", "four")),
         pytest.raises(AdapterError, match="was not filled behind the prompts of this"),
     ):
         model(input_ids=ids, past_key_values=cache, position_ids=torch.tensor([[2, 3]] * 2))

@@ -36,6 +36,10 @@ class Filled(threading.local):
         """Take note of a pass that puts vectors in front of this many words."""
         self.started = None if vectors.lengths is None else (vectors.lengths, words)
 
+    def forget(self) -> None:
+        """Forget a pass that was broken off."""
+        self.started = None
+
     def note(self, output: Any) -> None:
         """Take note of the cache in what that pass returned."""
         started, self.started = self.started, None
@@ -58,10 +62,10 @@ class Filled(threading.local):
             AdapterError: If that is not known, other rows were behind prompts then, or the cache
                 lets positions go by how far back they are in it.
         """
-        if vectors.lengths is None:
-            return 0
         known, words = self.caches.get(cache, (None, 0))
-        if known is None or not torch.equal(known, vectors.lengths):
+        if known is None and vectors.lengths is None:
+            return 0
+        if known is None or vectors.lengths is None or not torch.equal(known, vectors.lengths):
             raise AdapterError(
                 "the cache was not filled behind the prompts of this composition, whose lengths "
                 "differ; start again without it."

@@ -236,6 +236,7 @@ class _Insert:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         hooks, thread = self.hooks, self.hooks.thread
         thread.vectors, thread.is_behind = None, False
+        hooks.filled.forget()
         given = dict(zip(self.names, args, strict=False)) | kwargs
         ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
         words: Any = ids if embeds is None else embeds
