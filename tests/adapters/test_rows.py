@@ -133,3 +133,27 @@ def test_forms_follow_what_changes():
     with adapters.using(Rows(*names), skip_lowest=1):
         lower = tiny.hidden(model, inputs)
     assert not torch.allclose(lower, after.float())
+
+
+@pytest.mark.parametrize("rows", ["aca", "cbab", ("a", None, inlay.Stack("b", "c"))])
+def test_a_pass_for_inference_leaves_nothing_that_cannot_learn(rows):
+    gradients = []
+    for is_first in (False, True):
+        model = tiny.encoder().double()
+        adapters = inlay.attach(model)
+        for seed, (name, method) in enumerate(
+            (("a", "pfeiffer"), ("b", "prefix"), ("c", "pfeiffer"))
+        ):
+            tiny.stir(adapters.add(name, method), seed=seed)
+            adapters.entry(name).requires_grad_(True)
+        adapters.use(Rows(*rows))
+        inputs = tiny.batch(len(rows))
+        if is_first:
+            with torch.inference_mode():
+                model(**inputs)
+        model(**inputs).last_hidden_state.square().sum().backward()
+        gradients.append([p.grad for p in adapters.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 0
+    for one, other in zip(*gradients, strict=True):
+        assert one.abs().max() > 0
+        torch.testing.assert_close(other, one)

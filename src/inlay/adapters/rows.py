@@ -95,15 +95,17 @@ class RowGroups:
     """
 
     def __init__(self, plan: Plan, leading: int, device: torch.device) -> None:
-        self.index = {
-            program: torch.tensor(rows, device=device)
-            for program, rows in plan.groups(leading).items()
-        }
-        self.back = torch.argsort(torch.cat(list(self.index.values())))
-        sizes = torch.tensor([len(rows) for rows in self.index.values()], device=device)
-        numbers = torch.arange(len(self.index), device=device)
-        self.numbers = torch.repeat_interleave(numbers, sizes)[self.back]
-        """For each row, which of the programs in `index` is its own."""
+        # Kept for passes with gradient too; by its place, as torch.compile traces it so.
+        with torch.inference_mode(False):
+            self.index = {
+                program: torch.tensor(rows, device=device)
+                for program, rows in plan.groups(leading).items()
+            }
+            self.back = torch.argsort(torch.cat(list(self.index.values())))
+            sizes = torch.tensor([len(rows) for rows in self.index.values()], device=device)
+            numbers = torch.arange(len(self.index), device=device)
+            self.numbers = torch.repeat_interleave(numbers, sizes)[self.back]
+            """For each row, which of the programs in `index` is its own."""
         self.layouts: dict[str, Layout] = {}
 
     def joined(self, parts: Sequence[Tensor]) -> Tensor:
@@ -113,7 +115,8 @@ class RowGroups:
     def layout(self, site: SitePass, acting: Callable[[Program], bool]) -> Layout:
         """Return how the rows run at a site, worked out the first time."""
         if site.site not in self.layouts:
-            self.layouts[site.site] = self._made_layout(site, acting)
+            with torch.inference_mode(False):
+                self.layouts[site.site] = self._made_layout(site, acting)
         return self.layouts[site.site]
 
     def _made_layout(self, site: SitePass, acting: Callable[[Program], bool]) -> Layout:

@@ -55,11 +55,12 @@ class Active:
     def rows(self, x: Tensor) -> RowGroups:
         """Return the rows of a tensor grouped by program."""
         key = (len(x), x.device)
-        if key not in self.groups:
+        found = self.groups.get(key)  # which another thread may clear
+        if found is None:
             if len(self.groups) > 64:  # lengths change with every batch where rows are split
                 self.groups.clear()
-            self.groups[key] = RowGroups(self.plan, *key)
-        return self.groups[key]
+            found = self.groups[key] = RowGroups(self.plan, *key)
+        return found
 
 
 def activated(composition: Composition) -> Active:

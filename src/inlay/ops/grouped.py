@@ -31,7 +31,8 @@ class Slots:
 
     @functools.cached_property
     def _index(self) -> Tensor:
-        return torch.tensor(self.numbers)
+        with torch.inference_mode(False):  # kept for passes with gradient too
+            return torch.tensor(self.numbers)
 
     def of_rows(self, stacked: Tensor) -> Tensor:
         """Return each row's own part of stacked weights, `(rows, ...)`."""
