@@ -49,7 +49,10 @@ def test_a_prediction_needs_no_label():
     assert read(None, has_target=False).parts == {"choices": THREE}
 
 
-@pytest.mark.parametrize(("names", "label"), [(["1", "2", "3"], "2"), (["B", "A", "C"], "A")])
+@pytest.mark.parametrize(
+    ("names", "label"),
+    [(["1", "2", "3"], "2"), (["B", "A", "C"], "A"), (["1", "2", "3"], 2), ([1, 2, 3], "2")],
+)
 def test_names_of_choices_win_over_their_places(names, label):
     row = read(label, {"text": THREE, "label": names})
     assert (row.parts["index"], row.label) == (1, "green")

@@ -55,8 +55,11 @@ class Choices(AbstractForm):
         parts: dict[str, Any] = {"choices": choices}
         if has_target:
             value = cells.get("label", MISSING)
-            own = isinstance(names, list) and len(names) == len(choices) and value in names
-            index = names.index(value) if own else _index(value, choices)
+            named = list(map(str, names)) if isinstance(names, list) else []
+            # A file may hold the names as numbers and the right one as a text, or the reverse.
+            is_name = isinstance(value, str | int) and str(value) in named
+            own = is_name and len(named) == len(choices)
+            index = named.index(str(value)) if own else _index(value, choices)
             if isinstance(index, str):
                 return index
             parts["index"] = index
