@@ -85,6 +85,8 @@ def test_masks_in_a_text_are_filled(base):
     assert "<mask>" not in text
     with pytest.raises(DataError, match="' is a text without <mask> and has nothing to fill in"):
         TASK.encode_prompts([row("the dog")], base[1], max_length=20)
+    with pytest.raises(DataError, match="^'狗{40} …' is a text without <mask>"):
+        TASK.encode_prompts([row("狗" * 41)], base[1], max_length=20)
 
 
 def test_bad_settings_and_tokenizers():

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import shorten
 from typing import Any, ClassVar, Self, final
 
 import torch
@@ -17,6 +16,9 @@ from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
 from inlay.tasks.option_types import InnerFraction, When
 from inlay.tasks.writing import IGNORED, AbstractWritingTask, Written, pad, padding_of, unigram
+
+_SHOWN = 40
+"""Characters of a text that a message shows; it may have no spaces to cut it at."""
 
 
 @final
@@ -94,7 +96,7 @@ class MaskedLanguageModelling(AbstractWritingTask):
     ) -> list[Encoded]:
         for row in examples:
             if tokenizer.mask_token not in row.text:
-                begin = shorten(row.text, 40, placeholder=" …")
+                begin = row.text if len(row.text) <= _SHOWN else f"{row.text[:_SHOWN]} …"
                 raise DataError(
                     f"{begin!r} is a text without {tokenizer.mask_token} and has nothing to fill "
                     "in; write it where a token is to be found."
