@@ -249,7 +249,10 @@ def given_examples(inputs: Sequence[Given], form: str) -> list[Example]:
                 f"name{second}, or rows of a file with --input."
             )
         if counts:
-            raise DataError(f"input {number}: {next(iter(counts))}; give the input without it.")
+            raise DataError(
+                f"input {number} would not be read as it was given: {next(iter(counts))}. Give it "
+                "so yourself, or rows of a file with --input."
+            )
         rows.append(row)
     return rows
 
