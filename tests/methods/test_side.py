@@ -207,3 +207,25 @@ def test_places_that_cannot_be():
 def test_wrong_values(settings, message):
     with pytest.raises(ConfigError, match=message):
         Side(**settings)
+
+
+def test_a_rung_that_is_left_out_has_nothing_of_a_pass_that_was_broken_off():
+    model = tiny.encoder()
+    adapters = tiny.attach(model)
+    tiny.stir(adapters.add("a", inlay.Side(reduction=3)))
+    for composition in ("a", inlay.Rows("a", None, "a")):
+        with adapters.using(composition, skip_lowest=1):
+            expected = tiny.hidden(model, tiny.batch())
+        adapters.use(composition)
+        whole = tiny.hidden(model, tiny.batch())
+        assert not torch.allclose(expected, whole, atol=1e-4)
+
+        def fail(module, args):
+            raise KeyboardInterrupt
+
+        handle = model.encoder.layer[2].register_forward_pre_hook(fail)
+        with pytest.raises(KeyboardInterrupt, match="^$"):
+            model(**tiny.batch())
+        handle.remove()
+        with adapters.using(composition, skip_lowest=1):
+            torch.testing.assert_close(tiny.hidden(model, tiny.batch()), expected)

@@ -107,6 +107,9 @@ class SitePass:
         """Run one adapter."""
         layer = self.layer(name)
         if layer is None:
+            there = self.around.entry(name).layer_at(self.site)
+            if isinstance(there, AbstractAdapterLayer) and there.takes_turns:
+                there.leave_out()
             return x
         inputs = self.inputs(layer, x)
         mask = mask_for(layer, x, self.around.call)

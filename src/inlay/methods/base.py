@@ -249,6 +249,9 @@ class AbstractAdapterLayer(AbstractLayer):
             turn: Counted from 0 at each site.
         """
 
+    def leave_out(self) -> None:
+        """Be told that it is left out of this pass; if it `takes_turns`."""
+
     def low_rank(self) -> LowRank | None:
         """Return the update in two factors, or `None` if it has no such form now."""
         return None

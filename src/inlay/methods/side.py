@@ -170,6 +170,10 @@ class Rung(AbstractAdapterLayer):
         self.seen.turn = turn
 
     @override
+    def leave_out(self) -> None:
+        self.seen.hidden.clear()  # of a pass that was broken off
+
+    @override
     def forward(self, inputs: Tensor, outputs: Tensor, mask: Tensor | None = None) -> Tensor:
         self.seen.hidden[self.seen.turn] = inputs.detach()
         return outputs
