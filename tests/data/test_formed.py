@@ -77,7 +77,7 @@ def test_rows_that_cannot_be_used_are_counted_and_too_many_refused(tmp_path):
 
 def test_labels_are_renamed_in_labelled_texts_only(tmp_path):
     path = write_jsonl(tmp_path / "d.jsonl", [MADE["tagged"](n) for n in range(60)])
-    with pytest.raises(DataError, match="labels can be renamed in labelled texts only, not in tag"):
+    with pytest.raises(DataError, match="labels are renamed in labelled texts only, not in tag"):
         read_dataset(path, label_map={"a": "b"})
 
 

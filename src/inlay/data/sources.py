@@ -63,9 +63,7 @@ def read_dataset(
     form = choose_form(found.first, task=task, columns=given, is_labelled=is_labelled(given))
     if form is not None:
         if label_map:
-            raise DataError(
-                f"labels can be renamed in labelled texts only, not in {form.name} rows."
-            )
+            raise DataError(f"labels are renamed in labelled texts only, not in {form.name} rows.")
         read = read_rows(found, form, given)
         refuse_many_rejected(found.title, read[1], read[2], max_rejected=max_rejected)
         dataset = build_dataset(
