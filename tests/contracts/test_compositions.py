@@ -330,3 +330,17 @@ def test_checkpointing_gives_the_same_gradients(kind):
     assert len(found[0]) == len(found[1]) > 0
     for one, two in zip(*found, strict=True):
         torch.testing.assert_close(one, two, **EXACT)
+
+
+@pytest.mark.parametrize("method", ["pfeiffer", "lora", "side"])
+def test_compiled_rows_equal_eager_ones(method):
+    torch._dynamo.reset()  # a function traced for other models is traced no more after a while
+    model = tiny.encoder(num_layers=2)
+    adapters = tiny.attach(model)
+    for name, seed in (("a", 9), ("b", 10)):
+        tiny.stir(adapters.add(name, method), seed=seed)
+    adapters.use(Rows("a", None, "b"))
+    inputs = tiny.batch()
+    compiled = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(**inputs)[0], model(**inputs)[0])

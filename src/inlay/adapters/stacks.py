@@ -102,7 +102,7 @@ class _Stack:
         ]
         new = [weight for weight in weights if not any(weight is other for other in inside)]
         free = [place for place, weight in enumerate(inside) if weight is None]
-        with torch.inference_mode(mode=False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             if self.stack is None or len(free) < len(new):
                 everyone = [weight for weight in inside if weight is not None] + new
                 spare = len(everyone) if self.stack is not None else 0  # so that growth is rare
