@@ -158,7 +158,7 @@ def run_one(own: Set, method: str, rate: float | None, seed: int, options: Any) 
         "layers": metrics["layers"],
         "test": {metric: test[metric] for metric in own.metrics},
         "interval": test[f"{name}_ci"], "test_rows": test["n"],
-        "validation": metrics["validation"].get("perplexity", metrics["validation"]["loss"]),
+        "validation": metrics["validation"]["perplexity" if name == "perplexity" else "loss"],
         "baselines": metrics["baselines"],
         "share": metrics["adapter_parameters"] / metrics["total_parameters"],
         "best_epoch": metrics["best_epoch"], "seconds": metrics["train_seconds"],

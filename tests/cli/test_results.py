@@ -136,7 +136,10 @@ def test_no_line_ends_between_a_name_and_its_value(number):
             '"a question of yours" --pair "a text that answers it"',
         ),
         ("multiple-choice", {}, "--input questions.jsonl"),
-        ("masked-language-modelling", {}, '"a text with [MASK] where a word is missing"'),
+        (
+            "masked-language-modelling", {},
+            "\"a text with [MASK] where a word is missing\"  # or the base's own mask",
+        ),
         ("joint", {"members": ["in tent", "b"]}, "\"a text of yours\" --member 'in tent'"),
     ],
 )  # fmt: skip

@@ -171,7 +171,7 @@ def next_step(folder: str, task: str | None, *, has_pairs: bool, members: Sequen
     if task == "multiple-choice":
         return f"{command} --input questions.jsonl"
     if task == "masked-language-modelling":
-        return f'{command} "a text with [MASK] where a word is missing"  # or <mask>, as the base'
+        return f'{command} "a text with [MASK] where a word is missing"  # or the base\'s own mask'
     second = ' --pair "a second text"' if has_pairs else ""
     return f'{command} "a text of yours"{second}'
 
