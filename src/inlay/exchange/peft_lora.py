@@ -115,13 +115,16 @@ def _without_tables(
         FormatError: If one is not the base's, which PEFT would overwrite.
     """
     rest = dict(tensors)
+    heads = {site.module for site in adapters.sites if site.kind == "lm_head"}
     for key in [k for k in tensors if k.endswith(TABLE)]:
         start = key.removesuffix(TABLE)
         if not {f"{start}{TABLE_A}", f"{start}{A}"} & set(tensors):
             continue
         path = start.removeprefix(OF_MODULES)
-        names = Names(config.path.parent, adapters.model, [path])
-        own = adapters.model.get_parameter(f"{names.module(key, path)}.weight").detach().cpu()
+        module = Names(config.path.parent, adapters.model, [path]).module(key, path)
+        if f"{start}{TABLE_A}" not in tensors and module not in heads:
+            continue
+        own = adapters.model.get_parameter(f"{module}.weight").detach().cpu()
         given = rest.pop(key)
         if given.shape != own.shape or not torch.equal(given.to(own.dtype), own):
             raise FormatError(
