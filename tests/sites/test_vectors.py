@@ -49,6 +49,12 @@ def test_numbers_and_types(vectors):
     assert types.tolist() == [[0, 0, 0, 1, 1, 0], [0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1]]
 
 
+def test_a_mask_or_types_of_one_row_stand_for_all_rows(vectors):
+    one, types = torch.tensor([[0, 1, 1]]), torch.tensor([[0, 1, 1]])
+    assert torch.equal(vectors.mask(one, 3), vectors.mask(one.expand(3, -1), 3))
+    assert torch.equal(vectors.types(types), vectors.types(types.expand(3, -1)))
+
+
 def test_without_them_in_two_dimensions(vectors):
     weights = drawn(3, 2, 8, 8)
     found = vectors.without(vectors.without(weights, 2, 5), 3, 5)

@@ -35,17 +35,19 @@ class Vectors:
         """Return a padding mask with the vectors' positions.
 
         Args:
-            mask: Of the words, `(rows, positions)`.
+            mask: Of the words, `(rows or 1, positions)`.
             first: How many words the vectors were put in front of; further ones stand behind the
                 padding, as they came when a cache held it already.
         """
+        if self.lengths is not None:
+            mask = mask.expand(len(self.lengths), -1)
         ones = mask.new_ones(len(mask), self.length)
         if self.lengths is not None:
             ones = ones * (self._numbers(ones) < self.lengths.unsqueeze(1)).to(ones.dtype)
         return self._in_order(torch.cat([ones, mask], dim=1), first)
 
     def types(self, types: Tensor) -> Tensor:
-        """Return the words' token types, `(rows, positions)`, with zeros for the vectors."""
+        """Return the words' token types, `(rows or 1, positions)`, with zeros for the vectors."""
         zeros = types.new_zeros(len(types), self.length)
         return self._in_order(torch.cat([zeros, types], dim=1), types.shape[1])
 
@@ -83,6 +85,7 @@ class Vectors:
         order = torch.where(places < own + first, order, places - first)
         rest = torch.arange(self.length + first, whole.shape[1], device=whole.device)
         order = torch.cat([order, rest.expand(len(order), -1)], dim=1)
+        whole = whole.expand(len(order), *whole.shape[1:])
         if whole.ndim == 3:
             order = order.unsqueeze(-1).expand(-1, -1, whole.shape[2])
         return whole.gather(1, order)
