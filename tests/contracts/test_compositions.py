@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import transformers as hf
 
 import inlay
 from inlay import Average, Fuse, Parallel, Route, Rows, Stack
@@ -62,19 +61,6 @@ def row_of(inputs, row):
     return {key: value[row : row + 1] for key, value in inputs.items()}
 
 
-def gradients(model, composition, inputs, weights):
-    """Return each adapter parameter's gradient of a weighted sum of the output."""
-    model.adapters.zero_grad()
-    for name in model.adapters.names:
-        model.adapters.entry(name).requires_grad_(True)
-    with model.adapters.using(composition):
-        (first_float(model(**inputs)) * weights).sum().backward()
-    return {
-        key: torch.zeros_like(p) if p.grad is None else p.grad.clone()
-        for key, p in model.adapters.named_parameters()
-    }
-
-
 def test_flat_equals_nested(model):
     inputs = tiny.batch()
     for nested, flat in (
@@ -107,11 +93,11 @@ def test_rows_learn_as_row_by_row(model):
     rows = Rows("a", None, Stack("b", "a"), Average("a", "c"), FUSE, "b")
     inputs = tiny.batch(6, 8)
     weights = torch.randn(6, 8, 24, dtype=torch.float64)
-    together = gradients(model, rows, inputs, weights)
+    together = tiny.gradients(model, rows, inputs, weights)
     total = {key: torch.zeros_like(value) for key, value in together.items()}
     for row, composition in enumerate(rows.children):
         if composition is not None:
-            part = gradients(model, composition, row_of(inputs, row), weights[row : row + 1])
+            part = tiny.gradients(model, composition, row_of(inputs, row), weights[row : row + 1])
             total = {key: value + part[key] for key, value in total.items()}
     assert any(value.abs().max() > 0 for value in total.values())
     for key, value in total.items():
@@ -123,12 +109,12 @@ def test_parallel_equals_each_alone(model):
     inputs = tiny.batch(3, 8)
     weights = torch.randn(3, 8, 24, dtype=torch.float64)
     outputs = run(model, Parallel(*children), inputs).chunk(4)
-    together = gradients(model, Parallel(*children), inputs, weights.repeat(4, 1, 1))
+    together = tiny.gradients(model, Parallel(*children), inputs, weights.repeat(4, 1, 1))
     total = {key: torch.zeros_like(value) for key, value in together.items()}
     for child, output in zip(children, outputs, strict=True):
         torch.testing.assert_close(output, run(model, child, inputs), **EXACT)
         if child is not None:
-            part = gradients(model, child, inputs, weights)
+            part = tiny.gradients(model, child, inputs, weights)
             total = {key: value + part[key] for key, value in total.items()}
     for key, value in total.items():
         torch.testing.assert_close(together[key], value, **EXACT)
@@ -265,12 +251,7 @@ def test_generating_under_a_parallel_by_repeating():
 
 def test_an_encoder_decoder_generates_row_by_row():
     """`generate` calls the encoder by itself, so its rows are told by the composition alone."""
-    torch.manual_seed(3)
-    config = hf.T5Config(
-        d_model=24, d_ff=40, num_layers=2, num_heads=4, d_kv=6, vocab_size=97,
-        decoder_start_token_id=0, eos_token_id=96, pad_token_id=0,
-    )  # fmt: skip
-    model = tiny.perturbed(hf.T5ForConditionalGeneration(config)).double()
+    model = tiny.pair()
     adapted(model, inlay.LoRA(rank=3, alpha=7), "q, v, up")
     inputs = tiny.batch(3, 6)
     how = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "output_logits": True,

@@ -7,7 +7,6 @@ import inlay
 from inlay import Average, Parallel, Rows, Stack
 from inlay.errors import CompositionError, SiteError
 from inlay.sites.example import example_inputs
-from inlay.sites.tensors import first_float
 from tests.contracts import tiny
 from tests.contracts.families import FAMILIES
 from tests.contracts.fronts import (
@@ -44,29 +43,17 @@ def test_rows_equal_row_by_row(name, base, left):
             assert not torch.allclose(alone[real], base_only[real], atol=1e-4)
 
 
-def gradients(model, composition, inputs, weights):
-    model.adapters.zero_grad()
-    for name in model.adapters.names:
-        model.adapters.entry(name).requires_grad_(True)
-    with model.adapters.using(composition):
-        (first_float(model(**inputs)) * weights).sum().backward()
-    return {
-        key: torch.zeros_like(p) if p.grad is None else p.grad.clone()
-        for key, p in model.adapters.named_parameters()
-    }
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_rows_and_parallel_learn_as_each_alone(name):
     model = model_of("bert", name)
     children = ("a", None, Stack("b", "a"), program_of(name), "b")
     inputs = padded(5, 8)
     weights = torch.randn(5, 8, 24, dtype=torch.float64) * inputs["attention_mask"].unsqueeze(-1)
-    together = gradients(model, Rows(*children), inputs, weights)
+    together = tiny.gradients(model, Rows(*children), inputs, weights)
     total = {key: torch.zeros_like(value) for key, value in together.items()}
     for row, child in enumerate(children):
         if child is not None:
-            part = gradients(model, child, row_of(inputs, row), weights[row : row + 1])
+            part = tiny.gradients(model, child, row_of(inputs, row), weights[row : row + 1])
             total = {key: value + part[key] for key, value in total.items()}
     for letter in "ab":
         own = {id(p) for p in model.adapters.entry(letter).parameters()}
@@ -74,8 +61,8 @@ def test_rows_and_parallel_learn_as_each_alone(name):
         assert any(total[key].abs().max() > 1e-6 for key in mine)
     for key, value in total.items():
         torch.testing.assert_close(together[key], value, **EXACT)
-    twice = gradients(model, Parallel("a", None, "b"), inputs, weights.repeat(3, 1, 1))
-    each = [gradients(model, child, inputs, weights) for child in "ab"]
+    twice = tiny.gradients(model, Parallel("a", None, "b"), inputs, weights.repeat(3, 1, 1))
+    each = [tiny.gradients(model, child, inputs, weights) for child in "ab"]
     for key, value in twice.items():
         torch.testing.assert_close(value, each[0][key] + each[1][key], **EXACT)
 

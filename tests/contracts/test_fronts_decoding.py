@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import transformers as hf
 
 import inlay
 from inlay import Parallel, Rows, Stack
@@ -68,12 +67,7 @@ def test_parallel_decodes_with_a_cache(name, base):
 
 
 def test_a_pair_generates_row_by_row_behind_prompts_and_prefixes():
-    torch.manual_seed(3)
-    config = hf.T5Config(
-        d_model=24, d_ff=40, num_layers=2, num_heads=4, d_kv=6, vocab_size=97,
-        decoder_start_token_id=0, eos_token_id=96, pad_token_id=0,
-    )  # fmt: skip
-    model = tiny.perturbed(hf.T5ForConditionalGeneration(config)).double()
+    model = tiny.pair()
     adapters = tiny.attach(model)
     for seed, length in enumerate((3, 5)):
         tiny.stir(

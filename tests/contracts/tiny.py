@@ -1,5 +1,7 @@
 """Tiny models whose weights are far from any symmetry."""
 
+from typing import Any
+
 import torch
 import transformers as hf
 from torch import nn
@@ -7,6 +9,7 @@ from torch import nn
 import inlay
 from inlay.adapters.bank import Adapters
 from inlay.sites.sitemap import SiteMap
+from inlay.sites.tensors import first_float
 
 SMALL = {
     "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40,
@@ -50,6 +53,16 @@ def decoder(kind: str = "llama") -> nn.Module:
     return perturbed(hf.LlamaForCausalLM(config))
 
 
+def pair() -> nn.Module:
+    """Return an encoder and a decoder in one, in float64."""
+    torch.manual_seed(3)
+    config = hf.T5Config(
+        d_model=24, d_ff=40, num_layers=2, num_heads=4, d_kv=6, vocab_size=97,
+        decoder_start_token_id=0, eos_token_id=96, pad_token_id=0,
+    )  # fmt: skip
+    return perturbed(hf.T5ForConditionalGeneration(config)).double()
+
+
 def attach(model: nn.Module) -> Adapters:
     """Attach to a model; what the probe finds in the first of a config serves all."""
     kind = type(model), model.config.to_json_string()
@@ -81,3 +94,18 @@ def hidden(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     with torch.no_grad():
         output = model(**inputs)
     return output.logits if "logits" in output else output.last_hidden_state
+
+
+def gradients(
+    model: nn.Module, composition: Any, inputs: dict[str, torch.Tensor], weights: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Return each adapter parameter's gradient of a weighted sum of the output."""
+    model.adapters.zero_grad()
+    for name in model.adapters.names:
+        model.adapters.entry(name).requires_grad_(True)
+    with model.adapters.using(composition):
+        (first_float(model(**inputs)) * weights).sum().backward()
+    return {
+        key: torch.zeros_like(p) if p.grad is None else p.grad.clone()
+        for key, p in model.adapters.named_parameters()
+    }

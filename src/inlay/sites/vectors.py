@@ -39,11 +39,11 @@ class Vectors:
             first: How many words the vectors were put in front of; further ones stand behind the
                 padding, as they came when a cache held it already.
         """
-        if self.lengths is not None:
+        if self.lengths is None:
+            ones = mask.new_ones(len(mask), self.length)
+        else:
             mask = mask.expand(len(self.lengths), -1)
-        ones = mask.new_ones(len(mask), self.length)
-        if self.lengths is not None:
-            ones = ones * (self._numbers(ones) < self.lengths.unsqueeze(1)).to(ones.dtype)
+            ones = (self._numbers(mask) < self.lengths.unsqueeze(1)).to(mask.dtype)
         return self._in_order(torch.cat([ones, mask], dim=1), first)
 
     def types(self, types: Tensor) -> Tensor:
