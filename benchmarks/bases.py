@@ -93,6 +93,13 @@ RECIPES = {
             "steps": 4000, "eval_every": 1000, "documents": "line",
         },
     ),
+    "encoder_decoder_long": Recipe(
+        corpus=write_mixed, start="encoder_decoder",
+        settings={
+            "objective": "infill", "batch_size": 16, "max_length": 128, "learning_rate": 2e-3,
+            "steps": 10000, "eval_every": 1000, "documents": "line",
+        },
+    ),
     "encoder_decoder_begun": Recipe(
         corpus=write_mixed,
         config={

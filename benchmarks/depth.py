@@ -23,8 +23,8 @@ from inlay.training.depth import record
 
 RESULTS = ResultLines("depth")
 SETS = (
-    "banking77=1500,rotten_tomatoes=800,snli_small=1500,sib200_eng_Latn=701,sms_spam=800,"
-    "ner_wnut17=800,subjectivity=800,clinc150=1500"
+    "banking77=1000,rotten_tomatoes=800,snli_small=1000,sib200_eng_Latn=701,sms_spam=500,"
+    "ner_wnut17=800,subjectivity=500"
 )
 
 
