@@ -21,6 +21,7 @@ from benchmarks.peers.side import (
     inference_case,
     main,
     since_start,
+    tokens,
     training_case,
 )
 from inlay.store.bases import load_base, resolve_base
@@ -71,6 +72,19 @@ def step(settings: Settings) -> Case:
     model.adapters.train("a0")
     about = f"{numbers(model)}, no dropout in the base"
     return training_case(model, settings, train_mode=False, about=about)
+
+
+def floor(settings: Settings) -> Case:
+    """Run the base alone, forward and backward to its word vectors."""
+    model = encoder(settings.get("dtype", "auto")).requires_grad_(False)
+    model.embeddings.register_forward_hook(lambda module, args, out: out.requires_grad_())
+    ids = tokens(settings)
+
+    def run() -> None:
+        hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids))[0]
+        hidden.float().mean(1).sum().backward()
+
+    return Case(run=run, facts=lambda: {"batch": list(ids.shape), "numbers": numbers(model)})
 
 
 def infer(settings: Settings) -> Case:
@@ -226,6 +240,6 @@ def data_in(folder: Path, settings: Settings) -> str:
 
 if __name__ == "__main__":
     main(
-        {"step": step, "infer": infer, "rows": rows, "fuse": fuse, "fuse_step": fuse_step,
-         "register": register, "train": train}
+        {"step": step, "floor": floor, "infer": infer, "rows": rows, "fuse": fuse,
+         "fuse_step": fuse_step, "register": register, "train": train}
     )  # fmt: skip

@@ -57,6 +57,15 @@ _STEPS = [
         a="adapterhub step dtype=bf16", b="ours step", goal=">= 2.3", quality="last_loss",
         same=_SAME_STEP, close=_SAME_LOSS,
     ),
+    *(
+        Row(
+            name=f"floor{suffix}",
+            what=f"AdapterHub's step{words} / the base alone, forward and backward: the most that "
+            "an adapter in the first block allows", a=f"adapterhub step{dtype}", b="ours floor",
+            same=("batch",),
+        )
+        for suffix, words, dtype in (("", "", ""), ("-bf16", " under bfloat16", " dtype=bf16"))
+    ),
     Row(
         name="step-upper", what="training step, ours in the upper half as `inlay train` places it",
         a="adapterhub step dtype=bf16", b="ours step method=bottleneck layers=upper",
@@ -83,22 +92,22 @@ _STEPS = [
 ]  # fmt: skip
 
 
-def _training(name: str, what: str, a: str, b: str = "ours train") -> Row:
+def _training(name: str, what: str, a: str, b: str = "ours train", goal: str = "") -> Row:
     return Row(
         name=name, what=f"banking77 to the end of training: {what}", a=a, b=b, measure="training",
         quality="accuracy", not_lower=True, same=("train_rows", "test_rows", "batch_size", "seed"),
-        goal=">= 1.0",
+        goal=goal,
     )  # fmt: skip
 
 
 _TRAININGS = [
-    _training("banking77", "AdapterHub default", "adapterhub train"),
+    _training("banking77", "AdapterHub default", "adapterhub train", goal=">= 12"),
     _training("banking77-best", "AdapterHub at its best", "adapterhub train best=yes"),
-    _training("lora", "PEFT LoRA default", "peft_lora train"),
+    _training("lora", "PEFT LoRA default", "peft_lora train", goal=">= 12"),
     _training("lora-best", "PEFT LoRA at its best", "peft_lora train best=yes"),
     _training("lora-ours", "LoRA both, PEFT at its best", "peft_lora train best=yes",
               "ours train method=lora"),
-    _training("full", "full fine-tuning, plain transformers default", "plain train"),
+    _training("full", "full fine-tuning, plain transformers default", "plain train", goal=">= 18"),
     _training("full-best", "full fine-tuning, plain transformers at its best",
               "plain train best=yes"),
     _training("full-ours", "full fine-tuning, ours", "ours train method=full"),
@@ -140,6 +149,8 @@ _INFERENCE = [
         _inference("inference-off", "the same switched off", "adapter=off", "<= 1.01", dtype,
                    free=True),
         _inference("inference-merged", "LoRA merged", "adapter=merged method=lora", "<= 1.01",
+                   dtype, free=True),
+        _inference("inference-merged-ia3", "IA3 merged", "adapter=merged method=ia3", "<= 1.01",
                    dtype, free=True),
     )
 ]  # fmt: skip

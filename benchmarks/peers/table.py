@@ -96,7 +96,7 @@ def goal(row: Row) -> str:
     """Return the goal in words."""
     if row.free:
         return f"{row.goal}, no more {row.quality}"
-    if not row.not_lower:
+    if not row.not_lower or not row.goal:
         return row.goal
     most = f" by more than {row.within:g}" if row.within else ""
     return f"{row.goal}, {row.quality} not lower{most}"

@@ -4,6 +4,7 @@ Activations grow with the tokens of a batch: `bytes = a + b * tokens`. Two small
 length of the longest rows give `a` and `b`, and with them the peak at the longest batch.
 """
 
+import ctypes
 import math
 import os
 from collections.abc import Sequence
@@ -111,9 +112,17 @@ def _later(training: Training) -> int:
 
 def _peak(training: Training, rows: Sequence[int]) -> int:
     device = training.accelerator.device
+    _give_back_freed()
     reset_peak(device)
     _step(training, rows)
     return peak_since_reset(device) or 0
+
+
+def _give_back_freed() -> None:
+    """Let the C library return freed pages, in which a small step would hide; glibc only."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def held(device: torch.device) -> int:
