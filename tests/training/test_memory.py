@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize(
     ("free", "micro_batch"),
-    [(None, 16), (10_000, 16), (1_700, 16), (1_600, 8), (900, 8), (500, 4), (0, 1)],
+    [(None, 16), (1_700, 16), (1_600, 8), (900, 8), (500, 4), (0, 1)],
 )
 def test_two_probes_give_a_line(ready, monkeypatch, free, micro_batch):
     training = ready(optimizer="adafactor").training
@@ -39,6 +39,16 @@ def test_two_probes_give_a_line(ready, monkeypatch, free, micro_batch):
     assert probed == [4, 8]
     longest = max(row.length for row in training.train)
     assert found == Memory(1_000 + 100 * micro_batch, 1_000, free, micro_batch, longest)
+
+
+def test_a_batch_that_fits_easily_is_measured_itself(ready, monkeypatch):
+    peaks = {4: 1_400, 8: 1_800, 16: 2_900}
+    monkeypatch.setattr(module, "_peak", lambda training, rows: peaks[len(rows)])
+    monkeypatch.setattr(module, "_later", lambda training: 30)
+    monkeypatch.setattr(module, "held", lambda device: 1_000)
+    for free, expected in ((3_200, 2_930), (3_198, 2_630)):
+        monkeypatch.setattr(module, "free", lambda device, free=free: free)
+        assert predict_memory(ready().training).peak_bytes == expected
 
 
 @pytest.mark.parametrize(("optimizer", "copies"), [("adamw", 3), ("sgd", 2), ("adafactor", 1)])
@@ -67,6 +77,15 @@ def test_memory_that_runs_out_in_the_probe_leaves_one_row_at_a_time(ready, monke
     monkeypatch.setattr(module, "_step", other)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         predict_memory(ready().training)
+
+
+def test_rows_that_ran_out_of_memory_in_a_probe_are_not_tried_again(ready, monkeypatch):
+    def step(training, rows):
+        if len(rows) > 4:
+            raise MemoryError
+
+    monkeypatch.setattr(module, "_step", step)
+    assert predict_memory(ready().training).micro_batch == 4
 
 
 def test_a_peak_is_seen_and_forgotten():

@@ -1,7 +1,8 @@
 """Say before a run how much memory it will take at most, and halve the batch if that is too much.
 
 Activations grow with the tokens of a batch: `bytes = a + b * tokens`. Two small steps at the
-length of the longest rows give `a` and `b`, and with them the peak at the longest batch.
+length of the longest rows give `a` and `b`, and with them the peak at the longest batch, which is
+tried too where by this it takes at most half of what is free.
 """
 
 import ctypes
@@ -66,28 +67,39 @@ def predict_memory(training: Training) -> Memory | None:
     sizes = sizes if len(sizes) == 2 or number == 1 else [1, number]
     state = random_state(device)
     set_modes(training)
-    now = held(device)
-    peaks: list[int] = []
+    now, available = held(device), free(device)
+    peaks: dict[int, int] = {}
+    micro_batch = training.config.batch_size
     try:
-        peaks += (_peak(training, rows[:size]) for size in sizes)
+        for size in sizes:
+            peaks[size] = _peak(training, rows[:size])
+        if available is not None and _at(number, peaks) - now <= available / 2:
+            peaks[number] = _peak(training, rows)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
+        micro_batch = max(peaks, default=1)
     finally:
         training.optimizer.zero_grad()
         restore_random_state(state, device)
     if not peaks:
-        return Memory(now, now, free(device), 1, longest)
-    slope = (peaks[-1] - peaks[0]) / max(1, sizes[len(peaks) - 1] - sizes[0])
-    start = peaks[0] - slope * sizes[0] + _later(training)
+        return Memory(now, now, available, 1, longest)
 
     def at(size: int) -> int:
-        return round(start + max(0.0, slope) * size)
+        return _at(size, peaks) + _later(training)
 
-    available, micro_batch = free(device), training.config.batch_size
     while available is not None and micro_batch > 1 and at(micro_batch) - now > _SHARE * available:
         micro_batch = math.ceil(micro_batch / 2)
     return Memory(at(min(micro_batch, number)), now, available, micro_batch, longest)
+
+
+def _at(size: int, peaks: dict[int, int]) -> int:
+    """Return the peak for so many rows, on the line through the last two that were measured."""
+    if size in peaks or len(peaks) == 1:
+        return peaks.get(size, max(peaks.values()))
+    (few, low), (many, high) = sorted(peaks.items())[-2:]
+    slope = max(0.0, (high - low) / (many - few))
+    return round(high + slope * (size - many))
 
 
 def _step(training: Training, rows: Sequence[int]) -> None:
