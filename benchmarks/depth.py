@@ -3,12 +3,15 @@
     python -m benchmarks.depth --sets banking77=2000,snli_small=2000 --seeds 3
 
 Each set is one line of `results/depth.jsonl`, and a set that is there already is not repeated. Of
-train the rows are used that stand behind the set's name; validation, by which depths are compared,
-has at most `--validation`. `--table` only writes the table.
+train so many rows are used as stand behind the set's name, the first ones unless the file is sorted
+by label; validation, by which depths are compared, has at most `--validation`. `--table` only
+writes the table.
 """
 
 import argparse
 import gzip
+import itertools
+import json
 import platform
 import statistics
 import tempfile
@@ -53,13 +56,23 @@ def run(name: str, rows: int, options: Any) -> None:
         sizes = {"train": rows, "validation": options.validation, "test": 300}
         for split, number in sizes.items():
             with gzip.open(options.data_root / name / f"{split}.jsonl.gz", "rt") as file:
-                lines = file.read().splitlines()[:number]
+                lines = taken(file.read().splitlines(), number)
             (Path(folder) / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
         found = inlay.depth(
             folder, seeds=options.seeds, out=Path(folder) / "runs", drop_unseen_labels=True
         )
     RESULTS.add({"key": key, "found": record(found)})
     write_table()
+
+
+def taken(lines: list[str], number: int) -> list[str]:
+    """Return the first rows, or of a file that is sorted by label as many evenly spread ones."""
+    labels = [str(json.loads(line).get("label")) for line in lines]
+    turns = sum(before != after for before, after in itertools.pairwise(labels))
+    if turns >= 2 * len(set(labels)) or len(set(labels)) == 1:  # tagging has no label
+        return lines[:number]
+    number = min(number, len(lines))
+    return [lines[index * len(lines) // number] for index in range(number)]
 
 
 def write_table() -> None:
