@@ -141,6 +141,17 @@ def test_words_need_adapters_in_all_blocks_and_a_long_warm_up(task):
         assert found.origins[key] == f"default of bottleneck for {task}"
 
 
+def test_pairs_of_texts_need_adapters_in_more_blocks():
+    config = resolve_config({"data": "a.csv"})
+    single, _ = with_defaults(config, task="text-classification")
+    found, _ = with_defaults(config, task="text-classification", pairs=True)
+    assert (single.config.layers, found.config.layers) == ("upper", "upper 3/4")
+    assert found.origins["layers"] == "default of bottleneck for pairs"
+    assert found.origins["at"] == "default of bottleneck"
+    question, _ = with_defaults(config, task="question-answering", pairs=True)
+    assert question.config.layers == "all"
+
+
 def test_what_is_asked_for_stands_before_what_a_task_needs():
     given = {"data": "a.csv", "method": "bottleneck[reduction=9]", "layers": "upper", "warmup": 5}
     told, preset = with_defaults(resolve_config(given), task="tagging")

@@ -30,6 +30,15 @@ def test_settings_follow_from_method_and_rows(tmp_path):
     assert found.origins["epochs"].startswith("default for")
 
 
+def test_pairs_have_adapters_in_more_blocks(tmp_path):
+    rows = [(text, f"{text} again", label) for text, label in tiny.rows(60)]
+    path = tiny.write_csv(tmp_path / "t.csv", rows, ("premise", "hypothesis", "label"))
+    resolved = resolve_config({"data": str(path), "method": "lora"})
+    found = prepared_config(resolved, read_data(resolved.config))
+    assert found.config.layers == "upper 3/4"
+    assert found.origins["layers"] == "default of lora for pairs"
+
+
 @pytest.mark.parametrize(
     ("base", "task", "layers"),
     [

@@ -91,6 +91,12 @@ class Dataset:
     form: str = "labelled"
     members: Any = None
 
+    @property
+    def has_pairs(self) -> bool | None:
+        """Whether rows of train have a second text; `None` if some have and some have not."""
+        found = {row.pair is not None for row in self.splits["train"]}
+        return found.pop() if len(found) == 1 else None
+
     def to_record(self) -> dict[str, Any]:
         """Return what `data.json` of a run holds: hashes, counts that add up, and row ids.
 

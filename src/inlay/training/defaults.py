@@ -54,7 +54,9 @@ TASK_DEFAULTS: dict[str, dict[str, dict[str, object]]] = {
 a language are learnt in all blocks, as in MAD-X (Pfeiffer et al. 2020)."""
 
 BLOCK_LAYERS = "upper"
-"""Blocks that get adapters: the upper half trains twice as fast and is as accurate."""
+PAIR_LAYERS = "upper 3/4"
+"""Blocks that get adapters. For single texts the upper half trains twice as fast and is as accurate
+as all; where two texts are compared it is not (`benchmarks/results/depth.md`)."""
 
 _IN_NO_BLOCK = frozenset({"embedding", "start", "output", "kernel", "lm_head"})
 """Kinds of site that are in no block, or need not be, so that no number of blocks can be said."""
@@ -66,13 +68,14 @@ _MOST_EPOCHS = 30
 
 
 def with_defaults(
-    resolved: ResolvedConfig, *, task: str | None = None
+    resolved: ResolvedConfig, *, task: str | None = None, pairs: bool = False
 ) -> tuple[ResolvedConfig, Preset]:
     """Fill in what depends on the method and the task, and say so in the origins.
 
     Args:
         resolved: The settings.
         task: What the data are for, where the settings do not say.
+        pairs: Whether its rows are pairs of texts.
 
     Raises:
         ConfigError: If the method or the task is not known, or a placement was given to a
@@ -90,7 +93,8 @@ def with_defaults(
     if isinstance(preset.method, AbstractSiteMethod):
         words = {word.strip() for word in (config.at or preset.at).split(",")}
         has_ends = words & _IN_NO_BLOCK
-        usual |= {"at": preset.at, "layers": "all" if has_ends else BLOCK_LAYERS}
+        in_blocks = PAIR_LAYERS if pairs else BLOCK_LAYERS
+        usual |= {"at": preset.at, "layers": "all" if has_ends else in_blocks}
     else:
         for key in ("at", "layers"):
             if getattr(config, key) is not None:
@@ -104,7 +108,8 @@ def with_defaults(
         if origins[key] == "default" or getattr(config, key) is None
     }
     for key in chosen:
-        origins[key] = f"default of {preset.method.name}" + (f" for {task}" if key in own else "")
+        what_for = task if key in own else "pairs" if chosen[key] == PAIR_LAYERS else None
+        origins[key] = f"default of {preset.method.name}" + (f" for {what_for}" if what_for else "")
     config = config.model_copy(update=chosen)
     return ResolvedConfig(config, origins, resolved.notes), preset
 

@@ -115,7 +115,7 @@ def _card(
             "name": dataset.name,
             "source": _lasting_source(config.data),
             "options": data_options(config),
-            "has_pairs": _has_pairs(dataset),
+            "has_pairs": dataset.has_pairs,
             **_pairs_of_members(dataset),
         },
         "metrics": {"test": report},
@@ -129,7 +129,7 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
         "task": prepared.task.name,
         "headline": dataclasses.asdict(prepared.task.headline),
         "data": dataset.name,
-        "has_pairs": _has_pairs(dataset) is not False,
+        "has_pairs": dataset.has_pairs is not False,
         "base": prepared.base.id,
         "method": config.method,
         "at": config.at,
@@ -152,18 +152,12 @@ def _facts(prepared: Prepared, dataset: Dataset, progress: Progress) -> dict[str
     }
 
 
-def _has_pairs(dataset: Dataset) -> bool | None:
-    """Tell whether rows have a second text; `None` if some have and some have not."""
-    found = {row.pair is not None for row in dataset.splits["train"]}
-    return found.pop() if len(found) == 1 else None
-
-
 def _pairs_of_members(dataset: Dataset) -> dict[str, dict[str, bool | None]]:
     """Tell the same of each of several tasks."""
     if dataset.members is None:
         return {}
     members = dataset.members.datasets
-    return {"members_have_pairs": {name: _has_pairs(own) for name, own in members.items()}}
+    return {"members_have_pairs": {name: own.has_pairs for name, own in members.items()}}
 
 
 def _scores(prepared: Prepared, split: str) -> list[torch.Tensor]:

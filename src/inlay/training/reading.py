@@ -26,7 +26,8 @@ def prepared_config(resolved: ResolvedConfig, dataset: Dataset) -> ResolvedConfi
         BaseError: If the task depends on the base, and that cannot be found.
     """
     resolved = with_base_below(resolved)
-    resolved, _ = with_defaults(resolved, task=_task(resolved.config, dataset.form))
+    task = _task(resolved.config, dataset.form)
+    resolved, _ = with_defaults(resolved, task=task, pairs=dataset.has_pairs is True)
     return with_steps_for_few_rows(resolved, len(dataset.splits["train"]))
 
 
