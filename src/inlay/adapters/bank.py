@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from inlay.adapters.activating import Activating
 from inlay.adapters.base_weights import GradientFlags
-from inlay.adapters.checking import check, check_name, check_skipping, resolved
+from inlay.adapters.checking import check_name, resolved
 from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry
 from inlay.adapters.heads import RowAnswer, task_answers
 from inlay.adapters.making import Maker
 from inlay.adapters.merge import Merged
 from inlay.adapters.merge_check import Outputs
-from inlay.adapters.running import Active, Running, Weights, activated
+from inlay.adapters.running import Running, Weights
 from inlay.adapters.stacking import check_removable, check_stacking
 from inlay.adapters.summary import summary_of
 from inlay.adapters.swap import WeightSwap
@@ -55,11 +56,14 @@ class Adapters(nn.Module):
         self._keys: dict[str, str] = {}
         self._counter = 0
         self._training_names: tuple[str, ...] = ()
-        self._combinations: dict[str, Fuse | Route] = {}
         self._flags = GradientFlags(model, self)
         self._swap = WeightSwap(model)
         self._merged = Merged(model)
         self._running = Running(self.entry, self._merged.current, Dropping(sites), sites)
+        self._activating = Activating(
+            model, self.entry, self._running, self._merged, self._swap,
+            is_pair=len(sites.submodels()) > 1,
+        )  # fmt: skip
         self._hooks = SiteHooks(model, self._running)
         self._wiring = Wiring(model, sites, self._hooks)
         self.own_heads = own_heads(model)
@@ -170,10 +174,10 @@ class Adapters(nn.Module):
         if not isinstance(node, Fuse | Route):
             raise CompositionError(f"{composition!r} learns nothing; give Fuse(...) or Route(...).")
         check_name(node.key, self._keys)
-        self._check(activated(node), {**self._combinations, node.key: node})
+        self._activating.check_new(node)
         children = [self.entry(name) for name in names_in(node)]
         entry = self._maker.combination(node, method, children, head, copy_heads=copy_heads)
-        self._combinations[node.key] = node
+        self._activating.combinations[node.key] = node
         return self._keep(node.key, entry)
 
     def remove(self, name: str) -> None:
@@ -184,20 +188,13 @@ class Adapters(nn.Module):
             CompositionError: If others need it, or it is part of a composition that is active.
         """
         entry = self.entry(name)
-        check_removable(name, map(self.entry, self.names), self._combinations)
+        combinations = self._activating.combinations
+        check_removable(name, map(self.entry, self.names), combinations)
         if self._merged.name == name:
             self.unmerge()
-        alone = resolved(name, self.entry)
-        for active in {self._running.for_all, self._running.active}:
-            if name in (*active.names, *(node.key for node in active.combinations)):
-                if active.composition != alone or self._running.thread.active:
-                    raise CompositionError(
-                        f"{name!r} is part of {active.composition!r}, which is active; "
-                        "use another composition first."
-                    )
-                self.use(None)
+        self._activating.release(name)
         del self._entries[self._keys.pop(name)]
-        self._combinations.pop(name, None)
+        combinations.pop(name, None)
         self._training_names = tuple(n for n in self._training_names if n != name)
         if not self._training_names:
             self._running.dropping.draw_up_to(0)
@@ -218,10 +215,7 @@ class Adapters(nn.Module):
             AdapterError: If a name is not known.
             CompositionError: If the composition cannot run.
         """
-        active = self._activated(composition, skip_lowest)
-        self._running.for_all = active
-        self._running.dropping.for_all = skip_lowest
-        self._swap.apply(self._weights_of(active))
+        self._activating.for_all(composition, skip_lowest)
 
     @contextmanager
     def using(self, composition: Composition, *, skip_lowest: int = 0) -> Iterator[None]:
@@ -234,14 +228,8 @@ class Adapters(nn.Module):
             AdapterError: If a name is not known.
             CompositionError: If the composition cannot run.
         """
-        active = self._activated(composition, skip_lowest)
-        dropping = self._running.dropping.in_this_thread(skip_lowest)
-        try:
-            with self._running.in_this_thread(active), dropping:
-                self._swap.apply(self._weights_of(active))
-                yield
-        finally:
-            self._swap.apply(self._weights_of(self._running.active))
+        with self._activating.in_this_thread(composition, skip_lowest):
+            yield
 
     @override
     def train(
@@ -269,7 +257,7 @@ class Adapters(nn.Module):
         if not isinstance(mode, str | AbstractNode | None):
             names = tuple(mode)
             mode = names[0] if len(names) == 1 else Stack(*names)
-        active = self._activated(mode)
+        active = self._activating.checked(mode)
         names = tuple(node.key for node in active.combinations) or names_in(mode)
         if not names:
             raise CompositionError(f"train({mode!r}): there is no adapter to train.")
@@ -371,24 +359,6 @@ class Adapters(nn.Module):
         self.use(None)
         self._hooks.remove()
         self._flags.thaw()
-
-    def _activated(self, composition: Composition, skip_lowest: int = 0) -> Active:
-        """Take a composition apart and refuse it if it cannot run."""
-        active = activated(resolved(composition, self.entry))
-        self._check(active, self._combinations)
-        dropping = self._running.dropping
-        check_skipping(active, self.entry, dropping, skip_lowest, merged=self._merged.name)
-        return active
-
-    def _check(self, active: Active, combinations: Mapping[str, Fuse | Route]) -> None:
-        check(
-            active, self.entry, combinations, merged=self._merged.name, model=self.model,
-            is_pair=len(self.sites.submodels()) > 1,
-        )  # fmt: skip
-
-    def _weights_of(self, active: Active) -> dict[str, nn.Parameter]:
-        only = active.plan.only
-        return self.entry(only[0]).weights if only and isinstance(only[0], str) else {}
 
     def _keep(self, name: str, entry: Entry) -> Entry:
         """Take a new adapter in."""
