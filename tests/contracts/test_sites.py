@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 import inlay
+from inlay.site_kinds import RESIDUAL_KINDS
 from inlay.sites.example import example_inputs
-from inlay.sites.sitemap import RESIDUAL_KINDS, SiteMap, sitemap_from_json
+from inlay.sites.sitemap import SiteMap, sitemap_from_json
 from inlay.sites.tensors import first_float
 from tests.contracts.families import FAMILIES, Family
 from tests.contracts.pairs import pairs

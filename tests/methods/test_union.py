@@ -1,5 +1,6 @@
 """Several methods in one adapter."""
 
+import dataclasses
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from inlay.errors import AdapterError, ConfigError, SiteError
 from inlay.methods.parse import method_from_settings, parse_method
 from inlay.methods.presets import PRESETS
 from inlay.methods.union import Part, Union
+from inlay.sites.sitemap import SiteMap
 from tests.contracts import tiny
 
 LORA, BOTTLENECK = inlay.LoRA(rank=2), inlay.Bottleneck(inner_width=3)
@@ -155,11 +157,23 @@ def test_places_that_do_not_fit():
 
 def test_kinds_within_a_sublayer():
     part = Part(method=LORA, at="attention.q, linear, 3.ffn")
-    assert part.is_for("0.attention.q", "q")
-    assert part.is_for("decoder.0.ffn.up", "up")
-    assert not part.is_for("pooler", "other")
-    assert not Part(method=LORA, at="attention.q").is_for("0.cross_attention.q", "q")
-    assert not Part(method=LORA, at="0.ffn").is_for("10.ffn", "ffn")
+    assert part.is_for("0.attention.q", "q", "attention")
+    assert part.is_for("decoder.0.ffn.up", "up", "ffn")
+    assert part.is_for("3.ffn", "ffn", "ffn")
+    assert not part.is_for("13.ffn", "ffn", "ffn")
+    assert not part.is_for("pooler", "other", "")
+
+
+def test_a_map_made_by_hand_may_have_any_names():
+    """The parts are where a placement finds them: by kind and sublayer, not by how a name ends."""
+    found = inlay.probe(tiny.encoder())
+    named = (dataclasses.replace(site, name=f"place {i}") for i, site in enumerate(found))
+    model = tiny.encoder()
+    adapters = inlay.attach(model, sites=SiteMap(tuple(named)))
+    both = Union(parts=(Part(method=LORA, at="attention.q"), Part(method=BOTTLENECK, at="ffn")))
+    entry = adapters.add("a", both, layers="upper")
+    kinds = [adapters.sites[name].kind for name in entry.layers]
+    assert kinds == ["q", "ffn"] * 2
 
 
 def test_merging():

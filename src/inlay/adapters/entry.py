@@ -184,7 +184,7 @@ def build_layers(
         SiteError: If the method cannot act at one of the sites.
     """
     for site in chosen:
-        member = method.member_at(site.name, site.kind)
+        member = method.member_at(site.name, site.kind, site.sublayer)
         if site.kind not in member.kinds:
             raise SiteError(
                 f"{type(member).__name__} cannot act at {site.name!r}, a site of kind "
@@ -227,7 +227,7 @@ def _place(site: Site) -> Place:
     return Place(
         width=site.width, in_width=site.in_width, kind=site.kind, block=site.block,
         position_dims=2 if site.channel_dim != -1 else 1, causal=site.causal,
-        submodel=site.submodel,
+        submodel=site.submodel, sublayer=site.sublayer,
     )  # fmt: skip
 
 
@@ -235,7 +235,7 @@ def _place_for(
     method: AbstractSiteMethod, site: Site, sites: SiteMap, model: nn.Module, word_site: str | None
 ) -> Place:
     """Say what a method may know of a site, ends, attentions and maps included."""
-    member = method.member_at(site.name, site.kind)
+    member = method.member_at(site.name, site.kind, site.sublayer)
     if member.in_front:
         is_cut = not getattr(member, "returned", False)
         prompt_place(site, sites, model, is_cut=is_cut)  # raises if there is none

@@ -155,7 +155,7 @@ class Maker:
         moving = [
             site
             for site in chosen
-            if isinstance(own := method.member_at(site.name, site.kind), Prefix)
+            if isinstance(own := method.member_at(site.name, site.kind, site.sublayer), Prefix)
             and own.takes_positions
         ]
         if not moving:

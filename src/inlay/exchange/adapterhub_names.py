@@ -13,7 +13,8 @@ from typing import final
 from torch import nn
 
 from inlay.errors import FormatError
-from inlay.sites.sitemap import LINEAR_KINDS, Site, SiteMap
+from inlay.site_kinds import LINEAR_KINDS
+from inlay.sites.sitemap import Site, SiteMap
 
 MARKERS = (
     "adapters",

@@ -10,7 +10,7 @@ from inlay.adapters.bank import Adapters
 from inlay.errors import FormatError
 from inlay.exchange.peft_config import PeftConfig
 from inlay.exchange.peft_names import OF_MODULES, Names, map_sites, not_used
-from inlay.methods.base import LINEAR_KINDS
+from inlay.site_kinds import LINEAR_KINDS
 from inlay.sites.sitemap import Site
 
 
@@ -54,7 +54,7 @@ def at_maps(
     tensors: Mapping[str, Tensor],
     adapters: Adapters,
     ends: Sequence[str],
-    kinds: frozenset[str] = LINEAR_KINDS,
+    kinds: frozenset[str] = frozenset(LINEAR_KINDS),
 ) -> list[AtMap]:
     """Sort a file's tensors by the map that they are for, in the order of the sites.
 

@@ -13,11 +13,6 @@ from inlay.ops.grouped import Slots
 
 M = TypeVar("M", bound="AbstractMethod")
 
-LINEAR_KINDS = frozenset(
-    {"q", "k", "v", "qkv", "kv", "o", "up", "gate", "gate_up", "down", "other", "lm_head"}
-)
-"""Kinds of linear maps."""
-
 Input = Literal["x", "r", "x+r", "norm(x+r)", "norm(x+r), r", "in"]
 """What a method reads at a site: the sublayer's output `x`, the residual stream `r`, the base's
 own sum of the two, that sum after the base's norm, the last beside `r` along the channels, or what
@@ -36,6 +31,8 @@ class Place:
     channels of a convolution's input times the size of its kernel."""
     kind: str = "ffn"
     """The site's kind."""
+    sublayer: str = ""
+    """At a map: the kind of sublayer that it is part of."""
     block: int | None = None
     """Number of the block, for settings that differ by block."""
     position_dims: int = 1
@@ -119,8 +116,8 @@ class AbstractSiteMethod(AbstractMethod):
         """Return the methods that it is made of: itself, but for a union."""
         return (self,)
 
-    def member_at(self, site: str, kind: str) -> "AbstractSiteMethod":
-        """Return the one of `members` that acts at a site of this name and kind."""
+    def member_at(self, site: str, kind: str, sublayer: str) -> "AbstractSiteMethod":
+        """Return the one of `members` that acts at a site of this name, kind and sublayer."""
         return self
 
     def folded(

@@ -11,7 +11,6 @@ from typing_extensions import override
 
 from inlay.errors import ConfigError, did_you_mean
 from inlay.methods.base import (
-    LINEAR_KINDS,
     AbstractLayer,
     AbstractMergeableLayer,
     AbstractSiteMethod,
@@ -21,6 +20,7 @@ from inlay.methods.base import (
     check_choice,
 )
 from inlay.ops.grouped import Slots, grouped_scale
+from inlay.site_kinds import LINEAR_KINDS
 
 
 @final
@@ -45,7 +45,7 @@ class IA3(AbstractSiteMethod):
 
     name: ClassVar[str] = "ia3"
     default_at: ClassVar[str] = "k, v, down"
-    kinds: ClassVar[frozenset[str]] = LINEAR_KINDS
+    kinds: ClassVar[frozenset[str]] = frozenset(LINEAR_KINDS)
     needs_weight: ClassVar[bool] = True
 
     inputs: str = "down"

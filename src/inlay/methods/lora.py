@@ -8,7 +8,6 @@ from typing_extensions import override
 
 from inlay.errors import ConfigError, did_you_mean
 from inlay.methods.base import (
-    LINEAR_KINDS,
     AbstractLayer,
     AbstractSiteMethod,
     Place,
@@ -18,6 +17,7 @@ from inlay.methods.base import (
 )
 from inlay.methods.input_gate import Gating, check_gating, made_gate
 from inlay.methods.lora_layer import Init, LoRALayer
+from inlay.site_kinds import LINEAR_KINDS
 
 Scale = Literal["alpha/rank", "alpha/sqrt(rank)"]
 
@@ -74,7 +74,7 @@ class LoRA(AbstractSiteMethod):
 
     name: ClassVar[str] = "lora"
     default_at: ClassVar[str] = "linear"
-    kinds: ClassVar[frozenset[str]] = LINEAR_KINDS | {"embedding", "kernel"}
+    kinds: ClassVar[frozenset[str]] = frozenset({*LINEAR_KINDS, "embedding", "kernel"})
     needs_weight: ClassVar[bool] = True
 
     rank: int = 8

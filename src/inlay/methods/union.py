@@ -9,12 +9,12 @@ from typing_extensions import override
 
 from inlay.errors import ConfigError, did_you_mean
 from inlay.methods.base import (
-    LINEAR_KINDS,
     AbstractLayer,
     AbstractSiteMethod,
     Place,
     from_settings,
 )
+from inlay.site_kinds import is_named
 
 
 @final
@@ -36,14 +36,9 @@ class Part:
         """What `at` names."""
         return tuple(term.strip() for term in self.at.split(",") if term.strip())
 
-    def is_for(self, site: str, kind: str) -> bool:
-        """Tell whether `at` names a site of this name and kind."""
-        return any(
-            term in (site, kind)
-            or (term == "linear" and kind in LINEAR_KINDS - {"other", "lm_head"})
-            or (term.count(".") == 1 and not term[0].isdigit() and site.endswith(f".{term}"))
-            for term in self.terms
-        )
+    def is_for(self, site: str, kind: str, sublayer: str) -> bool:
+        """Tell whether `at` names a site of this name, kind and sublayer."""
+        return any(is_named(t, site=site, kind=kind, sublayer=sublayer) for t in self.terms)
 
 
 @final
@@ -102,13 +97,13 @@ class Union(AbstractSiteMethod):
         return tuple(part.method for part in self.parts)
 
     @override
-    def member_at(self, site: str, kind: str) -> AbstractSiteMethod:
+    def member_at(self, site: str, kind: str, sublayer: str) -> AbstractSiteMethod:
         """Return the part that acts at a site.
 
         Raises:
             ConfigError: If none does, or several do.
         """
-        found = [part for part in self.parts if part.is_for(site, kind)]
+        found = [part for part in self.parts if part.is_for(site, kind, sublayer)]
         if len(found) == 1:
             return found[0].method
         what = " and ".join(f"{part.method.name} at {part.at!r}" for part in found)
@@ -122,7 +117,7 @@ class Union(AbstractSiteMethod):
 
     @override
     def build(self, place: Place) -> AbstractLayer:
-        return self.member_at("", place.kind).build(place)
+        return self.member_at("", place.kind, place.sublayer).build(place)
 
     @override
     def build_all(self, places: Mapping[str, Place]) -> dict[str, AbstractLayer]:
@@ -134,7 +129,7 @@ class Union(AbstractSiteMethod):
         own: list[dict[str, Place]] = [{} for _ in self.parts]
         members = self.members()
         for name, place in places.items():
-            member = self.member_at(name, place.kind)
+            member = self.member_at(name, place.kind, place.sublayer)
             number = next(i for i, method in enumerate(members) if method is member)
             own[number][name] = place
         layers: dict[str, AbstractLayer] = {}

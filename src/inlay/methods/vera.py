@@ -11,7 +11,6 @@ from typing_extensions import override
 
 from inlay.errors import ConfigError
 from inlay.methods.base import (
-    LINEAR_KINDS,
     AbstractLayer,
     AbstractMergeableLayer,
     AbstractSiteMethod,
@@ -25,6 +24,7 @@ from inlay.methods.base import (
 from inlay.ops.grouped import Slots, grouped_scale
 from inlay.ops.low_rank import low_rank_weight
 from inlay.ops.seeded import seeded_uniform
+from inlay.site_kinds import LINEAR_KINDS
 
 
 @final
@@ -58,7 +58,7 @@ class VeRA(AbstractSiteMethod):
 
     name: ClassVar[str] = "vera"
     default_at: ClassVar[str] = "linear"
-    kinds: ClassVar[frozenset[str]] = LINEAR_KINDS
+    kinds: ClassVar[frozenset[str]] = frozenset(LINEAR_KINDS)
 
     rank: int = 256
     seed: int = 0

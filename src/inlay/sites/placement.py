@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 from inlay.errors import SiteError, did_you_mean
+from inlay.site_kinds import is_named
 from inlay.sites.sitemap import Site, SiteMap
 
 Layers = str | int | Sequence[int]
@@ -166,12 +167,7 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _matches(site: Site, term: str) -> bool:
-    if term == "linear":
-        return site.is_linear and site.kind not in ("other", "lm_head")
-    sublayer, dot, kind = term.rpartition(".")
-    if dot and site.is_linear and sublayer == site.sublayer and kind == site.kind:
-        return True
-    return term in (site.kind, site.name)
+    return is_named(term, site=site.name, kind=site.kind, sublayer=site.sublayer)
 
 
 def _listing(sites: SiteMap) -> str:

@@ -8,18 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 from inlay.errors import FormatError, SiteError, did_you_mean
-
-RESIDUAL_KINDS = ("attention", "cross_attention", "ffn", "conv", "mixer")
-"""Sublayers whose output a block adds to the residual stream."""
-
-LINEAR_KINDS = (
-    "q", "k", "v", "qkv", "kv", "o", "up", "gate", "gate_up", "down", "other", "lm_head"
-)  # fmt: skip
-"""Linear maps inside a sublayer by role; `other` is one whose role could not be told, `lm_head`
-the map from the last hidden state to the logits of words."""
-
-KINDS = (*RESIDUAL_KINDS, "block", "embedding", "start", "output", *LINEAR_KINDS, "kernel")
-"""All kinds; a `kernel` is a convolution inside a sublayer or in front of the blocks."""
+from inlay.site_kinds import KINDS, LINEAR_KINDS, RESIDUAL_KINDS
 
 NormPlacement = Literal["pre", "post", "sandwich", "res-post", "none"]
 """Norm on the sublayer's input, on the sum, on input and output, on the output only, or nowhere."""
