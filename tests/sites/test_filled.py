@@ -14,9 +14,10 @@ from tests.contracts import tiny
 
 class Cache:
     layers = ()
+    length = 8
 
     def get_seq_length(self):
-        return 8
+        return self.length
 
 
 def of(*lengths):
@@ -28,7 +29,8 @@ def test_how_many_words_were_there_at_first():
     for output in ({"logits": None, "past_key_values": cache}, (torch.zeros(1), cache)):
         filled.begin(of(1, 3), 5)
         filled.note(output)
-        assert filled.first_words(cache, of(1, 3), 1) == 5
+        filled.check(cache, of(1, 3))
+        assert filled.first_words(cache, 1) == 5
     assert seen_by(cache) == 8
     assert seen_by(None) == 0
 
@@ -36,17 +38,32 @@ def test_how_many_words_were_there_at_first():
 def test_a_cache_of_others():
     filled, cache = Filled(), Cache()
     alike = Vectors(torch.zeros(3, 2))
-    assert filled.first_words(cache, alike, 1) == 0, "and not known to be otherwise"
-    for other in (of(3, 1), of(0, 3)):
-        with pytest.raises(AdapterError, match="was not filled behind the prompts of this"):
-            filled.first_words(cache, other, 1)
-        filled.begin(of(1, 3), 5)
-        filled.note({"past_key_values": cache})
-    with pytest.raises(AdapterError, match="was not filled behind the prompts of this"):
-        filled.first_words(cache, alike, 1)
+    for now in (alike, None):
+        filled.check(cache, now)
+    assert filled.first_words(cache, 1) == 0, "and not known to be otherwise"
+    with pytest.raises(AdapterError, match=r"behind prompts of one length or none, and .* 3, 1 ve"):
+        filled.check(cache, of(3, 1))
+    filled.begin(of(1, 3), 5)
+    filled.note({"past_key_values": cache})
+    for other, said in ((of(0, 3), "of 0, 3 vectors"), (alike, "of one length or none"),
+                        (None, "of one length or none")):  # fmt: skip
+        with pytest.raises(AdapterError, match=f"of 1, 3 vectors .* has prompts {said}"):
+            filled.check(cache, other)
     filled.begin(alike, 5)
     filled.note({"past_key_values": Cache()})
     assert list(filled.caches) == [cache]
+
+
+def test_a_cache_that_was_emptied_is_of_no_prompts():
+    filled, cache = Filled(), Cache()
+    filled.begin(of(1, 3), 5)
+    filled.note({"past_key_values": cache})
+    filled.start(cache)
+    assert list(filled.caches) == [cache]
+    cache.length = 0
+    for other in (None, (), Cache(), cache):
+        filled.start(other)
+    assert list(filled.caches) == []
 
 
 def prompted(model):
@@ -69,6 +86,32 @@ def test_positions_must_be_told_behind_such_a_cache():
         pytest.raises(AdapterError, match="was not filled behind the prompts of this"),
     ):
         model(input_ids=ids, past_key_values=cache, position_ids=torch.tensor([[2, 3]] * 2))
+
+
+def test_such_a_cache_is_not_continued_without_the_prompts():
+    """Words would see the padding behind shorter rows, and be told numbers that are too low."""
+    model = tiny.decoder()
+    adapters = prompted(model)
+    adapters.add("lora", "lora")
+    ids, places = torch.tensor([[5, 9], [3, 8]]), torch.tensor([[2, 3]] * 2)
+    with torch.no_grad():
+        with adapters.using(Rows("one", "four")):
+            cache = model(input_ids=ids, use_cache=True).past_key_values
+        for composition in (None, "lora", "one", Rows("lora", None)):
+            with (
+                adapters.using(composition),
+                pytest.raises(AdapterError, match="it is behind prompts of 1, 4 vectors in its ro"),
+            ):
+                model(input_ids=ids, past_key_values=cache, position_ids=places)
+        with adapters.using(Rows("one", "four")):
+            model(input_ids=ids, past_key_values=cache, position_ids=places)
+        cache.reset()
+        with adapters.using(None):
+            plain = model(input_ids=ids).logits
+            torch.testing.assert_close(model(input_ids=ids, past_key_values=cache).logits, plain)
+            again = model(input_ids=ids, past_key_values=cache).logits
+            whole = model(input_ids=torch.cat([ids, ids], dim=1)).logits[:, 2:]
+        torch.testing.assert_close(again, whole)
 
 
 def test_a_cache_is_not_of_a_pass_that_was_broken_off():
@@ -128,4 +171,4 @@ def test_a_recurrent_cache():
     filled.begin(of(1, 3), 5)
     filled.note({"past_key_values": cache})
     with pytest.raises(AdapterError, match="only a cache of keys and values can be continued"):
-        filled.first_words(cache, of(1, 3), 1)
+        filled.first_words(cache, 1)

@@ -32,13 +32,19 @@ class Filled(threading.local):
     def __reduce__(self) -> tuple[type["Filled"], tuple[()]]:
         return Filled, ()
 
-    def begin(self, vectors: Vectors, words: int) -> None:
-        """Take note of a pass that puts vectors in front of this many words."""
-        self.started = None if vectors.lengths is None else (vectors.lengths, words)
+    def start(self, cache: Any) -> None:
+        """Take note of a pass that starts: forget one that was broken off, and what was emptied.
 
-    def forget(self) -> None:
-        """Forget a pass that was broken off."""
+        Args:
+            cache: What the pass is given to go on with or to fill, if it is.
+        """
         self.started = None
+        if self.caches and hasattr(cache, "__weakref__") and not seen_by(cache):
+            self.caches.pop(cache, None)
+
+    def begin(self, vectors: Vectors, words: int) -> None:
+        """Take note that the pass puts vectors in front of this many words."""
+        self.started = None if vectors.lengths is None else (vectors.lengths, words)
 
     def note(self, output: Any) -> None:
         """Take note of the cache in what that pass returned."""
@@ -50,26 +56,43 @@ class Filled(threading.local):
             if callable(getattr(value, "get_seq_length", None)):
                 self.caches[value] = started
 
-    def first_words(self, cache: Any, vectors: Vectors, more: int) -> int:
-        """Return how many words the vectors were put in front of when the cache was filled.
+    def check(self, cache: Any, vectors: Vectors | None) -> None:
+        """Refuse to go on with a cache that was filled behind prompts of other lengths.
 
         Args:
             cache: What was filled.
-            vectors: Those of the composition that is active now.
+            vectors: Those of the composition that is active now, if it has any.
+
+        Raises:
+            AdapterError: If it was.
+        """
+        known, _ = self.caches.get(cache, (None, 0))
+        lengths = None if vectors is None else vectors.lengths
+        if known is None and lengths is None:
+            return
+        if known is None or lengths is None or not torch.equal(known, lengths):
+            raise AdapterError(
+                "the cache was not filled behind the prompts of this composition: it is behind "
+                f"{_said(known)}, and what is active has {_said(lengths)}. Activate what it was "
+                "filled under, or start again without it."
+            )
+
+    def first_words(self, cache: Any, more: int) -> int:
+        """Return how many words the vectors were put in front of when the cache was filled.
+
+        It is 0 if the prompts of all rows were of one length, as nothing is behind the words then.
+
+        Args:
+            cache: What was filled.
             more: How many words come now.
 
         Raises:
-            AdapterError: If that is not known, other rows were behind prompts then, or the cache
-                lets positions go by how far back they are in it.
+            AdapterError: If the lengths differ and the cache lets positions go by how far back
+                they are in it, or keeps no keys.
         """
-        known, words = self.caches.get(cache, (None, 0))
-        if known is None and vectors.lengths is None:
+        if cache not in self.caches:
             return 0
-        if known is None or vectors.lengths is None or not torch.equal(known, vectors.lengths):
-            raise AdapterError(
-                "the cache was not filled behind the prompts of this composition, whose lengths "
-                "differ; start again without it."
-            )
+        _, words = self.caches[cache]
         layers = getattr(cache, "layers", ())
         windows = [
             getattr(x, "sliding_window", None) or x.max_cache_len
@@ -88,3 +111,9 @@ class Filled(threading.local):
                 "continued; generate with use_cache=False, or use prompts of one length."
             )
         return words
+
+
+def _said(lengths: torch.Tensor | None) -> str:
+    if lengths is None:
+        return "prompts of one length or none"
+    return f"prompts of {', '.join(map(str, lengths.tolist()))} vectors in its rows"

@@ -236,20 +236,22 @@ class _Insert:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         hooks, thread = self.hooks, self.hooks.thread
         thread.vectors, thread.is_behind = None, False
-        hooks.filled.forget()
         given = dict(zip(self.names, args, strict=False)) | kwargs
+        cache = given.get("past_key_values")
+        past = seen_by(cache)
+        hooks.filled.start(cache)
         ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
         words: Any = ids if embeds is None else embeds
         vectors = hooks.source.prompts(hooks.place.site, words)
+        if past:
+            hooks.filled.check(cache, vectors)
         if vectors is None:
             return None
         if embeds is None:
             embeds = self.table[0](ids)
         batch, positions = embeds.shape[:2]
-        cache = given.get("past_key_values")
-        past = seen_by(cache)
         _check_arguments(given, batch, positions)
-        first = hooks.filled.first_words(cache, vectors, positions) if past else positions
+        first = hooks.filled.first_words(cache, positions) if past else positions
         mask = given.get("attention_mask")
         if mask is None and vectors.lengths is not None:
             earlier = past - vectors.length if past else 0
