@@ -1,5 +1,7 @@
 """What a cache holds behind prompts of different lengths, and what cannot go on behind it."""
 
+import copy
+
 import pytest
 import torch
 import transformers as hf
@@ -112,6 +114,28 @@ def test_such_a_cache_is_not_continued_without_the_prompts():
             again = model(input_ids=ids, past_key_values=cache).logits
             whole = model(input_ids=torch.cat([ids, ids], dim=1)).logits[:, 2:]
         torch.testing.assert_close(again, whole)
+
+
+def test_adapters_may_come_and_go_between_two_steps():
+    model = tiny.decoder()
+    adapters = prompted(model)
+    ids, places = torch.tensor([[5, 9], [3, 8]]), torch.tensor([[2, 3]] * 2)
+    found = []
+    with torch.no_grad(), adapters.using(Rows("one", "four")):
+        for is_changed in (False, True):
+            cache = model(input_ids=ids, use_cache=True).past_key_values
+            if is_changed:
+                adapters.add("lora", "lora")
+                adapters.add("two", inlay.Prompt(length=2))
+                adapters.remove("two")
+            more = model(input_ids=ids, past_key_values=cache, position_ids=places)
+            found.append(more.logits)
+    assert torch.equal(*found)
+    other = copy.deepcopy(model)
+    with torch.no_grad(), other.adapters.using(Rows("one", "four")):
+        fresh = other(input_ids=ids, use_cache=True).past_key_values
+        more = other(input_ids=ids, past_key_values=fresh, position_ids=places)
+    assert torch.equal(more.logits, found[0])
 
 
 def test_a_cache_is_not_of_a_pass_that_was_broken_off():

@@ -42,6 +42,8 @@ class SiteHooks:
         self.looked_up = LookUps()
         self.handles: list[RemovableHandle] = []
         self.tapped: list[nn.Module] = []
+        self.prompting: dict[PromptPlace, PromptHooks] = {}
+        """Kept when hooks change, as they know what caches in use were filled behind."""
 
     def install(
         self,
@@ -72,7 +74,9 @@ class SiteHooks:
             numbering: How the words are numbered that adapters move to other positions.
         """
         self.remove()
-        prompting = [PromptHooks(place, self.actor) for place in prompts]
+        prompting = [
+            self.prompting.setdefault(place, PromptHooks(place, self.actor)) for place in prompts
+        ]
         if calls:  # before all others, which shall see the repeated batch
             watch, end = CallHook(self.actor, self.local), EndHook(self.actor, self.local)
             self.handles.append(self.model.register_forward_pre_hook(watch, with_kwargs=True))
