@@ -141,17 +141,45 @@ def test_checkpointed_blocks_run_again(is_reentrant):
     assert gradients[0].abs().max() > 0
 
 
+def fail(module, args):
+    raise RuntimeError("broken off")
+
+
 def test_a_pass_that_broke_off_leaves_no_look_up_behind():
     model = tiny.encoder()
     inputs, _, bare = both(model)
-
-    def fail(module, args):
-        raise RuntimeError("broken off")
-
     handle = model.embeddings.LayerNorm.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="broken off"):
         tiny.hidden(model, inputs)
     handle.remove()
+    with pytest.raises(AdapterError, match=REFUSED):
+        tiny.hidden(model, {"inputs_embeds": bare})
+
+
+@pytest.mark.parametrize("name", ["bert", "t5"])
+def test_a_part_of_the_model_that_broke_off_leaves_no_look_up_behind(name):
+    model = tiny.pair() if name == "t5" else tiny.classifier()
+    inputs, _, bare = both(model)
+    inputs |= {"decoder_input_ids": inputs["input_ids"]} if name == "t5" else {}
+    part = model.get_encoder() if name == "t5" else model.base_model
+    place = part.dropout if name == "t5" else part.embeddings.LayerNorm
+    wanted = tiny.hidden(model, inputs)
+    handle = place.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="broken off"):
+        part(input_ids=inputs["input_ids"])
+    handle.remove()
+    with pytest.raises(AdapterError, match=REFUSED):
+        tiny.hidden(model, given(model, inputs, "embedding", bare))
+    torch.testing.assert_close(tiny.hidden(model, inputs), wanted)
+
+
+def test_words_looked_up_without_the_adapter_are_not_its_own():
+    model = tiny.encoder()
+    inputs, _, _ = both(model)
+    table = model.embeddings.word_embeddings
+    table(inputs["input_ids"])
+    with model.adapters.using(None):
+        bare = table(inputs["input_ids"])
     with pytest.raises(AdapterError, match=REFUSED):
         tiny.hidden(model, {"inputs_embeds": bare})
 

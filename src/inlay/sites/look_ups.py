@@ -79,28 +79,33 @@ def watch_look_ups(
         source: Tells whether anything acts there.
         state: What was looked up.
     """
-    note, check = _Note(place, state), _Check(place, source, state)
+    table, block = model.get_submodule(place.table), model.get_submodule(place.block)
+    note, check = _Note(place, source, state), _Check(place, source, state)
+    forget = _Forget(place, state)
+    # A part of the model that looks up and reads may be called by itself, and break off.
+    stacks = [module for module in model.modules() if {table, block} <= set(module.modules())]
     return [
-        model.get_submodule(place.table).register_forward_hook(note),
-        model.get_submodule(place.block).register_forward_pre_hook(check),
-        model.register_forward_hook(_Forget(place, state), always_call=True),
+        table.register_forward_hook(note),
+        block.register_forward_pre_hook(check),
+        *(stack.register_forward_hook(forget, always_call=True) for stack in stacks),
     ]
 
 
 @final
 class _Note:
-    """Notes that words were looked up."""
+    """Notes that words were looked up, if an adapter acted on them there."""
 
-    def __init__(self, place: TablePlace, state: LookUps) -> None:
-        self.place, self.state = place, state
+    def __init__(self, place: TablePlace, source: TableSource, state: LookUps) -> None:
+        self.place, self.source, self.state = place, source, state
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self.state.left[self.place.site] = self.place.calls
+        acts = self.source.acts_at(self.place.site)
+        self.state.left[self.place.site] = self.place.calls if acts else 0
 
 
 @final
 class _Forget:
-    """Forgets, behind a pass of the whole model, what it looked up and did not read."""
+    """Forgets, behind a pass of the model or a stack, what it looked up and did not read."""
 
     def __init__(self, place: TablePlace, state: LookUps) -> None:
         self.place, self.state = place, state
