@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import inlay
-from inlay import Average, Fuse, Rows, Stack
-from inlay.adapters.fronts import shifts_of, strands
+from inlay import Average, Fuse, Parallel, Rows, Stack
+from inlay.adapters.fronts import positions_before, shifts_of, strands
 from tests.contracts import tiny
 
 ALL = {"a", "b", "c"}
@@ -96,6 +96,20 @@ def test_an_average_is_several_passes_with_shares_by_row():
     assert one.share.tolist() == [1, 0.25, 1]
     assert two.share.tolist() == [0, 0.75, 0]
     assert one.seen(3, query.device).sum(1).tolist() == [2, 3, 0]
+
+
+def test_positions_that_are_taken_from_the_base():
+    adapters = inlay.attach(tiny.decoder("gpt2"))
+    adapters.add("prompt", inlay.Prompt(length=2))
+    adapters.add("moving", inlay.Prefix(length=3, inner_width=None, takes_positions=True))
+    adapters.add("plain", inlay.Prefix(length=5, inner_width=None))
+    for composition, number in (
+        (None, 0), ("prompt", 2), ("moving", 3), ("plain", 0), (Stack("prompt", "moving"), 5),
+        (Rows("prompt", "plain", "moving"), 3), (Parallel("plain", None), 0),
+    ):  # fmt: skip
+        with adapters.using(composition):
+            assert adapters.positions_in_front == number
+    assert positions_before(Stack("moving", "plain", "prompt"), adapters.entry) == 5
 
 
 def test_vectors_of_each_row():

@@ -5,7 +5,7 @@ import torch
 from transformers import T5ForConditionalGeneration
 
 from inlay.errors import ConfigError
-from inlay.tasks.decoding import DECODING, check_decoding, generate
+from inlay.tasks.decoding import DECODING, check_decoding, generate, room_for_words
 from inlay.tasks.text_generation import TextGeneration
 from inlay.tasks.text_to_text import TextToText
 from tests.tasks import bases
@@ -24,6 +24,10 @@ INPUTS = {
 
 def written(model, **settings):
     return generate(model, INPUTS, TextToText(**settings), bases.tokenizer()).tolist()
+
+
+def test_a_base_without_positions_has_room_for_any_text(model):
+    assert room_for_words(model) == float("inf")
 
 
 def test_what_is_drawn_depends_on_the_seed_alone(model):

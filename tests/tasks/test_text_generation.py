@@ -219,14 +219,18 @@ def test_rows_without_tests_are_refused_before_training():
         task.check_measurable([coded("a", None), coded("b", [])], "d")
 
 
-def test_writing_ends_where_the_base_has_no_more_positions():
+def learnt_positions(number, own):
     torch.manual_seed(0)
-    own = bases.tokenizer(begins=True)
     config = GPT2Config(
-        vocab_size=len(own), n_positions=24, n_embd=16, n_layer=1, n_head=2, eos_token_id=None,
+        vocab_size=len(own), n_positions=number, n_embd=16, n_layer=1, n_head=2, eos_token_id=None,
         bos_token_id=None,
     )  # fmt: skip
-    model = GPT2LMHeadModel(config).eval()
+    return GPT2LMHeadModel(config).eval()
+
+
+def test_writing_ends_where_the_base_has_no_more_positions():
+    own = bases.tokenizer(begins=True)
+    model = learnt_positions(24, own)
     task = dataclasses.replace(PROMPTS, max_new_tokens=20)
     rows = [Encoded({"input_ids": [7] * length}, None, 0) for length in (3, 10, 23)]
     alone = [task.write(model, [row], own, device="cpu")[0] for row in rows]
@@ -235,6 +239,26 @@ def test_writing_ends_where_the_base_has_no_more_positions():
         ids = torch.tensor([row.features["input_ids"]])
         found = model.generate(ids, max_new_tokens=number, do_sample=False, pad_token_id=0)
         assert text == own.decode(found[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("method", ["prompt[length=6]", "prefix[length=6,takes_positions=true]"])
+def test_what_is_in_front_of_the_words_takes_positions_too(method):
+    own = bases.tokenizer(begins=True)
+    model = learnt_positions(24, own)
+    inlay.attach(model).add("a", method)
+    model.adapters.use("a")
+    task = dataclasses.replace(PROMPTS, max_new_tokens=20)
+    rows = [Encoded({"input_ids": [7] * length}, None, 0) for length in (3, 17)]
+    texts = task.write(model, rows, own, device="cpu")
+    for row, text, number in zip(rows, texts, (15, 1), strict=True):
+        ids = torch.tensor([row.features["input_ids"]])
+        found = model.generate(ids, max_new_tokens=number, do_sample=False, pad_token_id=0)
+        assert text == own.decode(found[0, ids.shape[1] :], skip_special_tokens=True)
+    full = [Encoded({"input_ids": [7] * 18}, None, 0)]
+    with pytest.raises(DataError, match="18 tokens leaves no room .* has positions for 18, beside"):
+        task.write(model, full, own, device="cpu")
+    model.adapters.use(None)
+    task.write(model, full, own, device="cpu")
 
 
 def test_a_prompt_leaves_room_for_an_answer_within_the_length():

@@ -63,6 +63,17 @@ def test_length_is_what_was_asked_within_what_the_base_takes(ready):
     assert "max_length 900: the base takes no more than 64 tokens" in long.notes
 
 
+@pytest.mark.parametrize("method", ["prompt[length=9]", "prefix[length=9,takes_positions=true]"])
+def test_what_stands_in_front_of_the_words_leaves_fewer_positions(ready, method):
+    found = ready(method=method, max_length=60, layers="all")
+    assert found.max_length == 55
+    note = "max_length 60: the base takes no more than 55 tokens behind 9 positions of the adapter"
+    assert note in found.notes
+    assert ready(method=method, max_length=40, layers="all").max_length == 40
+    with pytest.raises(ConfigError, match="takes 61 positions in front .* base has 64 in all; at "):
+        ready(method=method.replace("9", "61"), layers="all")
+
+
 def test_cut_texts_are_counted(ready):
     short, full = ready(max_length=8), ready()
     lengths = [row.length for rows in full.encoded.values() for row in rows]

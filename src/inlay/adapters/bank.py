@@ -13,6 +13,7 @@ from inlay.adapters.base_weights import GradientFlags
 from inlay.adapters.checking import check_name, resolved
 from inlay.adapters.dropping import Dropping
 from inlay.adapters.entry import Entry
+from inlay.adapters.fronts import positions_before
 from inlay.adapters.heads import RowAnswer, task_answers
 from inlay.adapters.making import Maker
 from inlay.adapters.merge import Merged
@@ -83,6 +84,15 @@ class Adapters(nn.Module):
     def active(self) -> Composition:
         """The composition that runs in this thread."""
         return self._running.active.composition
+
+    @property
+    def positions_in_front(self) -> int:
+        """How many of the base's positions the active composition takes in front of the words.
+
+        Of the row with the most: those of prompts, and of prefixes with `takes_positions`.
+        """
+        programs = self._running.active.plan.programs
+        return max(positions_before(program, self.entry) for program in programs)
 
     def entry(self, name: str) -> Entry:
         """Return an adapter by name.

@@ -79,6 +79,11 @@ def inserted_by(program: Program, entry: Callable[[str], Entry]) -> int:
     return sum([prompt.length for own in prompts for prompt in own])
 
 
+def positions_before(program: Program, entry: Callable[[str], Entry]) -> int:
+    """Count the base's positions that a program takes: of vectors, and by moving words back."""
+    return inserted_by(program, entry) + max(shifts_of(program, entry))
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Fronts:

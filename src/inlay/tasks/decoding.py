@@ -1,11 +1,13 @@
 """How texts are written token after token: the options that tasks share, and the writing."""
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from inlay.adapters.bank import Adapters
 from inlay.errors import ConfigError
 from inlay.tasks.option_types import When
 from inlay.tasks.writing import padding_of
@@ -41,6 +43,17 @@ def check_decoding(task: Any, given: Collection[str]) -> None:
             f"task option length_penalty={task.length_penalty}: it chooses among beams, and there "
             "is one. Give num_beams=2 or more with it, or leave it out."
         )
+
+
+def room_for_words(model: Any) -> float:
+    """Return how many tokens a text may have that a model reads and goes on with, all in all.
+
+    A base that learnt a vector for each position has none beyond the last of them, and what the
+    active adapter puts in front of the words takes some. It is infinite where there is no limit.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None) or math.inf
+    adapters = getattr(model, "adapters", None)
+    return positions - (adapters.positions_in_front if isinstance(adapters, Adapters) else 0)
 
 
 def generate(model: Any, inputs: dict[str, Tensor], task: Any, tokenizer: Any) -> Tensor:

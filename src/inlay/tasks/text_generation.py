@@ -1,7 +1,6 @@
 """Text generation by a decoder: running text, prompts with completions, conversations."""
 
 import dataclasses
-import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from inlay.metrics.generation import exact_match
 from inlay.metrics.headline import Headline
 from inlay.metrics.pass_at import mean_pass_at
 from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
-from inlay.tasks.decoding import DECODING, check_decoding, generate
+from inlay.tasks.decoding import DECODING, check_decoding, generate, room_for_words
 from inlay.tasks.option_types import Count, CountOrNone, Fraction, Number, Positive, Seed, When
 from inlay.tasks.packing import check_apart, collate_packed, pack, packed_logits
 from inlay.tasks.programs import count_passing, program_of
@@ -223,11 +222,11 @@ class TextGeneration(AbstractWritingTask):
         self, model: Any, rows: Sequence[Encoded], tokenizer: Any, *, device: Any
     ) -> list[str]:
         prompts = [_prompt_of(row) for row in rows]
-        # A base that learnt a vector for each position has none beyond the last of them.
-        limit = getattr(model.config, "max_position_embeddings", None) or math.inf
+        room = room_for_words(model)
+        _check_room(max(map(len, prompts)), room)
         groups: dict[int, list[int]] = defaultdict(list)
         for number, prompt in enumerate(prompts):
-            groups[int(min(self.max_new_tokens, limit - len(prompt)))].append(number)
+            groups[int(min(self.max_new_tokens, room - len(prompt)))].append(number)
         texts = [""] * len(prompts)
         for most, numbers in groups.items():
             own = [prompts[number] for number in numbers]
@@ -368,6 +367,20 @@ def _windows(examples: Sequence[Example], tokenizer: Any, max_length: int) -> li
                 Encoded({"input_ids": own}, [IGNORED] * len(begin) + own[len(begin) :], number)
             )
     return encoded
+
+
+def _check_room(tokens: int, room: float) -> None:
+    """Refuse a text that leaves no position to write at.
+
+    Raises:
+        DataError: If one does.
+    """
+    if tokens >= room:
+        raise DataError(
+            f"a text of {tokens} tokens leaves no room for an answer: the base has positions for "
+            f"{int(room)}, beside what the adapter puts in front of the words. Shorten the text, "
+            "or take an adapter that puts less there."
+        )
 
 
 def _prompt_of(row: Encoded) -> list[int]:

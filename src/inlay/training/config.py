@@ -16,6 +16,9 @@ Precision = Literal["auto", "float32", "bfloat16"]
 AttentionName = Literal["eager", "sdpa"]
 Trunk = Literal["auto", "int8"]
 
+SHORTEST = 4
+"""The least number of a text's tokens that a training may read."""
+
 
 @final
 class TrainConfig(BaseModel):
@@ -65,7 +68,7 @@ class TrainConfig(BaseModel):
     drop_lowest: int = Field(0, ge=0)
     """AdapterDrop: each forward pass runs up to so many of the lowest blocks, a number drawn anew,
     without the adapter."""
-    max_length: int | None = Field(None, ge=4)
+    max_length: int | None = Field(None, ge=SHORTEST)
     """Tokens of a text that are read; the base's limit if not given."""
     precision: Precision = "auto"
     """How the base is stored or computed; `auto` takes bfloat16 where the hardware has it."""

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from inlay.adapters.bank import Adapters
 from inlay.adapters.entry import Entry
 from inlay.data.rows import Dataset, Example
-from inlay.errors import BaseError, ConfigError, SiteError
+from inlay.errors import BaseError, ConfigError, SiteError, counted
 from inlay.evaluation.predictor import output_width
 from inlay.evaluation.truncation import truncation_notes
 from inlay.methods.base import AbstractWeightMethod
@@ -26,7 +26,7 @@ from inlay.tasks.registry import task_for
 from inlay.training.attention import Attention, choose_attention
 from inlay.training.batches import usual_rows
 from inlay.training.checkpoint import Checkpoints
-from inlay.training.config import TrainConfig
+from inlay.training.config import SHORTEST, TrainConfig
 from inlay.training.defaults import trains_base
 from inlay.training.interrupt import StopRequest
 from inlay.training.loop import Training, count_steps, mixture
@@ -148,12 +148,13 @@ def _rows(
 ) -> tuple[int, dict[str, list[Encoded]], Sequence[Encoded], list[str]]:
     """Return the tokens that are read, the rows of each split, those to train on, and notes."""
     model, tokenizer = held.adapters.model, held.tokenizer
-    max_length = _max_length(config, tokenizer, model)
+    in_front = held.adapters.positions_in_front
+    max_length = _max_length(config, tokenizer, model, in_front)
     encoded = shelf.encoded(dataset, task, tokenizer, max_length)
     train = task.training_rows(
         encoded["train"], model=model, tokenizer=tokenizer, max_length=max_length
     )
-    notes = _length_notes(config, max_length) + task.tokenizer_notes(tokenizer)
+    notes = _length_notes(config, max_length, in_front) + task.tokenizer_notes(tokenizer)
     notes += truncation_notes(dataset.splits, encoded, task, tokenizer, max_length=max_length)
     return max_length, encoded, train, notes + _packing_notes(encoded["train"], train)
 
@@ -333,21 +334,38 @@ def _optimizer(
     return optimizer, schedule
 
 
-def _max_length(config: TrainConfig, tokenizer: Any, model: Any) -> int:
-    """Return the tokens that are read: what was asked, within what the base can take."""
+def _max_length(config: TrainConfig, tokenizer: Any, model: Any, in_front: int = 0) -> int:
+    """Return the tokens that are read: what was asked, within what the base can take.
+
+    Args:
+        config: The settings.
+        tokenizer: The base's.
+        model: The base.
+        in_front: How many positions the adapter takes in front of the words.
+
+    Raises:
+        ConfigError: If it leaves too few.
+    """
     limits = [tokenizer.model_max_length]
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is not None:
         limits.append(positions)
-    limit = int(min(limits))
+    limit = int(min(limits)) - in_front
+    if limit < SHORTEST:
+        raise ConfigError(
+            f"method {config.method!r} takes {in_front} positions in front of the words, and the "
+            f"base has {limit + in_front} in all; at least {SHORTEST} must be left for a text. "
+            "Take a shorter prompt or prefix."
+        )
     return min(config.max_length or _LONGEST, limit)
 
 
-def _length_notes(config: TrainConfig, max_length: int) -> list[str]:
+def _length_notes(config: TrainConfig, max_length: int, in_front: int) -> list[str]:
     asked = config.max_length
     if asked is None or asked <= max_length:
         return []
-    return [f"max_length {asked}: the base takes no more than {max_length} tokens"]
+    behind = f" behind {counted(in_front, 'position')} of the adapter" if in_front else ""
+    return [f"max_length {asked}: the base takes no more than {max_length} tokens{behind}"]
 
 
 def _packing_notes(encoded: Sequence[Encoded], train: Sequence[Encoded]) -> list[str]:
