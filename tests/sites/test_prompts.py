@@ -191,6 +191,31 @@ def test_arguments_that_would_not_fit_are_refused():
         model(**inputs, head_positions=torch.zeros(3, 7))
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("name", ["roberta", "xlm-roberta", "opt"])
+def test_numbers_that_are_told_and_those_that_the_base_finds(name, side):
+    """Some bases tell padding by the words, which vectors hide; numbers need not begin at 0."""
+    torch.manual_seed(3)
+    model = FAMILIES[name].build()
+    prompted(model, length=3)
+    model.adapters.add("b", inlay.Prompt(length=1, deviation=0.5))
+    ids, padding = torch.tensor([[5, 9, 14, 30, 8]] * 3), model.config.pad_token_id
+    mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [0, 1, 1, 1, 1]])
+    mask = mask if side == "left" else mask.flip(1)
+    ids, start = ids.masked_fill(mask == 0, padding), 0 if name == "opt" else padding + 1
+    places = (mask.cumsum(1) - 1 + start).masked_fill(mask == 0, max(start - 1, 0))
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    for children in (["a"] * 3, ["b", "a", None], [inlay.Stack("b", "a")] * 3, [None] * 3):
+        with model.adapters.using(inlay.Rows(*children)):
+            found = tiny.hidden(model, inputs)
+            told = tiny.hidden(model, inputs | {"position_ids": places})
+        torch.testing.assert_close(found[mask > 0], told[mask > 0])
+        for row, child in enumerate(children):
+            with model.adapters.using(child):
+                alone = tiny.hidden(model, {"input_ids": ids[row : row + 1, mask[row] > 0]})
+            torch.testing.assert_close(found[row, mask[row] > 0], alone[0])
+
+
 def test_a_prompt_that_is_returned_is_a_longer_sequence():
     model, inputs = tiny.encoder(), tiny.batch()
     entry = inlay.attach(model).add("a", inlay.Prompt(length=2, deviation=0.5, returned=True))

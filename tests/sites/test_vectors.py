@@ -40,13 +40,24 @@ def test_padding_is_behind_the_first_words(vectors):
 
 
 def test_numbers_and_types(vectors):
-    numbers = vectors.positions(torch.arange(3)[None], is_first=True)
+    numbers = vectors.positions(torch.arange(3)[None], None, is_first=True)
     for row, length in enumerate(LENGTHS):
         assert numbers[row, : length + 3].tolist() == list(range(length + 3))
     assert numbers.max() < 6, "no number of padding is beyond a table"
-    assert vectors.positions(torch.tensor([[7]]), is_first=False).tolist() == [[9], [7], [10]]
+    assert vectors.positions(torch.tensor([[7]]), None, is_first=False).tolist() == [[9], [7], [10]]
     types = vectors.types(torch.tensor([[0, 1, 1]] * 3))
     assert types.tolist() == [[0, 0, 0, 1, 1, 0], [0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1]]
+
+
+def test_numbers_begin_where_those_of_a_row_did(vectors):
+    """Padding's own number, lower than a word's here, does not count; nor does its place."""
+    words = torch.tensor([[1, 1, 2, 3], [2, 3, 4, 1], [1, 1, 1, 1]])
+    found = vectors.positions(words, (words != 1).long(), is_first=True)
+    assert found[0, :6].tolist() == [2, 3, 3, 3, 4, 5], "two vectors, padding, two words"
+    assert found[1, :4].tolist() == [2, 3, 4, 1]
+    assert found.max() < 8
+    one = Vectors(drawn(2, 4)).positions(words[:1], torch.tensor([[0, 1, 1, 1]] * 2), is_first=True)
+    assert one.tolist() == [[1, 2, 3, 3, 4, 5]] * 2
 
 
 def test_a_mask_or_types_of_one_row_stand_for_all_rows(vectors):
@@ -70,5 +81,6 @@ def test_as_many_for_all_rows(shape):
     assert torch.equal(whole[:, :3], vectors.vectors.expand(2, 3, 4))
     assert torch.equal(vectors.without(whole, 1, 5), words)
     assert vectors.mask(torch.tensor([[0, 1]] * 2), 2).tolist() == [[1, 1, 1, 0, 1]] * 2
-    assert vectors.positions(torch.tensor([[4, 5]]), is_first=True).tolist() == [[0, 1, 2, 7, 8]]
-    assert vectors.positions(torch.tensor([[4, 5]]), is_first=False).tolist() == [[7, 8]]
+    words = torch.tensor([[4, 5]])
+    assert vectors.positions(words, None, is_first=True).tolist() == [[4, 5, 6, 7, 8]]
+    assert vectors.positions(words, None, is_first=False).tolist() == [[7, 8]]

@@ -42,7 +42,8 @@ class Entry(nn.Module):
         own_heads: Path of a head module of the model -> the adapter's copy of it.
         blend: What it was made of, if `inlay.blend` made it; kept in the card of the saved adapter.
         imported: Where it is from and what to know of it, if another library wrote it; the same.
-        numbering: How the base numbers words, for a method that moves them.
+        numbering: How the base numbers words, for a method that moves them, or puts vectors in
+            front of words by which the base tells padding.
         stack_on: The adapter that runs below this one wherever this one is named; `None` if none.
     """
 

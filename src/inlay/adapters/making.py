@@ -50,6 +50,8 @@ class Maker:
         self.own_heads, self.originals = tuple(own_heads), originals
         self._moulds: dict[Hashable, Mould] = {}
         """By what was asked, of adapters that were made from weights."""
+        self._numbered: Numbering | None = None
+        """How the base numbers words, once it was found."""
 
     def made(
         self,
@@ -151,20 +153,25 @@ class Maker:
         )  # fmt: skip
 
     def _numbering(self, method: AbstractSiteMethod, chosen: Sequence[Site]) -> Numbering | None:
-        """Find how words are numbered, if the method moves them and they have numbers."""
-        moving = [
-            site
-            for site in chosen
-            if isinstance(own := method.member_at(site.name, site.kind, site.sublayer), Prefix)
-            and own.takes_positions
-        ]
-        if not moving:
-            return None
+        """Find how words are numbered, if the method moves them, or would hide what is padding."""
+        own = [(site, method.member_at(site.name, site.kind, site.sublayer)) for site in chosen]
+        moving = [s for s, member in own if isinstance(member, Prefix) and member.takes_positions]
         places = [attention_place(site, self.sites, self.model).module for site in moving]
-        if weighs_by_distance(places, self.model):
-            return None
-        with cast(Any, self.adapters).using(None), self.originals():
-            return find_numbering(self.sites, self.model)
+        if moving and not weighs_by_distance(places, self.model):
+            return self._found_numbering()
+        if any(member.in_front for _, member in own) and len(self.sites.submodels()) == 1:
+            try:
+                found = self._found_numbering()
+            except Exception:  # what runs on other inputs only numbers the vectors as it does
+                return None
+            return found if found.padding is not None else None
+        return None
+
+    def _found_numbering(self) -> Numbering:
+        if self._numbered is None:
+            with cast(Any, self.adapters).using(None), self.originals():
+                self._numbered = find_numbering(self.sites, self.model)
+        return self._numbered
 
     def _comparator(
         self, name: str, method: AbstractWeightMethod, head: nn.Module | None, *, copy_heads: bool

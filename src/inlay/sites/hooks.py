@@ -71,7 +71,8 @@ class SiteHooks:
                 modules that attend there.
             prompts: Where adapters have vectors to put in front of the word vectors.
             tables: Where adapters act on what is looked up.
-            numbering: How the words are numbered that adapters move to other positions.
+            numbering: How the words are numbered that adapters move to other positions, or hide
+                behind vectors.
         """
         self.remove()
         prompting = [

@@ -228,7 +228,7 @@ class _Shift:
         shift: int | Tensor = 0
         if self.source is not None:
             shift = self.source.shift(_words(given))
-            if isinstance(shift, int) and not shift:
+            if isinstance(shift, int) and not shift and not self._hides_padding(given):
                 return None
         positions = given.get("position_ids")
         if positions is None:
@@ -242,3 +242,12 @@ class _Shift:
                 shift = 0
         given["position_ids"] = positions + shift
         return (), given
+
+    def _hides_padding(self, given: Mapping[str, Any]) -> bool:
+        """Tell whether the base tells padding by words that vectors are put in front of.
+
+        They reach it as vectors, all of which it would number.
+        """
+        source, is_told = self.source, given.get("position_ids") is not None
+        by_words = self.numbering.padding is not None and given.get("input_ids") is not None
+        return by_words and not is_told and source is not None and source.inserted() > 0

@@ -259,7 +259,9 @@ class _Insert:
         if mask is not None:
             given["attention_mask"] = vectors.mask(mask, first)
         if given.get("position_ids") is not None:
-            given["position_ids"] = vectors.positions(given["position_ids"], is_first=not past)
+            given["position_ids"] = vectors.positions(
+                given["position_ids"], mask, is_first=not past
+            )
         elif past and vectors.lengths is not None:
             raise AdapterError(
                 "a cache behind prompts of different lengths does not tell where words are; pass "

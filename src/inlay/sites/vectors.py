@@ -51,14 +51,25 @@ class Vectors:
         zeros = types.new_zeros(len(types), self.length)
         return self._in_order(torch.cat([zeros, types], dim=1), types.shape[1])
 
-    def positions(self, positions: Tensor, *, is_first: bool) -> Tensor:
-        """Number the words, `(rows or 1, positions)`, behind the vectors."""
+    def positions(self, positions: Tensor, mask: Tensor | None, *, is_first: bool) -> Tensor:
+        """Number the words, `(rows or 1, positions)`, behind the vectors.
+
+        Args:
+            positions: The words' numbers by themselves.
+            mask: Of the words, `(rows or 1, positions)`; `None` if there is no padding.
+            is_first: Whether the vectors are among them, which begin where a row's words did: not
+                at 0 in every base.
+        """
         shift = self.length if self.lengths is None else self.lengths.unsqueeze(1)
         shifted = positions + shift
         if not is_first:
             return shifted
-        numbers = self._numbers(shifted).expand(len(shifted), -1).to(shifted.dtype)
-        return self._in_order(torch.cat([numbers, shifted], dim=1), positions.shape[1])
+        last = positions.amax(1, keepdim=True)
+        words = positions if mask is None else torch.where(mask == 0, last, positions)
+        numbers = words.amin(1, keepdim=True) + self._numbers(positions)
+        rows = max(len(shifted), len(numbers))
+        whole = torch.cat([numbers.expand(rows, -1), shifted.expand(rows, -1)], dim=1)
+        return self._in_order(whole, positions.shape[1])
 
     def without(self, whole: Tensor, dim: int, words: int) -> Tensor:
         """Take the words' positions out of all, `(rows, ...)`, along a dimension."""
