@@ -120,6 +120,39 @@ def test_checkpointed_blocks_run_again_with_the_number_of_their_step():
             torch.testing.assert_close(saved[key], gradient)
 
 
+@pytest.mark.parametrize("kind", [inlay.Fuse, inlay.Route])
+def test_a_combination_that_is_left_out_lets_a_frozen_ladder_read(kind):
+    """What is not trained is not left out: a ladder's end, which is combined, needs every rung."""
+    model = tiny.encoder().double()
+    adapters = inlay.attach(model)
+    tiny.stir(adapters.add("side", "side"), seed=1)
+    for name, layers in (("all", "all"), ("upper", [2])):
+        at_blocks = inlay.Bottleneck(inner_width=4, activation="tanh")
+        tiny.stir(adapters.add(name, at_blocks, at="block", layers=layers), seed=2)
+    whole = kind(inlay.Stack("side", "all"), inlay.Stack("all", "side"), "side")
+    upper = kind(inlay.Stack("side", "upper"), inlay.Stack("upper", "side"), "side")
+    learning, twin = adapters.add_combiner(whole), adapters.add_combiner(upper)
+    tiny.stir(learning, seed=3)
+    for own, other in (("all", "upper"), (whole.key, upper.key)):
+        source, target = adapters.entry(own).tensors(), adapters.entry(other).tensors()
+        with torch.no_grad():
+            for key, tensor in target.items():
+                tensor.copy_(source[key])
+    inputs = tiny.batch()
+    with adapters.using(upper):
+        wanted = tiny.hidden(model, inputs)
+    adapters.train(whole, drop_lowest=2)
+    learning.train()
+    adapters._running.dropping.draw = lambda: None
+    adapters._running.dropping.drawn = 2
+    torch.testing.assert_close(tiny.hidden(model, inputs), wanted)
+    adapters._running.dropping.drawn = 0
+    assert not torch.allclose(tiny.hidden(model, inputs), wanted)
+    with adapters.using("upper"):
+        assert not torch.allclose(tiny.hidden(model, inputs), wanted)
+    assert not twin.training
+
+
 @pytest.mark.parametrize(
     ("layers", "number", "message"),
     [

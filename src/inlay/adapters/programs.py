@@ -11,6 +11,7 @@ from torch import Tensor
 from inlay.adapters.entry import Entry
 from inlay.compose.average import Average
 from inlay.compose.fuse import Fuse
+from inlay.compose.nodes import AbstractNode
 from inlay.compose.plan import Program
 from inlay.compose.route import Route
 from inlay.compose.stack import Stack
@@ -133,11 +134,8 @@ class SitePass:
     def combined(self, node: Fuse | Route, x: Tensor) -> Tensor:
         """Return `x` with the children's updates as learned weights combine them."""
         layer = self.around.entry(node.key).combiner_at(self.site)
-        if layer is None:  # nothing is added here, but something may be read
-            for child in node.children:
-                self.run(child, x)
-            return x
-        if self.around.drops(self.site, layer.training):
+        if layer is None or self.around.drops(self.site, layer.training):
+            self.only_read(node, x)  # nothing is added here, but something may be read
             return x
         exact = torch.promote_types(x.dtype, torch.float32)
         if isinstance(layer, FusionLayer):
@@ -150,6 +148,16 @@ class SitePass:
         combined = layer(query, torch.stack(updates), self.mask_of(x))
         self.around.note(node.key, self.site, combined.weights, combined.loss)
         return add(x, combined.update)
+
+    def only_read(self, program: Program, x: Tensor) -> None:
+        """Let what only reads take `x` in, or take note that it is left out; nothing else runs."""
+        if isinstance(program, AbstractNode):
+            for child in program.children:
+                self.only_read(child, x)
+        elif program is not None:
+            layer = self.around.entry(program).layer_at(self.site)
+            if isinstance(layer, AbstractAdapterLayer) and layer.only_reads:
+                self.adapter(program, x)
 
     def fused(self, layer: FusionLayer, children: Sequence[Program], x: Tensor) -> Combined | None:
         """Fuse without computing the updates, if each child is one adapter of low rank."""
