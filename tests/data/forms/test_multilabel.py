@@ -61,10 +61,27 @@ def test_pairs_and_files_with_separated_labels(tmp_path):
         # One label of a text, several but in no other row, and sentences are no sets.
         ("label", "a|{}", "labelled"), ("labels", "{}", "labelled"),
         ("labels", "one of {}, in words of its own", "labelled"),
+        # A comma in a name, though the names recur in other rows.
+        ("categories", "{}, also {}", "labelled"), ("tags", "{}; {} too", "labelled"),
     ],
 )  # fmt: skip
 def test_sets_of_labels_are_told_from_classes(tmp_path, column, value, form):
     path = tmp_path / "d.csv"
-    rows = "".join(f"words {n}\t{value.format('bcd'[n % 3])}\n" for n in range(60))
+    rows = "".join(f"words {n}\t{value.format(*('bcd'[n % 3] * 2))}\n" for n in range(60))
     path.write_text(f"text\t{column}\n{rows}")
     assert read_dataset(path.rename(path.with_suffix(".tsv"))).form == form
+
+
+def test_names_with_a_comma_are_classes_and_few_sets_are_sets(tmp_path):
+    names = ["Home, Garden", "Home, Kitchen", "Books", "Clothing, Shoes", "Music"]
+    sets = ["a", "b, c", "c", "a, c", "c, b"]
+    for file, kinds, form in (("one", names, "labelled"), ("several", sets, "multi-labelled")):
+        path = tmp_path / f"{file}.csv"
+        path.write_text(
+            "text,categories\n" + "".join(f'words {n},"{kinds[n % 5]}"\n' for n in range(100))
+        )
+        data = read_dataset(path)
+        assert data.form == form
+        assert data.labels == (sorted(names) if file == "one" else ["a", "b", "c"])
+        several = read_dataset(path, task="multi-label")
+        assert several.form == "multi-labelled", "if it is asked for"

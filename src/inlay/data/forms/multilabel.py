@@ -33,7 +33,8 @@ class MultiLabelled(AbstractForm):
     """A text, perhaps a second one, and `labels`: a list, or a text that `|`, `;` or `,` divides.
 
     In a table a list is also read as JSON. Without being told so, texts are taken for sets of
-    labels if their column is named in the plural and what is divided recurs in other rows.
+    labels if their column is named in the plural and what is divided occurs in different sets: in
+    `Home, Garden` and `Books` the comma is a part of a name.
 
     No label at all is allowed. `parts` holds `labels`.
     """
@@ -80,17 +81,22 @@ class MultiLabelled(AbstractForm):
 
 
 def _are_sets(seen: Sequence[Any]) -> bool:
-    """Tell whether texts are sets of labels: some are divided, and the parts occur elsewhere."""
+    """Tell whether texts are sets of labels: some are divided, and parts occur in several sets."""
     texts = [value for value in seen if isinstance(value, str)]
     for separator in _SEPARATORS if len(texts) == len(seen) else ():
-        wholes = [[part.strip() for part in text.split(separator)] for text in texts]
-        if not any(len(parts) > 1 for parts in wholes):
+        sets = {frozenset(_divided(text, separator)) for text in texts}
+        if not any(len(parts) > 1 for parts in sets):
             continue
-        counts = Counter(part for parts in wholes for part in parts)
-        recur = sum(count for count in counts.values() if count > 1)
+        counts = Counter(part for parts in sets for part in parts)
+        shared = sum(count for count in counts.values() if count > 1)
         is_short = all(len(part.split()) <= _MANY_WORDS for part in counts)
-        return is_short and recur > counts.total() / 2
+        return is_short and shared >= counts.total() / 2
     return False
+
+
+def _divided(text: str, separator: str | None) -> list[str]:
+    parts = text.split(separator) if separator else [text]
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _labels(value: Any) -> list[str] | str:
@@ -101,8 +107,7 @@ def _labels(value: Any) -> list[str] | str:
         return "labels begin as a list and are none; write it as JSON"
     if isinstance(value, str):
         separator = next((sign for sign in _SEPARATORS if sign in value), None)
-        value = [part.strip() for part in value.split(separator)] if separator else [value.strip()]
-        value = [part for part in value if part]
+        value = _divided(value, separator)
     if not isinstance(value, list):
         return f"labels are {kind_of(value)}, not a list"
     wrong = next((item for item in value if not isinstance(item, str) or not item.strip()), None)
