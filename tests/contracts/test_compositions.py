@@ -313,7 +313,7 @@ def test_checkpointing_gives_the_same_gradients(kind):
         torch.testing.assert_close(one, two, **EXACT)
 
 
-@pytest.mark.parametrize("method", ["pfeiffer", "lora", "side"])
+@pytest.mark.parametrize("method", ["pfeiffer", "lora", "side", "prefix"])
 def test_compiled_rows_equal_eager_ones(method):
     torch._dynamo.reset()  # a function traced for other models is traced no more after a while
     model = tiny.encoder(num_layers=2)

@@ -102,9 +102,10 @@ class RowGroups:
                 for program, rows in plan.groups(leading).items()
             }
             self.back = torch.argsort(torch.cat(list(self.index.values())))
-            sizes = torch.tensor([len(rows) for rows in self.index.values()], device=device)
-            numbers = torch.arange(len(self.index), device=device)
-            self.numbers = torch.repeat_interleave(numbers, sizes)[self.back]
+            # Of plain numbers, as torch.compile traces no size that depends on a tensor's values.
+            sizes = [len(rows) for rows in self.index.values()]
+            own = [number for number, size in enumerate(sizes) for _ in range(size)]
+            self.numbers = torch.tensor(own, device=device)[self.back]
             """For each row, which of the programs in `index` is its own."""
         self.layouts: dict[str, Layout] = {}
 
