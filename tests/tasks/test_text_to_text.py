@@ -90,7 +90,9 @@ def test_report_and_baselines():
 
 def test_a_base_of_another_kind_is_refused(tmp_path_factory):
     other = str(tiny.shared_base(tmp_path_factory.getbasetemp()))
-    with pytest.raises(BaseError, match="is encoder, and this task needs an encoder-decoder"):
+    with pytest.raises(
+        BaseError, match="is an encoder, and this task needs an encoder-decoder. Name"
+    ):
         load_base(resolve_base(other), needs="encoder-decoder")
 
 

@@ -3,9 +3,15 @@
 import json
 
 import pytest
+import torch
 
+import inlay
+from inlay.evaluation.predictor import load_predictor
 from inlay.evaluation.records import read_records
 from inlay.store.manifest import read_manifest
+from inlay.training import finish as finish_module
+from inlay.training import replay as replay_module
+from inlay.training.replay import TrunkReplay
 from tests import tiny
 
 
@@ -45,3 +51,27 @@ def test_checkpoints_are_gone(finished):
 
 def test_the_size_of_the_base_does_not_count_the_adapter(finished, tmp_path):
     assert finished.metrics["total_parameters"] > finished.metrics["adapter_parameters"]
+
+
+def test_the_check_compares_what_is_computed_and_not_what_is_replayed(root, tmp_path, monkeypatch):
+    """States that other batches made differ by rounding, which an answer in digits may show."""
+    compared = {}
+
+    def keep(adapter, rows, scores, answers):
+        compared.update(adapter=adapter, rows=rows, scores=scores)
+        return {"rows": len(rows), "identical": len(rows), "bitwise": True}
+
+    exact = TrunkReplay._states
+    monkeypatch.setattr(replay_module, "VERIFIED", 0)
+    monkeypatch.setattr(
+        TrunkReplay, "_states",
+        lambda self, rows: {name: 1.01 * own for name, own in exact(self, rows).items()},
+    )  # fmt: skip
+    monkeypatch.setattr(finish_module, "check_reload", keep)
+    run = inlay.train(
+        str(tiny.shared_data(root)), base=str(tiny.shared_base(root)), layers="upper", replay=True,
+        out=str(tmp_path / "run"), **tiny.SETTINGS | {"epochs": 2},
+    )  # fmt: skip
+    fresh = load_predictor(run.folder).scores(compared["rows"])
+    assert len(fresh) == 30
+    assert torch.equal(torch.stack(fresh), torch.stack(list(compared["scores"])))

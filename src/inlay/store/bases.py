@@ -154,17 +154,21 @@ def _class_for(base: Base, needs: str) -> Any:
     import transformers
 
     kinds = {
+        "encoder": ("AutoModel", "an encoder"),
         "masked": ("AutoModelForMaskedLM", "a masked language model"),
         "decoder": ("AutoModelForCausalLM", "a model that writes from left to right"),
         "encoder-decoder": ("AutoModelForSeq2SeqLM", "an encoder-decoder"),
     }
-    if needs not in kinds:
-        return transformers.AutoModel
     name, words = kinds[needs]
     known = getattr(transformers, name)
+    if needs == "encoder":
+        return known
     kind = base_kind(base)
     if kind != needs and not (needs == "masked" and kind == "encoder"):
-        raise BaseError(f"{base.id!r} is {kind}, and this task needs {words}. Name another --base.")
+        raise BaseError(
+            f"{base.id!r} is {kinds[kind][1]}, and this task needs {words}. Name one with --base, "
+            "or make one with `inlay pretrain`."
+        )
     return known
 
 

@@ -18,11 +18,8 @@ from inlay.training.prepare import Prepared
 
 def estimate_memory(prepared: Prepared) -> Memory | None:
     """Predict the peak of memory, and let fewer rows go through the model at once if need be."""
-    if prepared.replay is not None:
-        prepared.replay.is_paused = True
-    memory = predict_memory(prepared.training)
-    if prepared.replay is not None:
-        prepared.replay.is_paused = False
+    with prepared.computing():
+        memory = predict_memory(prepared.training)
     if memory is not None:
         prepared.training.micro_batch = memory.micro_batch
     prepared.notes += note_on(memory, prepared.training.config)
@@ -35,11 +32,9 @@ def estimate_seconds(prepared: Prepared) -> float:
     device = training.accelerator.device
     state = random_state(device)
     set_modes(training)
+    with prepared.computing():
+        first = later = _step_seconds(training)
     if replay is not None:
-        replay.is_paused = True
-    first = later = _step_seconds(training)
-    if replay is not None:
-        replay.is_paused = False
         later = _step_seconds(training)
         first = later if replay.num_reused else first
         # Rounding depends on the batch: what training computes first is what it keeps.

@@ -37,10 +37,12 @@ def finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Pr
     adapter = folder.path / ADAPTER_FOLDER
     save(training.model, prepared.name, adapter, card=card)
     few = [row for row in prepared.encoded["test"] if row.row < ROWS]
-    scores = score_rows(
-        task, training.model, training.head, few, training.tokenizer, autocast=training.autocast
-    )
-    own = _answers(prepared, task, test[:ROWS], few, scores)
+    # What is replayed was computed in other batches and differs by rounding.
+    with prepared.computing():
+        scores = score_rows(
+            task, training.model, training.head, few, training.tokenizer, autocast=training.autocast
+        )
+        own = _answers(prepared, task, test[:ROWS], few, scores)
     # A fresh process takes as long as the baselines to get ready, so they run side by side.
     with ThreadPoolExecutor(max_workers=1) as pool:
         check = pool.submit(check_reload, adapter, test[:ROWS], scores, [p.answer for p in own])

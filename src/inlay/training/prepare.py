@@ -67,6 +67,10 @@ class Prepared:
         self.training.on_checkpoint = self.replay.publish
         return self.replay.active()
 
+    def computing(self) -> AbstractContextManager[None]:
+        """Compute the trunk as always for the length of a `with` block within `replaying`."""
+        return nullcontext() if self.replay is None else self.replay.paused()
+
 
 def prepare(
     config: TrainConfig,

@@ -193,6 +193,15 @@ class TrunkReplay:
                 handle.remove()
             self.publish()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Compute as always for the length of a `with` block, and keep nothing of it."""
+        self.is_paused = True
+        try:
+            yield
+        finally:
+            self.is_paused = False
+
     def publish(self) -> None:
         """Keep what was computed up to now for later processes."""
         for store in self.stores:
