@@ -299,6 +299,7 @@ def test_baselines_give_valid_entities_and_the_commonest_tag_to_new_words():
     plain = PLAIN.baselines([example("the dog", "DET NOUN")], [example("the cat")])
     assert plain["commonest_tag_of_each_word"][0].tags == ("DET", "NOUN")
     assert plain["commonest_tag_of_all"][0].tags == ("NOUN", "NOUN")
+    assert plain["commonest_tag_of_all"][0].spans is None, "parts of speech mark no entities"
 
 
 def test_scores_run_the_head_on_every_position(base):

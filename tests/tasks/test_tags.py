@@ -30,7 +30,8 @@ def test_entities_have_the_characters_of_the_text_and_their_least_sure_tag():
 def test_lines_for_people():
     assert ROME.line(3) == "New York (city) 0.75"
     assert tags(["a", "b"], ["O", "O"]).line(3) == "(nothing found)  0.25"
-    assert tags(["a", "b"], ["DET", "NOUN"]).line(3) == "a/DET b/NOUN  0.25"
+    assert tags(["a", "b"], ["DET", "NOUN"], None).line(3) == "a/DET b/NOUN  0.25"
+    assert tags(["a", "b"], ["O", "O"], None).line(3) == "(all O)  0.25"
     assert tags(["a"], ["B"], (("", 0, 1),)).line(3) == "a (entity) 0.25"
     assert ROME.answer == "New/B-city York/I-city"
 
@@ -41,7 +42,15 @@ def test_plain_data_and_columns():
     assert record["tokens"] == ["Fly", "to", "New", "York", "!"]
     assert record["confidence"] == 0.5
     assert list(ROME.columns(1)) == ["predicted_tokens", "predicted_tags", "predicted_entities"]
-    assert list(tags(["a"], ["X"]).columns(1)) == ["predicted_tags", "predicted_entities"]
+    assert list(tags(["a"], ["O"]).columns(1)) == ["predicted_tags", "predicted_entities"]
+    assert tags(["a"], ["O"]).record(3)["entities"] == []
+
+
+def test_tags_that_mark_no_entities_have_no_word_of_them():
+    nouns = tags(["a", "b"], ["DET", "NOUN"], None)
+    assert nouns.record(3) == {"tokens": ["a", "b"], "tags": ["DET", "NOUN"], "confidence": 0.25}
+    assert nouns.columns(1) == {"predicted_tags": ["DET", "NOUN"]}
+    assert nouns.entities() == []
 
 
 @pytest.mark.parametrize("top", [1, 5])

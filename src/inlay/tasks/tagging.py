@@ -262,7 +262,7 @@ class Tagging(AbstractTask):
         return Tags(
             text=" ".join(tokens) if given is None else example.text, tokens=tuple(tokens),
             places=tuple((start, end) for start, end in places), tags=tuple(tags),
-            spans=tuple(_spans(tags)) if self.marks_entities else (),
+            spans=tuple(_spans(tags)) if self.marks_entities else None,
             probabilities=tuple(probabilities), is_raw=given is not None,
         )  # fmt: skip
 

@@ -23,7 +23,8 @@ class Tags(AbstractPrediction):
         tokens: Its words.
         places: The first character of each token in `text` and the one after its last.
         tags: IOB2 for entities, one for each token.
-        spans: Type, first token and the one after the last of each entity.
+        spans: Type, first token and the one after the last of each entity; `None` if the tags mark
+            no entities, as those of parts of speech.
         probabilities: Of each tag.
         is_raw: Whether the text was split here.
     """
@@ -32,7 +33,7 @@ class Tags(AbstractPrediction):
     tokens: tuple[str, ...]
     places: tuple[tuple[int, int], ...]
     tags: tuple[str, ...]
-    spans: tuple[Span, ...]
+    spans: tuple[Span, ...] | None
     probabilities: tuple[float, ...]
     is_raw: bool = False
 
@@ -49,7 +50,7 @@ class Tags(AbstractPrediction):
     def entities(self) -> list[dict[str, Any]]:
         """Return type, text, characters in the text and probability of each entity."""
         found = []
-        for kind, first, last in self.spans:
+        for kind, first, last in self.spans or ():
             start, end = self.places[first][0], self.places[last - 1][1]
             found.append(
                 {
@@ -61,27 +62,25 @@ class Tags(AbstractPrediction):
 
     @override
     def record(self, top: int) -> dict[str, Any]:
+        own = {} if self.spans is None else {"entities": self.entities()}
         return {
-            "tokens": list(self.tokens), "tags": list(self.tags), "entities": self.entities(),
+            "tokens": list(self.tokens), "tags": list(self.tags), **own,
             "confidence": round(self.confidence, 6),
         }  # fmt: skip
 
     @override
     def line(self, top: int) -> str:
-        entities = self.entities()
-        if entities:
-            return ", ".join(
-                f"{found['text']} ({found['type'] or 'entity'}) {found['probability']:.2f}"
-                for found in entities
-            )
-        if set(self.tags) <= {"O"}:
-            return f"(nothing found)  {self.confidence:.2f}"
-        return f"{self.answer}  {self.confidence:.2f}"
+        if self.spans is None:
+            return f"{self.answer}  {self.confidence:.2f}"
+        found = ", ".join(
+            f"{own['text']} ({own['type'] or 'entity'}) {own['probability']:.2f}"
+            for own in self.entities()
+        )
+        return found or f"(nothing found)  {self.confidence:.2f}"
 
     @override
     def columns(self, top: int) -> dict[str, Any]:
         """Return the tags and entities; the words too where the text was split here."""
-        own = {"predicted_tokens": list(self.tokens)} if self.is_raw else {}
-        return {
-            **own, "predicted_tags": list(self.tags), "predicted_entities": self.entities()
-        }  # fmt: skip
+        own: dict[str, Any] = {"predicted_tokens": list(self.tokens)} if self.is_raw else {}
+        own["predicted_tags"] = list(self.tags)
+        return own if self.spans is None else {**own, "predicted_entities": self.entities()}
