@@ -70,7 +70,7 @@ def test_a_text_is_no_pair_and_a_pair_no_text(finished, adapter):
         rows = [Example(*((given, None) if isinstance(given, str) else given), "", "", 0)]
         for ask in (lambda p=predictor, g=given: p.predict([g]),
                     lambda p=predictor, r=rows: p.answer(r),
-                    lambda p=predictor, r=rows: p.scores(r)):  # fmt: skip
+                    lambda p=predictor, r=rows: p.encode(r)):  # fmt: skip
             with pytest.raises(DataError, match=message):
                 ask()
 
@@ -179,10 +179,14 @@ def test_other_labels_can_be_asked(similar):
 def test_order_and_company_of_labels_change_no_cosine(similar):
     predictor = load_predictor(similar)
     rows = [Example(text, None, "", "", 0) for text in TEXTS]
-    some = torch.stack(predictor.with_labels(["loan", "card"]).scores(rows))
-    more = torch.stack(predictor.with_labels(["card", "a trip abroad", "loan"]).scores(rows))
+
+    def scores(asked):
+        return torch.stack(asked.scores(asked.encode(rows)))
+
+    some = scores(predictor.with_labels(["loan", "card"]))
+    more = scores(predictor.with_labels(["card", "a trip abroad", "loan"]))
     assert torch.allclose(some, more[:, [2, 0]], atol=1e-5)
-    assert torch.allclose(torch.stack(predictor.scores(rows)), more[:, [0, 2]], atol=1e-5)
+    assert torch.allclose(scores(predictor), more[:, [0, 2]], atol=1e-5)
 
 
 def test_descriptions_stand_for_labels(similar):

@@ -103,6 +103,19 @@ def test_another_split_of_the_same_data(finished):
     assert evaluate(finished.folder, split="train")["n"] == 240
 
 
+def test_rows_are_encoded_once(finished, monkeypatch):
+    """Notes on what is cut look again at the rows that fill the length, and at no others."""
+    seen, encode = [], TextClassification.encode
+
+    def counting(self, examples, tokenizer, *, max_length):
+        seen.append((len(examples), max_length))
+        return encode(self, examples, tokenizer, max_length=max_length)
+
+    monkeypatch.setattr(TextClassification, "encode", counting)
+    found = evaluate(finished.folder, split="train")
+    assert [number for number, length in seen if length == 64] == [found["n"]]
+
+
 @pytest.mark.parametrize("given", ["own", "same"])
 def test_a_split_that_is_not_there(finished, tmp_path, given):
     data = None

@@ -24,7 +24,8 @@ def adapter(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scores(adapter):
-    return load_predictor(adapter).scores(ROWS)
+    predictor = load_predictor(adapter)
+    return predictor.scores(predictor.encode(ROWS))
 
 
 def labels_of(scores):

@@ -117,17 +117,23 @@ class Predictor:
             )  # fmt: skip
 
     def answer(
-        self, rows: Sequence[Example], *, kept: Sequence[torch.Tensor] | None = None
+        self,
+        rows: Sequence[Example],
+        *,
+        encoded: Sequence[Encoded] | None = None,
+        kept: Sequence[torch.Tensor] | None = None,
     ) -> list[AbstractPrediction]:
         """Answer examples as a report needs it, in their order.
 
         Args:
             rows: Examples with what is known of them.
+            encoded: What `encode` gave for them; asked if not given.
             kept: What `scores` gave for them; asked if not given.
         """
+        encoded = self.encode(rows) if encoded is None else encoded
         with adapters_of(self.model).using(self.name):
             return answer_rows(
-                self.task, self.model, self.head, self.encode(rows), rows, self.tokenizer,
+                self.task, self.model, self.head, encoded, rows, self.tokenizer,
                 kept=kept, autocast=self.autocast,
             )  # fmt: skip
 
@@ -187,11 +193,11 @@ class Predictor:
         self._check_pairs(rows)
         return self.task.encode(rows, self.tokenizer, max_length=self.max_length)
 
-    def scores(self, rows: Sequence[Example]) -> list[torch.Tensor]:
-        """Return what the task keeps of the scores of each encoded row."""
+    def scores(self, encoded: Sequence[Encoded]) -> list[torch.Tensor]:
+        """Return what the task keeps of the scores of each row that `encode` gave."""
         with adapters_of(self.model).using(self.name):
             return score_rows(
-                self.task, self.model, self.head, self.encode(rows), self.tokenizer,
+                self.task, self.model, self.head, encoded, self.tokenizer,
                 autocast=self.autocast,
             )  # fmt: skip
 
@@ -199,10 +205,15 @@ class Predictor:
         """Say what of examples is not read, as they are longer than `max_length`."""
         return unread(rows, self.task, self.tokenizer, max_length=self.max_length)
 
-    def reading_notes(self, rows: Sequence[Example]) -> list[str]:
-        """Say what of examples whose answers are known is not read, or read in windows."""
+    def reading_notes(self, rows: Sequence[Example], encoded: Sequence[Encoded]) -> list[str]:
+        """Say what of examples whose answers are known is not read, or read in windows.
+
+        Args:
+            rows: The examples.
+            encoded: What `encode` gave for them.
+        """
         return truncation_notes(
-            {"input": rows}, {"input": self.encode(rows)}, self.task, self.tokenizer,
+            {"input": rows}, {"input": encoded}, self.task, self.tokenizer,
             max_length=self.max_length,
         )  # fmt: skip
 

@@ -77,8 +77,9 @@ def evaluate(
         rows, notes = read_labelled(source, split=split, task=predictor.task.name, **columns)
     predictor.task.check_known(rows, source)
     predictor.task.check_measurable(rows, source)
+    encoded = predictor.encode(rows)
     return {
         "run": str(run), "data": source,
-        **predictor.task.full_report(rows, predictor.answer(rows)),
-        "notes": [*notes, *predictor.reading_notes(rows)],
+        **predictor.task.full_report(rows, predictor.answer(rows, encoded=encoded)),
+        "notes": [*notes, *predictor.reading_notes(rows, encoded)],
     }  # fmt: skip

@@ -82,8 +82,10 @@ def main() -> None:
     torch.set_num_threads(request["threads"])
     predictor = load_predictor(request["adapter"])
     rows = [Example(*row) for row in request["rows"]]
-    scores = predictor.scores(rows)
-    answers = [prediction.answer for prediction in predictor.answer(rows, kept=scores)]
+    encoded = predictor.encode(rows)
+    scores = predictor.scores(encoded)
+    found = predictor.answer(rows, encoded=encoded, kept=scores)
+    answers = [prediction.answer for prediction in found]
     sys.stdout.write(json.dumps({"answers": answers, "digest": _digest(scores)}))
 
 
