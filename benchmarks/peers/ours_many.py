@@ -64,6 +64,7 @@ def epoch(settings: Settings) -> Case:
         set_modes(training)
         for group in _groups(training, lengths, progress.epoch):
             _step(training, progress, group)
+        training.on_checkpoint()  # what was computed is replayed from then on
         progress.epoch += 1
 
     def facts() -> dict[str, Any]:
