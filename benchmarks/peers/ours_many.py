@@ -68,6 +68,7 @@ def epoch(settings: Settings) -> Case:
         progress.epoch += 1
 
     def facts() -> dict[str, Any]:
+        stack.close()  # named here, as replay ends when nothing holds it any more
         return {
             "accuracy": accuracy(run, progress), "rows": len(training.train),
             "trained": sum(p.numel() for p in training.entry.parameters() if p.requires_grad),
