@@ -313,15 +313,19 @@ def test_checkpointing_gives_the_same_gradients(kind):
         torch.testing.assert_close(one, two, **EXACT)
 
 
-@pytest.mark.parametrize("method", ["pfeiffer", "lora", "side", "prefix"])
-def test_compiled_rows_equal_eager_ones(method):
+@pytest.mark.parametrize("method", ["pfeiffer", "lora", "side", "prefix", "prompt"])
+@pytest.mark.parametrize("node", [Rows("a", None, "b"), Parallel("b", None)], ids=["rows", "par"])
+def test_compiled_rows_equal_eager_ones(method, node):
     torch._dynamo.reset()  # a function traced for other models is traced no more after a while
     model = tiny.encoder(num_layers=2)
     adapters = tiny.attach(model)
     for name, seed in (("a", 9), ("b", 10)):
         tiny.stir(adapters.add(name, method), seed=seed)
-    adapters.use(Rows("a", None, "b"))
+    adapters.use(node)
     inputs = tiny.batch()
     compiled = torch.compile(model, backend="eager")
     with torch.no_grad():
-        torch.testing.assert_close(compiled(**inputs)[0], model(**inputs)[0])
+        first, again = compiled(**inputs)[0], compiled(**inputs)[0]
+        expected = model(**inputs)[0]
+    torch.testing.assert_close(first, expected)
+    torch.testing.assert_close(again, expected)

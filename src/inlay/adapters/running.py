@@ -75,8 +75,8 @@ def activated(composition: Composition) -> Active:
 
 
 @final
-class _ThreadState(threading.local):
-    """What was set in this thread only, and the forward pass that is running in it."""
+class _Thread:
+    """What was set in one thread only, and the forward pass that is running in it."""
 
     def __init__(self) -> None:
         self.active: Active | None = None
@@ -86,6 +86,14 @@ class _ThreadState(threading.local):
         self.rows: int | None = None
         self.losses: list[Tensor] = []
         self.record: Weights | None = None
+
+
+@final
+class _ThreadState(threading.local):
+    """This thread's own, in an object: what compiled code sets here itself is lost."""
+
+    def __init__(self) -> None:
+        self.now = _Thread()
 
     def __reduce__(self) -> tuple[type["_ThreadState"], tuple[()]]:
         return _ThreadState, ()
@@ -114,8 +122,13 @@ class Running:
         self.merged = merged
         self.dropping = dropping
         self.for_all = activated(None)
-        self.thread = _ThreadState()
+        self.local = _ThreadState()
         self.stacks = Stacks()
+
+    @property
+    def thread(self) -> _Thread:
+        """What is set, and what runs, in this thread."""
+        return self.local.now
 
     @property
     def active(self) -> Active:

@@ -104,12 +104,20 @@ def _takes_from_table(module: nn.Module) -> bool:
 
 
 @final
-class _ThreadState(threading.local):
+class _Call:
     """Whether the function was called since the module was, and what the module was given."""
 
     def __init__(self) -> None:
         self.was_called = False
         self.states: Tensor | None = None
+
+
+@final
+class _ThreadState(threading.local):
+    """This thread's call, in an object: what compiled code sets here itself is lost."""
+
+    def __init__(self) -> None:
+        self.now = _Call()
 
     def __reduce__(self) -> tuple[type["_ThreadState"], tuple[()]]:
         return _ThreadState, ()
@@ -127,7 +135,7 @@ class _TappedConfig:
     ) -> None:
         self.own_config, self.site, self.source = config, site, source
         self.bias = bias
-        self.thread = _ThreadState()
+        self.local = _ThreadState()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "own_config":
@@ -165,7 +173,7 @@ class _Note:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         tapped = _tapped(module)
         if tapped is not None and tapped.source.has_prefix(tapped.site):
-            tapped.thread.states = first_float_argument(args, kwargs)
+            tapped.local.now.states = first_float_argument(args, kwargs)
 
 
 @final
@@ -176,8 +184,8 @@ class _Check:
         tapped = _tapped(module)
         if tapped is None:
             return
-        was_called, tapped.thread.was_called = tapped.thread.was_called, False
-        tapped.thread.states = None
+        call = tapped.local.now
+        was_called, call.was_called, call.states = call.was_called, False, None
         if tapped.source.has_prefix(tapped.site) and not was_called:
             raise SiteError(
                 f"site {tapped.site!r}: {type(module).__name__} took another way than "
@@ -240,7 +248,7 @@ def _attend(
     tapped = _tapped(module)
     if tapped is None:
         raise SiteError(f"{type(module).__name__}: no adapter is here; detach and attach again.")
-    tapped.thread.was_called = True
+    tapped.local.now.was_called = True
     function = tapped.function(module)
     if settings.get("cache") is not None:
         raise SiteError(f"site {tapped.site!r}: paged caches take no keys and values in front.")
@@ -249,7 +257,7 @@ def _attend(
         mask = _implied_mask(module, query, key, settings)
     outputs: list[Tensor] = []
     weights: list[Tensor | None] = []
-    passes = tapped.source.prefixes(tapped.site, query, tapped.thread.states)
+    passes = tapped.source.prefixes(tapped.site, query, tapped.local.now.states)
     for one in passes:
         joined = Joined(query, key, value, one.fronts, tapped.site)
         own = dict(settings)

@@ -87,7 +87,8 @@ class PassState(threading.local):
         """Module that gives the updates of several sublayers -> the site whose turn it is."""
         self.repeated: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         """Caches that were filled by a repeated batch -> its rows, all copies together."""
-        self.fork: Fork | None = None
+        self.forks: list[Fork] = []
+        """Of the pass that runs; changed in place, as what compiled code sets here is lost."""
 
     def __reduce__(self) -> tuple[type["PassState"], tuple[()]]:
         return PassState, ()
@@ -112,7 +113,7 @@ class CallHook:
         if copies:
             args, kwargs, rows = self.repeated(args, kwargs, rows, copies, has_cache=has_cache)
         if copies > 1 and not has_cache and can_fork(module, kwargs):
-            self.state.fork = Fork(module, actor.trunks(), copies)
+            self.state.forks.append(Fork(module, actor.trunks(), copies))
         actor.note_start(rows)
         return (args, kwargs) if copies else None
 
@@ -153,9 +154,8 @@ class EndHook:
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Remember a cache that now holds repeated rows, and end a fork."""
-        if self.state.fork is not None:
-            self.state.fork.remove()
-            self.state.fork = None
+        while self.state.forks:
+            self.state.forks.pop().remove()
         rows = self.actor.note_end()
         cache = cache_in(output) if isinstance(output, Mapping) else None
         if rows is not None and hasattr(cache, "__weakref__"):

@@ -27,7 +27,8 @@ class Filled(threading.local):
 
     def __init__(self) -> None:
         self.caches: WeakKeyDictionary[Any, tuple[torch.Tensor, int]] = WeakKeyDictionary()
-        self.started: tuple[torch.Tensor, int] | None = None
+        self.started: list[tuple[torch.Tensor, int]] = []
+        """Of the pass that runs; changed in place, as what compiled code sets here is lost."""
 
     def __reduce__(self) -> tuple[type["Filled"], tuple[()]]:
         return Filled, ()
@@ -38,19 +39,20 @@ class Filled(threading.local):
         Args:
             cache: What the pass is given to go on with or to fill, if it is.
         """
-        self.started = None
+        self.started.clear()
         if self.caches and hasattr(cache, "__weakref__") and not seen_by(cache):
             self.caches.pop(cache, None)
 
     def begin(self, vectors: Vectors, words: int) -> None:
         """Take note that the pass puts vectors in front of this many words."""
-        self.started = None if vectors.lengths is None else (vectors.lengths, words)
+        if vectors.lengths is not None:
+            self.started[:] = [(vectors.lengths, words)]
 
     def note(self, output: Any) -> None:
         """Take note of the cache in what that pass returned."""
-        started, self.started = self.started, None
-        if started is None:
+        if not self.started:
             return
+        started = self.started.pop()
         values = output.values() if isinstance(output, Mapping) else output
         for value in values if not isinstance(values, torch.Tensor) else ():
             if callable(getattr(value, "get_seq_length", None)):

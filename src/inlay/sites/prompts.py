@@ -139,8 +139,8 @@ def _readers(site: Site, sites: SiteMap, model: nn.Module, refusal: str) -> tupl
 
 
 @final
-class _ThreadState(threading.local):
-    """What this thread's forward pass began with, and whether it is behind the blocks."""
+class _Pass:
+    """What a forward pass began with, and whether it is behind the blocks."""
 
     def __init__(self) -> None:
         self.vectors: Vectors | None = None
@@ -148,6 +148,14 @@ class _ThreadState(threading.local):
         self.words = 0
         """How many words the vectors were put in front of."""
         self.is_behind = False
+
+
+@final
+class _ThreadState(threading.local):
+    """This thread's forward pass, in an object: what compiled code sets here itself is lost."""
+
+    def __init__(self) -> None:
+        self.now = _Pass()
 
     def __reduce__(self) -> tuple[type["_ThreadState"], tuple[()]]:
         return _ThreadState, ()
@@ -164,8 +172,13 @@ class PromptHooks:
 
     def __init__(self, place: PromptPlace, source: PromptSource) -> None:
         self.place, self.source = place, source
-        self.thread = _ThreadState()
+        self.local = _ThreadState()
         self.filled = Filled()
+
+    @property
+    def thread(self) -> _Pass:
+        """The forward pass that runs in this thread."""
+        return self.local.now
 
     def insert(self, model: nn.Module) -> list[RemovableHandle]:
         """Hook the start of the stack; call it before hooks that read the stack's arguments."""
