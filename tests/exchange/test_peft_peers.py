@@ -144,7 +144,12 @@ def test_what_peft_writes_is_read_alike(case, tmp_path):
     model.save_pretrained(tmp_path / "a")
     load_peft(ours, tmp_path / "a")
     ours.adapters.use("a")
-    torch.testing.assert_close(tiny.hidden(ours, inputs), expected, rtol=0, atol=1e-4)
+    found = tiny.hidden(ours, inputs)
+    if case in ("p-tuning", "multitask"):  # OPT's padding has other numbers, which no word reads
+        is_padding = inputs["attention_mask"] == 0
+        for hidden in (found, expected):
+            hidden[:, -is_padding.shape[1] :][is_padding] = 0
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
     ours.adapters.use(None)
     assert torch.equal(tiny.hidden(ours, inputs), plain), "the base is as it was"
     if expected.shape == plain.shape:

@@ -72,6 +72,7 @@ def test_the_check_compares_what_is_computed_and_not_what_is_replayed(root, tmp_
         str(tiny.shared_data(root)), base=str(tiny.shared_base(root)), layers="upper", replay=True,
         out=str(tmp_path / "run"), **tiny.SETTINGS | {"epochs": 2},
     )  # fmt: skip
-    fresh = load_predictor(run.folder).scores(compared["rows"])
+    predictor = load_predictor(run.folder)
+    fresh = predictor.scores(predictor.encode(compared["rows"]))
     assert len(fresh) == 30
     assert torch.equal(torch.stack(fresh), torch.stack(list(compared["scores"])))

@@ -316,6 +316,7 @@ def test_out_of_memory_does_not_stop_a_training(root, tmp_path, monkeypatch, no_
         return scores(self, model, head, batch)
 
     monkeypatch.setattr(TextClassification, "scores", hungry)
+    monkeypatch.setattr("inlay.training.estimate.predict_memory", lambda training: None)
     listener = tiny.Listener()
     run = train(root, tmp_path / "run", reporter=listener, epochs=1)
     notes = [note for note in listener.notes if note.startswith("out of memory")]

@@ -67,6 +67,7 @@ def predict_memory(training: Training) -> Memory | None:
     sizes = sizes if len(sizes) == 2 or number == 1 else [1, number]
     state = random_state(device)
     set_modes(training)
+    _give_back_freed()
     now, available = held(device), free(device)
     peaks: dict[int, int] = {}
     micro_batch = training.config.batch_size
