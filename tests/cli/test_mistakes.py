@@ -69,7 +69,7 @@ def test_of_numbers_it_is_not_said_how_sure_they_are(call, predictions):
 def test_of_what_is_measured_by_perplexity_that_is_shown(call, predictions, label, predicted, said):
     folder = predictions(("a text", None, label, predicted, 0.01))
     path = folder / "predictions.jsonl"
-    value = '"details": {"text": ""}, "value": -95.31'
+    value = '"details": {"predicted_text": ""}, "value": -95.31'
     path.write_text(re.sub(r'"value": [0-9.]+', value, path.read_text()))
     _, out, err = call("errors", folder)
     assert out.splitlines()[0] == f"perplexity 95.31{said}   a.csv:2"

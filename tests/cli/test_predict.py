@@ -1,7 +1,9 @@
 import csv
 import io
 import json
+import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,9 +65,84 @@ def test_standard_input_that_is_no_text(call, run, monkeypatch):
     )  # fmt: skip
 
 
-def test_nothing_on_standard_input(call, run, monkeypatch):
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [([], "note: no text on standard input\n"), (["-i", "-"], "note: no rows on standard input\n")],
+)
+def test_nothing_on_standard_input(call, run, monkeypatch, arguments, said):
     monkeypatch.setattr(sys, "stdin", Typed(b""))
-    assert call("predict", run) == (0, "", "note: no text on standard input\n")
+    assert call("predict", run, *arguments) == (0, "", said)
+
+
+def test_lines_of_standard_input_keep_their_blanks_and_may_look_like_json(call, run, monkeypatch):
+    lines = ['  {"text": "my card"}', '{"text": "hotel"} ']
+    monkeypatch.setattr(sys, "stdin", Typed("\n".join(lines).encode()))
+    code, out, err = call("predict", run, "--json")
+    assert code == 0
+    assert [json.loads(line)["text"] for line in out.splitlines()] == lines
+    assert err == (
+        "note: the lines of standard input look like JSON objects and are read as texts; "
+        "--input - reads their columns\n"
+    )
+
+
+@pytest.fixture
+def pairs(run, tmp_path):
+    """A copy of the run that asks for pairs of texts."""
+    folder = shutil.copytree(run, tmp_path / "pairs")
+    path = folder / "adapter" / "adapter.json"
+    manifest = json.loads(path.read_text())
+    manifest["card"]["data"]["has_pairs"] = True
+    path.write_text(json.dumps(manifest))
+    return folder
+
+
+PAIRS = [{"text": "my card", "pair": "my loan"}, {"text": "a hotel", "pair": "a flight"}]
+
+
+def test_pairs_come_by_standard_input_as_json_lines(call, pairs, monkeypatch, tmp_path):
+    content = "\n\n".join(json.dumps(row) for row in PAIRS).encode()
+    monkeypatch.setattr(sys, "stdin", Typed(content))
+    code, out, err = call("predict", pairs, "--input", "-", "--json")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert (code, err) == (0, "note: standard input: blank lines skipped: 1.\n")
+    assert [{"text": row["text"], "pair": row["pair"]} for row in answers] == PAIRS
+    one = json.loads(call("predict", pairs, "my card", "--pair", "my loan", "--json")[1])
+    assert one == answers[0]
+    monkeypatch.setattr(sys, "stdin", Typed(content))
+    target = tmp_path / "out.jsonl"
+    assert call("predict", pairs, "--input", "-", "--output", target)[:2] == (
+        0, f"{target}   2 rows\n",
+    )  # fmt: skip
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [row["predicted_label"] for row in rows] == [row["label"] for row in answers]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("my card", "standard input line 2: not JSON: expecting value (character 1)."),
+        ('{"text": "my card"}', "standard input line 2: second text is missing."),
+        ('{"text": "a", "pair": 3}', "standard input line 2: second text is a number, not a text."),
+        (
+            "3\n[]",
+            "standard input line 2: a number, not an object, and 1 more line cannot be used.",
+        ),
+    ],
+)
+def test_a_bad_line_is_refused_by_its_number(call, pairs, monkeypatch, line, message):
+    content = f"{json.dumps(PAIRS[0])}\n{line}\n{json.dumps(PAIRS[1])}\n"
+    monkeypatch.setattr(sys, "stdin", Typed(content.encode()))
+    assert call("predict", pairs, "--input", "-", "--json") == (3, "", f"inlay: {message}\n")
+
+
+def test_a_single_text_where_pairs_are_asked_is_refused_by_its_place(call, pairs, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Typed(b"\nmy card\n"))
+    for arguments, place in (([], "standard input line 2"), (["my card"], "input 1")):
+        code, out, err = call("predict", pairs, *arguments)
+        assert (code, out) == (3, "")
+        assert f"{place} is a single text, and this adapter has learnt from pairs" in err
+        assert "JSON Lines with --input -" in err
 
 
 @pytest.mark.parametrize(
@@ -74,6 +151,7 @@ def test_nothing_on_standard_input(call, run, monkeypatch):
         ([], 'no text: give it as "...", by --input FILE, or on standard input.'),
         (["a text", "--input", "in.csv"], "texts and --input: give either texts or a file."),
         (["a", "b", "--pair", "c"], "--pair: give exactly one text with it"),
+        (["--input", "-", "--pair", "c"], "--pair: give exactly one text with it"),
         (["a text", "--output", "out.csv"], "--output needs --input"),
         (["--input", "in.csv", "--output", "old.csv"], "old.csv exists; choose another --output"),
         (["--input", "in.csv", "--output", "out.xlsx"], "the name must end in .csv, .tsv, .jsonl."),
@@ -87,6 +165,16 @@ def test_what_does_not_go_together(call, run, monkeypatch, tmp_path, arguments, 
     assert (code, out) == (2, "")
     assert message in err
     assert (tmp_path / "old.csv").read_text() == "precious"
+
+
+def test_a_second_text_that_the_task_has_no_place_for(call, monkeypatch):
+    tagger = SimpleNamespace(form="tagged", task=SimpleNamespace(name="tagging"))
+    monkeypatch.setattr(sys.modules["inlay.cli.predict"], "_load", lambda *given: tagger)
+    code, out, err = call("predict", "run", "Fly to Rome", "--pair", "today")
+    assert (code, out) == (2, "")
+    assert err == (
+        "inlay: --pair: task 'tagging' reads tokens and nothing beside it; leave --pair out.\n"
+    )
 
 
 def test_a_folder_that_does_not_exist(call, tmp_path):

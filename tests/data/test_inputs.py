@@ -5,7 +5,7 @@ import json
 import pytest
 
 from inlay.data.forms.registry import FORMS
-from inlay.data.inputs import read_inputs
+from inlay.data.inputs import parse_inputs, read_inputs
 from inlay.errors import DataError
 
 
@@ -86,3 +86,30 @@ def test_what_is_mended_is_counted(tmp_path):
     inputs = read_inputs(path, form=FORMS["chat"])
     assert [row.example.text for row in inputs.rows] == ["user: hello"] * 3
     assert inputs.notes == ["2 x answer of the assistant at the end left out, to be written anew."]
+
+
+def test_json_lines_that_are_in_no_file():
+    lines = [
+        b'{"question": "who", "context": "it was me", "id": 7}', b"", b'{"question": "why"}', b"x",
+    ]  # fmt: skip
+    inputs = parse_inputs(b"\n".join(lines), name="standard input", form=FORMS["spans"])
+    ((example, record),) = inputs.rows
+    assert (example.text, example.pair, example.line) == ("who", "it was me", 1)
+    assert record == {"question": "who", "context": "it was me", "id": 7}
+    assert [(row.line, row.reason) for row in inputs.rejected] == [
+        (3, "context is missing"), (4, "not JSON: expecting value (character 1)"),
+    ]  # fmt: skip
+    assert inputs.notes == ["standard input: blank lines skipped: 1."]
+    assert (inputs.path, inputs.layout) == ("standard input", "jsonl")
+
+
+def test_columns_of_json_lines_can_be_named():
+    content = b'{"a": "one", "b": "two"}'
+    (row,) = parse_inputs(
+        content, name="-", columns={"text": "a", "pair": "b"}, has_pairs=True
+    ).rows
+    assert (row.example.text, row.example.pair) == ("one", "two")
+    with pytest.raises(
+        DataError, match=r"standard input has no line with a JSON object in it\. Line"
+    ):
+        parse_inputs(b"a text\n", name="standard input")

@@ -9,8 +9,9 @@ import torch
 import inlay
 from inlay.data.rows import Example
 from inlay.errors import AdapterError, BaseError, ConfigError, DataError, FormatError
-from inlay.evaluation.predictor import adapter_folder, given_examples, load_predictor
+from inlay.evaluation.predictor import adapter_folder, load_predictor
 from inlay.evaluation.records import read_records
+from inlay.tasks.joint import Joint
 from tests import tiny
 
 TEXTS = ["my visa card expired", "what is the interest of a mortgage", "I lost my passport abroad"]
@@ -64,8 +65,8 @@ def test_pairs_are_read_as_pairs(finished, adapter):
 def test_a_text_is_no_pair_and_a_pair_no_text(finished, adapter):
     change(adapter, lambda manifest: manifest["card"]["data"].update(has_pairs=True))
     for predictor, given, message in (
-        (load_predictor(adapter), "my card", "row 0 is a single text, .* learnt from pairs of "),
-        (load_predictor(finished.folder), ("a", "b"), "row 0 has a second text, .* single texts"),
+        (load_predictor(adapter), "my card", "input 0 is a single text, .* learnt from pairs of "),
+        (load_predictor(finished.folder), ("a", "b"), "input 0 has a second text, .* single texts"),
     ):
         rows = [Example(*((given, None) if isinstance(given, str) else given), "", "", 0)]
         for ask in (lambda p=predictor, g=given: p.predict([g]),
@@ -84,9 +85,9 @@ def test_older_files_do_not_say_and_take_both(adapter):
 
 def test_texts_and_pairs_do_not_mix(finished):
     predictor = load_predictor(finished.folder)
-    with pytest.raises(DataError, match="row 1 is a pair and row 0 is not"):
+    with pytest.raises(DataError, match="input 1 is a pair and input 0 is not"):
         predictor.predict(["my card", ("my loan", "my card")])
-    with pytest.raises(DataError, match="row 0 is a pair and row 1 is not"):
+    with pytest.raises(DataError, match="input 0 is a pair and input 1 is not"):
         predictor.predict([("my loan", "my card"), "my card"])
 
 
@@ -224,8 +225,10 @@ def test_adapters_that_need_their_base_in_different_forms_do_not_share_it(adapte
         inlay.load_predictors([adapter, other])
 
 
-def test_a_conversation_that_has_its_answer_is_not_asked():
-    turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
-    assert given_examples([turns[:1]], "chat")[0].text == "user: hello"
-    with pytest.raises(DataError, match="input 0 would not be read as it was given: answer of"):
-        given_examples([turns], "chat")
+def test_several_tasks_are_not_asked_as_one(finished):
+    predictor = load_predictor(finished.folder)
+    own = predictor.task.settings()
+    predictor.task = Joint(names=("a", "b"), members=(own, own), weights=(1, 1))
+    for ask in (lambda: predictor.predict(TEXTS), lambda: predictor.form):
+        with pytest.raises(AdapterError, match="has several tasks: a, b. Name one: predictor.memb"):
+            ask()

@@ -12,9 +12,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import inlay
+from inlay.data.given import given_examples
 from inlay.data.rows import Dataset, Example
 from inlay.errors import DataError
-from inlay.evaluation.predictor import given_examples, load_predictor
+from inlay.evaluation.predictor import load_predictor
 from inlay.evaluation.scoring import score_rows
 from inlay.store.bases import load_base, resolve_base
 from inlay.tasks.base import Encoded

@@ -66,7 +66,7 @@ def _judged(record: "Record") -> str:
     sure = f"{record.confidence:.2f}  "
     if set(record.details) == {"score"}:
         sure = ""  # of numbers it is not known
-    elif set(record.details) == {"text"} and record.value < 0:
+    elif record.value < 0:
         sure = f"perplexity {-record.value:.4g}  "
         if not predicted and not label:
             return sure.rstrip()  # running text, of which nothing was asked

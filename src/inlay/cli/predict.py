@@ -2,9 +2,9 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,12 +22,15 @@ from inlay.cli.options import (
 from inlay.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from inlay.data.forms.base import Given
+    from inlay.data.forms.base import Given, Place
+    from inlay.data.inputs import Inputs
     from inlay.data.rows import Example
     from inlay.evaluation.predictor import Predictor
     from inlay.tasks.base import AbstractPrediction
 
 _LABELS_SHOWN = 3
+
+_STDIN = Path("-")
 
 
 def predict(
@@ -42,7 +45,13 @@ def predict(
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option("--input", "-i", help="CSV, TSV, JSONL, Parquet or text file."),
+        typer.Option(
+            "--input",
+            "-i",
+            help="CSV, TSV, JSONL, Parquet or text file; - for JSON Lines on standard input: one "
+            'object a line, like {"text": ..., "pair": ...} or {"question": ..., '
+            '"context": ...}.',
+        ),
     ] = None,
     target: Annotated[
         Path | None,
@@ -68,8 +77,13 @@ def predict(
     options = parse_task_options(task_options)
     console.be_calm()
     if source is not None:
+        typed = _typed() if source == _STDIN else None
+        if typed is not None and not typed.strip():
+            console.tell("note: no rows on standard input")
+            return 0
         return _predict_file(
-            _load(run, base, member, labels, options), source, target, top=top, as_json=as_json,
+            _load(run, base, member, labels, options), source, target, typed, top=top,
+            as_json=as_json,
             columns=parse_columns(columns)
             | {
                 role: name
@@ -77,14 +91,14 @@ def predict(
                 if name is not None
             },
         )  # fmt: skip
-    given: list[Given] = [*texts] if texts else [*_lines_of_stdin()]
+    given: list[tuple[Place, Given]] = [*_given(texts, pair)] if texts else [*_lines_of_stdin()]
+    if not given:
+        return 0
+    predictor = _load(run, base, member, labels, options)
     if pair is not None:
-        given = [(str(given[0]), pair)]
-    if given:
-        predictor = _load(run, base, member, labels, options)
-        predictions = predictor.predict(given)
-        _tell_unread(predictor, predictor.examples(given))
-        _print(given, predictions, top or _LABELS_SHOWN, as_json=as_json)
+        _check_second(predictor)
+    examples = predictor.examples([own for _, own in given], [place for place, _ in given])
+    _print(predictor, examples, predictor.ask(examples), top, as_json=as_json)
     return 0
 
 
@@ -127,78 +141,120 @@ def _load(
     return predictor.with_labels([label.strip() for label in labels.split(",") if label.strip()])
 
 
+def _check_second(predictor: "Predictor") -> None:
+    """Refuse a second text where the task has no place for one."""
+    from inlay.data.forms.registry import FORMS
+
+    form = FORMS.get(predictor.form)
+    roles = [role.name for role in form.roles if not role.is_target] if form is not None else []
+    if len(roles) == 1:
+        raise ConfigError(
+            f"--pair: task {predictor.task.name!r} reads {roles[0]} and nothing beside it; leave "
+            "--pair out."
+        )
+
+
+def _given(texts: Sequence[str], pair: str | None) -> "Iterator[tuple[Place, Given]]":
+    """Give each text that was an argument with its place, counted from 1."""
+    from inlay.data.forms.base import Place
+
+    for number, text in enumerate(texts, start=1):
+        yield Place("", number), text if pair is None else (text, pair)
+
+
+def _typed() -> bytes:
+    return sys.stdin.buffer.read()
+
+
+def _lines_of_stdin() -> "Iterator[tuple[Place, Given]]":
+    """Read one text a line; a blank line is no text, and is said to be left out."""
+    from inlay.data.forms.base import Place
+
+    lines = _typed().removeprefix(b"\xef\xbb\xbf").splitlines()
+    blank = objects = 0
+    for number, line in enumerate(lines, start=1):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"standard input line {number}: not valid utf-8 (byte 0x{line[error.start]:02X})."
+            ) from error
+        blank += not text.strip()
+        objects += text.lstrip()[:1] == "{" and text.rstrip()[-1:] == "}"
+        if text.strip():
+            yield Place("standard input", number), text
+    if blank:
+        console.tell(f"note: {wording.plural(blank, 'blank line')} on standard input left out")
+    if blank == len(lines):
+        console.tell("note: no text on standard input")
+    elif objects == len(lines) - blank:
+        console.tell(
+            "note: the lines of standard input look like JSON objects and are read as texts; "
+            "--input - reads their columns"
+        )
+
+
+def _print(
+    predictor: "Predictor",
+    examples: "Sequence[Example]",
+    predictions: "Sequence[AbstractPrediction]",
+    top: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    from inlay.data.forms.registry import asked
+
+    _tell_unread(predictor, examples)
+    for example, prediction in zip(examples, predictions, strict=True):
+        if as_json:
+            row = asked(example, predictor.form) | prediction.record(top or _LABELS_SHOWN)
+            console.put(json.dumps(row, ensure_ascii=False))
+        else:
+            console.put(prediction.line(top or _LABELS_SHOWN))
+
+
 def _tell_unread(predictor: "Predictor", rows: "Sequence[Example]") -> None:
     """Say what was cut off of texts that are longer than the base takes."""
     for note in predictor.unread(rows):
         console.tell(f"note: {note}")
 
 
-def _lines_of_stdin() -> list[str]:
-    """Read one text a line; a blank line is no text, and is said to be left out."""
-    data = sys.stdin.buffer.read()
-    lines = []
-    blank = 0
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
-        try:
-            text = line.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"standard input line {number}: not valid utf-8 (byte 0x{line[error.start]:02X})."
-            ) from error
-        if text:
-            lines.append(text)
-        else:
-            blank += 1
-    if blank:
-        console.tell(f"note: {wording.plural(blank, 'blank line')} on standard input left out")
-    if not lines:
-        console.tell("note: no text on standard input")
-    return lines
+def _read(
+    predictor: "Predictor", source: Path, typed: bytes | None, columns: Mapping[str, str]
+) -> "Inputs":
+    """Read rows of a file, or of what was typed."""
+    from inlay.data.forms.registry import FORMS
+    from inlay.data.inputs import parse_inputs, read_inputs
 
-
-def _print(
-    inputs: "Sequence[Given]",
-    predictions: "Sequence[AbstractPrediction]",
-    top: int,
-    *,
-    as_json: bool,
-) -> None:
-    for given, prediction in zip(inputs, predictions, strict=True):
-        if as_json:
-            row = _asked(given) | prediction.record(top)
-            console.put(json.dumps(row, ensure_ascii=False))
-        else:
-            console.put(prediction.line(top))
-
-
-def _asked(given: "Given") -> dict[str, Any]:
-    """Return an input as plain data."""
-    if isinstance(given, str):
-        return {"text": given}
-    if isinstance(given, Mapping):
-        return dict(given)
-    return dict(zip(("text", "pair"), given, strict=False))
+    form = FORMS.get(predictor.form)
+    if typed is None:
+        return read_inputs(source, form=form, columns=columns, has_pairs=predictor.reads_pairs)
+    inputs = parse_inputs(
+        typed, name="standard input", form=form, columns=columns, has_pairs=predictor.reads_pairs
+    )
+    if inputs.rejected:
+        # Whoever pipes counts on an answer for each line.
+        first, *others = inputs.rejected
+        more = f", and {wording.plural(len(others), 'more line')} cannot be used" if others else ""
+        raise DataError(f"standard input line {first.line}: {first.reason}{more}.")
+    return inputs
 
 
 def _predict_file(
     predictor: "Predictor",
     source: Path,
     target: Path | None,
+    typed: bytes | None,
     *,
     top: int | None,
     as_json: bool,
     columns: dict[str, str],
 ) -> int:
     from inlay.cli.answers import answered, layout_of
-    from inlay.data.forms.registry import FORMS
-    from inlay.data.inputs import read_inputs
     from inlay.store.atomic import write_atomically
 
     layout = layout_of(target) if target is not None else ""
-    inputs = read_inputs(
-        source, form=FORMS.get(predictor.task.form), columns=columns,
-        has_pairs=predictor.reads_pairs,
-    )  # fmt: skip
+    inputs = _read(predictor, source, typed, columns)
     for note in inputs.notes:
         console.tell(f"note: {note}")
     for row in inputs.rejected[:5]:
@@ -209,13 +265,10 @@ def _predict_file(
         raise DataError(f"{source}: no row of {len(inputs.rejected)} can be answered.")
     examples = [row.example for row in inputs.rows]
     predictions = predictor.ask(examples)
-    _tell_unread(predictor, examples)
     if target is None:
-        asked: list[Given] = [
-            row.text if row.pair is None else (row.text, row.pair) for row in examples
-        ]
-        _print(asked, predictions, top or _LABELS_SHOWN, as_json=as_json)
+        _print(predictor, examples, predictions, top, as_json=as_json)
         return 0
+    _tell_unread(predictor, examples)
     answers = [prediction.columns(top or 1) for prediction in predictions]
     write_atomically(target, answered(inputs, answers, layout=layout))
     console.put(f"{target}   {wording.plural(len(examples), 'row')}")

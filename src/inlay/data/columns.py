@@ -71,6 +71,7 @@ LABEL_NAMES = [
 ]
 PAIR_NAMES = (
     ("text", "textpair"),
+    ("text", "pair"),
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),
     ("question1", "question2"),

@@ -54,7 +54,19 @@ def read_text(path: Path, *, name: str) -> Decoded:
     Raises:
         DataError: If it cannot be read, is damaged, is empty, or is no text.
     """
-    packed = _read_bytes(path, name)
+    return decode(_read_bytes(path, name), name=name)
+
+
+def decode(packed: bytes, *, name: str) -> Decoded:
+    """Return the text of a file's bytes.
+
+    Args:
+        packed: As they are on disk, gzipped or not.
+        name: What to call them in messages.
+
+    Raises:
+        DataError: If they are damaged, there are none, or they are no text.
+    """
     sha256 = hashlib.sha256(packed).hexdigest()
     data = _unpack(packed, name)
     for start, what, advice in _FOREIGN_STARTS:

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple, final
 from inlay.data.checking import check_rows
 from inlay.data.columns import Roles, find_columns
 from inlay.data.conll import has_columns
-from inlay.data.decoding import fault_in, printable, read_text
+from inlay.data.decoding import decode, fault_in, printable, read_text
 from inlay.data.finding import read_table, read_text_table
 from inlay.data.folders import is_text_file
 from inlay.data.formed import read_table_rows
 from inlay.data.forms.base import AbstractForm, Place
 from inlay.data.forms.tagged import Tagged
+from inlay.data.jsonlines import parse_jsonlines
 from inlay.data.rows import Example, Rejected
 from inlay.data.table import MISSING, Table
 from inlay.errors import DataError
@@ -80,7 +81,39 @@ def read_inputs(
     if is_text_file(path) and not (is_tagged and has_columns(path, name=path.name)):
         return _read_lines(path, form)
     read = read_text_table if is_text_file(path) else read_table
-    table = read(path, path.name)
+    return _inputs_of(read(path, path.name), form, columns, has_pairs)
+
+
+def parse_inputs(
+    content: bytes,
+    *,
+    name: str,
+    form: AbstractForm | None = None,
+    columns: Mapping[str, str] | None = None,
+    has_pairs: bool | None = None,
+) -> Inputs:
+    """Return the rows to predict for of JSON Lines that are in no file.
+
+    Args:
+        content: One object a line.
+        name: What to call it in messages.
+        form: As for `read_inputs`.
+        columns: As for `read_inputs`.
+        has_pairs: As for `read_inputs`.
+
+    Raises:
+        DataError: If no line is an object, or a column is not there or cannot be guessed.
+    """
+    table = parse_jsonlines(decode(content, name=name), name=name, path=name)
+    return _inputs_of(table, form, columns, has_pairs)
+
+
+def _inputs_of(
+    table: Table,
+    form: AbstractForm | None,
+    columns: Mapping[str, str] | None,
+    has_pairs: bool | None,  # noqa: FBT001
+) -> Inputs:
     given = dict(columns or {})
     counts: Counter[str] = Counter()
     if form is None:
@@ -100,7 +133,7 @@ def read_inputs(
         for example in examples
     ]
     return Inputs(
-        path=str(path), layout=table.layout, separator=table.separator, encoding=table.encoding,
+        path=table.path, layout=table.layout, separator=table.separator, encoding=table.encoding,
         columns=table.columns, rows=rows, rejected=rejected,
         notes=[*table.notes, *(f"{number} x {what}." for what, number in counts.items())],
     )  # fmt: skip

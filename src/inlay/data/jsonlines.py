@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from inlay.data.decoding import fault_in, printable, read_text
+from inlay.data.decoding import Decoded, fault_in, printable, read_text
 from inlay.data.rows import Rejected
 from inlay.data.table import MISSING, Table
 from inlay.errors import DataError
@@ -22,7 +22,20 @@ def read_jsonlines(path: Path, *, name: str) -> Table:
     Raises:
         DataError: If it has no line that is an object, or is one JSON document.
     """
-    decoded = read_text(path, name=name)
+    return parse_jsonlines(read_text(path, name=name), name=name, path=str(path))
+
+
+def parse_jsonlines(decoded: Decoded, *, name: str, path: str) -> Table:
+    """Return the rows of a text with one JSON object a line.
+
+    Args:
+        decoded: The text.
+        name: What to call it in messages and row ids.
+        path: Where it is from.
+
+    Raises:
+        DataError: If it has no line that is an object, or is one JSON document.
+    """
     lines = decoded.text.split("\n")
     objects: list[dict[str, Any]] = []
     numbers: list[int] = []
@@ -45,7 +58,7 @@ def read_jsonlines(path: Path, *, name: str) -> Table:
     names = list(columns)
     return Table(
         name=name,
-        path=str(path),
+        path=path,
         layout="jsonl",
         sha256=decoded.sha256,
         encoding=decoded.encoding,

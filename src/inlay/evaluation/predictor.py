@@ -1,7 +1,6 @@
 """Load a saved adapter with its base and answer raw texts."""
 
 import copy
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -12,6 +11,7 @@ from torch import nn
 from inlay.adapters.attach import adapters_of, attach
 from inlay.data.forms.base import Given, Place
 from inlay.data.forms.registry import FORMS, LABELLED
+from inlay.data.given import called, given_examples
 from inlay.data.rows import Example
 from inlay.errors import AdapterError, ConfigError, DataError
 from inlay.evaluation.answering import answer_prompts, answer_rows
@@ -87,20 +87,36 @@ class Predictor:
                 adapter has learnt from pairs, or the other way round.
             AdapterError: If the adapter has several tasks and none was named.
         """
+        return self.ask(self.examples(inputs))
+
+    @property
+    def form(self) -> str:
+        """The form of rows that the task reads.
+
+        Raises:
+            AdapterError: If the adapter has several tasks and none was named.
+        """
         if isinstance(self.task, Joint):
             raise AdapterError(
                 f"this adapter has several tasks: {', '.join(self.task.names)}. Name one: "
                 "predictor.member(NAME), or --member NAME."
             )
-        return self.ask(self.examples(inputs))
+        return self.task.form
 
-    def examples(self, inputs: Sequence[Given]) -> list[Example]:
+    def examples(
+        self, inputs: Sequence[Given], places: Sequence[Place] | None = None
+    ) -> list[Example]:
         """Turn a caller's inputs into examples without a target.
+
+        Args:
+            inputs: As `predict` takes them.
+            places: Where each stood, for messages; its number from 0 if not given.
 
         Raises:
             DataError: If one cannot be used.
+            AdapterError: If the adapter has several tasks and none was named.
         """
-        return given_examples(inputs, self.task.form)
+        return given_examples(inputs, self.form, places)
 
     def ask(self, rows: Sequence[Example]) -> list[AbstractPrediction]:
         """Answer examples of which nothing is known, in their order.
@@ -220,72 +236,20 @@ class Predictor:
     def _check_pairs(self, rows: Sequence[Example]) -> None:
         if self.reads_pairs is None:
             return
-        wrong = [n for n, row in enumerate(rows) if (row.pair is not None) != self.reads_pairs]
+        wrong = [row for row in rows if (row.pair is not None) != self.reads_pairs]
         if not wrong:
             return
+        place = called(wrong[0].file, wrong[0].line)
         if self.reads_pairs:
             raise DataError(
-                f"row {wrong[0]} is a single text, and this adapter has learnt from pairs of "
-                "texts. Give the second one as well: --pair TEXT, a column of the file "
-                "(--pair-column), or (text, second text) in Python."
+                f"{place} is a single text, and this adapter has learnt from pairs of texts. Give "
+                "the second one as well: --pair TEXT, a column of the file (--pair-column), JSON "
+                "Lines with --input -, or (text, second text) in Python."
             )
         raise DataError(
-            f"row {wrong[0]} has a second text, and this adapter has learnt from single texts. "
-            "Leave the second one out."
+            f"{place} has a second text, and this adapter has learnt from single texts. Leave the "
+            "second one out."
         )
-
-
-def given_examples(inputs: Sequence[Given], form: str) -> list[Example]:
-    """Turn a caller's inputs into examples without a target.
-
-    Args:
-        inputs: As `Predictor.predict` takes them.
-        form: The form of rows that the task reads.
-
-    Raises:
-        DataError: If one cannot be used.
-    """
-    if form == LABELLED:
-        return _texts(inputs)
-    rows = []
-    reader = FORMS[form]
-    for number, given in enumerate(inputs):
-        counts: Counter[str] = Counter()
-        row = reader.example(reader.cells_of(given), Place("", number), counts, has_target=False)
-        if isinstance(row, str):
-            names = [role.name for role in reader.roles if not role.is_target]
-            second = f" (--pair gives the {names[1]})" if names[1:] == ["context"] else ""
-            raise DataError(
-                f"input {number}: {row}. It is read as {', '.join(names)}: give them by "
-                f"name{second}, or rows of a file with --input."
-            )
-        if counts:
-            raise DataError(
-                f"input {number} would not be read as it was given: {next(iter(counts))}. Give it "
-                "so yourself, or rows of a file with --input."
-            )
-        rows.append(row)
-    return rows
-
-
-def _texts(inputs: Sequence[Given]) -> list[Example]:
-    """Read texts, or pairs of texts, but not both in one call."""
-    rows = []
-    for number, given in enumerate(inputs):
-        parts = (given,) if isinstance(given, str) else tuple(given)
-        if isinstance(given, Mapping):
-            parts = tuple(given[key] for key in ("text", "pair") if key in given)
-        if not 1 <= len(parts) <= 2 or not all(isinstance(part, str) for part in parts):
-            raise DataError(f"input {number} is {given!r}; give a text or a pair of texts.")
-        pair = parts[1] if len(parts) == 2 else None
-        rows.append(Example(parts[0], pair, "", "", number))
-    is_pair = [row.pair is not None for row in rows]
-    if any(is_pair) and not all(is_pair):
-        one, other = is_pair.index(True), is_pair.index(False)
-        raise DataError(
-            f"row {one} is a pair and row {other} is not; give texts only, or pairs only."
-        )
-    return rows
 
 
 def load_predictor(folder: str | Path, *, base: str | None = None) -> Predictor:

@@ -49,7 +49,7 @@ class Written(AbstractPrediction):
 
     @override
     def record(self, top: int) -> dict[str, Any]:
-        return {"text": self.text}
+        return {"predicted_text": self.text}
 
     @override
     def line(self, top: int) -> str:

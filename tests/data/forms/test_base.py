@@ -1,9 +1,12 @@
 """What all forms share: roles, texts, and a caller's inputs."""
 
+from collections import Counter
+
 import pytest
 
-from inlay.data.forms.base import is_broken_list, kind_of, parsed, sample, text_of
-from inlay.data.forms.registry import FORMS
+from inlay.data.forms.base import Place, is_broken_list, kind_of, parsed, sample, text_of
+from inlay.data.forms.registry import FORMS, LABELLED, asked
+from inlay.data.rows import Example
 from inlay.data.table import MISSING
 from inlay.errors import DataError
 
@@ -34,6 +37,7 @@ def test_roles_have_inputs_before_targets_and_columns_of_one_spelling(name):
     assert len({role.name for role in roles}) == len(roles) == len(flags)
     for role in roles:
         assert all(column == column.lower() and column.isalnum() for column in role.columns)
+        assert role.name in role.columns, "what we print can be read again"
 
 
 def test_inputs_are_given_by_order_or_by_role():
@@ -72,3 +76,34 @@ def test_lists_that_a_table_writes_as_text_are_read(text, value):
 def test_what_is_no_list_stays_as_it_is(value):
     assert parsed(value) is value
     assert is_broken_list(value) == (str(value)[:2] == "['")
+
+
+def example_of(given, name):
+    form = FORMS[name]
+    return form.example(form.cells_of(given), Place("", 0), Counter(), has_target=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("spans", {"question": "Who?", "context": "It was Ada."}),
+        ("choices", {"question": "Who?", "choices": ["Ada", "Bob"]}),
+        ("chat", {"messages": [{"role": "user", "content": "Who?"}]}),
+        ("to-text", {"source": "It was Ada."}),
+        ("plain", {"text": "It was"}),
+        ("scored", {"text": "a", "pair": "b"}),
+        ("multi-labelled", {"text": "a"}),
+    ],
+)
+def test_what_was_asked_can_be_asked_again(name, given):
+    assert asked(example_of(given, name), name) == given
+
+
+def test_a_raw_text_is_asked_as_it_was_and_tokens_with_blanks_between():
+    assert asked(example_of("Fly,  please", "tagged"), "tagged") == {"text": "Fly,  please"}
+    assert asked(example_of(["Fly", ","], "tagged"), "tagged") == {"text": "Fly ,"}
+
+
+def test_texts_and_pairs_are_asked_as_such():
+    assert asked(Example("a", None, "", "", 0), LABELLED) == {"text": "a"}
+    assert asked(Example("a", "b", "", "", 0), LABELLED) == {"text": "a", "pair": "b"}

@@ -95,20 +95,39 @@ class AbstractForm(ABC):
         Raises:
             DataError: If it has a role that the form does not have, or too many parts.
         """
-        inputs = [role.name for role in self.roles if not role.is_target]
-        if isinstance(given, Mapping):
-            unknown = [key for key in given if key not in inputs]
-            if unknown:
-                raise DataError(
-                    f"an input has a part {unknown[0]!r}; this task reads {', '.join(inputs)}."
-                )
-            return dict(given)
-        parts = (given,) if isinstance(given, str) else tuple(given)
-        if len(parts) > len(inputs):
+        return by_role(given, [role.name for role in self.roles if not role.is_target])
+
+    def asked(self, row: Example) -> dict[str, Any]:
+        """Return what a row asks, by role."""
+        return text_and_pair(row)
+
+
+def by_role(given: Given, roles: Sequence[str]) -> dict[str, Any]:
+    """Return a caller's input by role.
+
+    Args:
+        given: The input.
+        roles: What it may have, in the order in which a caller gives them.
+
+    Raises:
+        DataError: If it has a role that is none of these, or too many parts.
+    """
+    if isinstance(given, Mapping):
+        unknown = [key for key in given if key not in roles]
+        if unknown:
             raise DataError(
-                f"an input has {len(parts)} parts; this task reads {', '.join(inputs)}."
+                f"an input has a part {unknown[0]!r}; this task reads {', '.join(roles)}."
             )
-        return dict(zip(inputs, parts, strict=False))
+        return dict(given)
+    parts = (given,) if isinstance(given, str) else tuple(given)
+    if len(parts) > len(roles):
+        raise DataError(f"an input has {len(parts)} parts; this task reads {', '.join(roles)}.")
+    return dict(zip(roles, parts, strict=False))
+
+
+def text_and_pair(row: Example) -> dict[str, Any]:
+    """Return a row's text, and its second one if it has one, by role."""
+    return {"text": row.text} if row.pair is None else {"text": row.text, "pair": row.pair}
 
 
 def text_of(value: Any, what: str) -> tuple[str, str | None]:

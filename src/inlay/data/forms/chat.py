@@ -57,6 +57,10 @@ class Chat(AbstractForm):
         return Example(text, None, target, place.file, place.line, {"messages": messages})
 
     @override
+    def asked(self, row: Example) -> dict[str, Any]:
+        return {"messages": (row.parts or {})["messages"]}
+
+    @override
     def cells_of(self, given: Given) -> dict[str, Any]:
         if isinstance(given, str):
             return {"messages": [{"role": "user", "content": given}]}

@@ -66,6 +66,10 @@ class Choices(AbstractForm):
         label = choices[parts["index"]] if has_target else ""
         return Example(question, None, label, place.file, place.line, parts)
 
+    @override
+    def asked(self, row: Example) -> dict[str, Any]:
+        return {"question": row.text, "choices": (row.parts or {})["choices"]}
+
 
 def _index(value: Any, choices: list[str]) -> int | str:
     if value is MISSING or value is None or value == "":

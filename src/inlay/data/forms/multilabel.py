@@ -42,7 +42,7 @@ class MultiLabelled(AbstractForm):
     name: ClassVar[str] = "multi-labelled"
     roles: ClassVar[tuple[Role, ...]] = (
         Role("text", ("text", "sentence", "review", "content", "comment", "question", "premise")),
-        Role("pair", ("textpair", "sentence2", "hypothesis"), is_needed=False),
+        Role("pair", ("textpair", "pair", "sentence2", "hypothesis"), is_needed=False),
         Role("labels", ("labels", "label", "tags", "categories", "topics"), is_target=True),
     )
 

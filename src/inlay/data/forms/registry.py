@@ -1,9 +1,10 @@
 """The forms by name, the tasks that read them, and the form of a table that says nothing."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from inlay.data.columns import simplify
-from inlay.data.forms.base import AbstractForm
+from inlay.data.forms.base import AbstractForm, text_and_pair
 from inlay.data.forms.chat import Chat
 from inlay.data.forms.choices import Choices
 from inlay.data.forms.multilabel import MultiLabelled
@@ -13,6 +14,7 @@ from inlay.data.forms.spans import Spans
 from inlay.data.forms.tagged import Tagged
 from inlay.data.forms.to_text import ToText
 from inlay.data.joint import FORM as JOINT
+from inlay.data.rows import Example
 from inlay.data.table import Table
 from inlay.errors import ConfigError, DataError, did_you_mean
 
@@ -105,6 +107,11 @@ def tasks_of(form: str) -> list[str]:
     """
     tasks = [task for task, forms in TASK_FORMS.items() if form in forms]
     return tasks[:1] if form == LABELLED else tasks
+
+
+def asked(row: Example, form: str) -> dict[str, Any]:
+    """Return what a row of a form asks, by role, as it is shown beside an answer."""
+    return FORMS[form].asked(row) if form in FORMS else text_and_pair(row)
 
 
 def choose_form(

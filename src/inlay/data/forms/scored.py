@@ -22,7 +22,7 @@ class Scored(AbstractForm):
     name: ClassVar[str] = "scored"
     roles: ClassVar[tuple[Role, ...]] = (
         Role("text", ("text", "sentence1", "sentence", "texta", "review", "premise", "question1")),
-        Role("pair", ("textpair", "sentence2", "textb", "hypothesis", "question2"), False),
+        Role("pair", ("textpair", "pair", "sentence2", "textb", "hypothesis", "question2"), False),
         Role("score", ("score", "similarity", "value", "label", "rating"), is_target=True),
     )
 

@@ -68,6 +68,10 @@ class Spans(AbstractForm):
         return Example(question, context, label, place.file, place.line, {"answers": found})
 
     @override
+    def asked(self, row: Example) -> dict[str, Any]:
+        return {"question": row.text, "context": row.pair}
+
+    @override
     def group(self, row: Example) -> str:
         # One context has many questions: a split in between would show the test's texts.
         return text_key(row.pair or "", None)

@@ -63,3 +63,7 @@ class ToText(AbstractForm):
         if parts is not None and isinstance(setup, str) and setup.strip():
             parts["setup"] = setup
         return Example(source, None, target, place.file, place.line, parts)
+
+    @override
+    def asked(self, row: Example) -> dict[str, Any]:
+        return {"source": row.text}
