@@ -4,6 +4,7 @@ from inlay.cli.results import (
     baseline_lines,
     between,
     finished_text,
+    gains,
     headline,
     next_step,
     points,
@@ -90,7 +91,10 @@ def test_long_names_are_wrapped_at_80_columns():
 def test_points_and_verdict():
     assert points("accuracy", 0.078) == "+7.8 points"
     assert points("entity_f1", -0.01) == "-1.0 points"
-    assert points("perplexity", -1.234) == "-1.23"
+    assert points("perplexity", -1.234) == "1.23 worse"
+    assert points("perplexity", 4.823) == "4.82 better", "though the perplexity fell"
+    assert gains("accuracy", -0.012, 0.078) == "-1.2 to +7.8"
+    assert gains("perplexity", -1.234, 4.823) == "-1.23 to +4.82"
     assert verdict(True, 0.00041) == "beyond noise (p = 0.00041)"
 
 

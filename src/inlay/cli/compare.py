@@ -32,7 +32,7 @@ def compare(
 
     With the name of a project's task: its best fresh run with the promoted one.
     """
-    from inlay.cli.results import number, points, title, verdict
+    from inlay.cli.results import gains, number, points, title, verdict
     from inlay.evaluation.compare import compare as compare_runs
 
     compared = _task(project, runs[0]) if _is_task(project, runs) else compare_runs(*runs)
@@ -58,19 +58,11 @@ def compare(
         if (found := entry.difference) is not None:
             console.put(
                 f"{entry.run} against {compared[0].run}: {points(entry.metric, found.mean)} "
-                f"({_span(entry.metric, found.low, found.high)}), "
+                f"({gains(entry.metric, found.low, found.high)}), "
                 f"{verdict(found.is_beyond_noise, found.p_value)}, "
                 f"on {wording.plural(entry.rows, 'row')}"
             )
     return 0
-
-
-def _span(metric: str, low: float, high: float) -> str:
-    """Return an interval of differences, without its unit."""
-    from inlay.cli.results import points
-
-    ends = (points(metric, end).removesuffix(" points") for end in (low, high))
-    return " to ".join(ends)
 
 
 def _is_task(project: Path, runs: Sequence[str]) -> bool:

@@ -133,7 +133,7 @@ def baseline_lines(baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:
         metric = scores["metric"]
         gain = scores["gain"]
         if metric in _PLAIN:
-            side = f"{_plain(abs(gain))} {'better' if gain >= 0 else 'worse'} than"
+            side = f"{points(metric, gain)} than"
         else:
             side = f"{100 * abs(gain):.1f} points {'above' if gain >= 0 else 'below'}"
         lines.append(
@@ -143,9 +143,24 @@ def baseline_lines(baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def points(metric: str, difference: float) -> str:
-    """Return a difference of two values as `+7.8 points`, or as it is where they are no shares."""
-    return f"{difference:+.3g}" if metric in _PLAIN else f"{100 * difference:+.1f} points"
+def points(metric: str, gain: float) -> str:
+    """Return how much better a value is: `+7.8 points`, or `1.23 worse` where it is no share.
+
+    A perplexity gets better as it falls, so that a sign alone would not tell.
+
+    Args:
+        metric: Its name.
+        gain: By how much the value is better; below 0 if it is worse.
+    """
+    if metric in _PLAIN:
+        return f"{_plain(abs(gain))} {'better' if gain >= 0 else 'worse'}"
+    return f"{100 * gain:+.1f} points"
+
+
+def gains(metric: str, low: float, high: float) -> str:
+    """Return a range of how much better a value is, without a unit: `-1.0 to +7.8`."""
+    factor, digits = (1, "+.3g") if metric in _PLAIN else (100, "+.1f")
+    return f"{factor * low:{digits}} to {factor * high:{digits}}"
 
 
 def verdict(is_beyond_noise: bool, p_value: float) -> str:  # noqa: FBT001

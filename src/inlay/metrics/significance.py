@@ -21,7 +21,7 @@ class Difference:
     """How much better `b` is than `a` on the same rows.
 
     Attributes:
-        mean: Mean of `b` minus mean of `a`.
+        mean: Mean of `b` minus mean of `a`; the reverse where lower is better.
         low: Lower end of the 95 % bootstrap interval of that difference.
         high: Upper end.
         p_value: Of the test that the two are alike: McNemar's exact test where rows are right or
