@@ -48,7 +48,7 @@ def test_the_screen(call, reviews):
     assert '!  label "Good" (1 row) looks like "good":   --map-label Good=good' in lines
     assert (
         "!  2 rows repeat the text of an earlier one, 1 with another label: reviews.csv:2 and "
-        'reviews.csv:69, labelled "bad" and "good"'
+        'reviews.csv:69, "bad" and "good"'
     ) in lines
     assert '!  labels with fewer than 20 rows, hard to learn: "meh" 1' in lines
     assert lines[-1].startswith("train with:  inlay train")
@@ -111,3 +111,35 @@ def test_a_label_for_none_of_the_others_leads_to_its_option(call, tmp_path):
         '!  label "oos" (20 rows) looks like "none of the others":   --task-option '
         "out_of_scope=oos reports such rows apart"
     ) in call("inspect", path)[1]
+
+
+def test_targets_are_called_so_and_shown_on_one_line(call, tmp_path):
+    path = tmp_path / "code.jsonl"
+    rows = [
+        {"source": f"task {n % 39}", "target": f"def f{n}():\n  " + "x" * 80} for n in range(40)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = call("inspect", path)[1].splitlines()
+    assert '  source from column "source"   median 2 words, longest 2' in lines
+    dots = "x" * (60 - 3 - len("def f0(): "))
+    assert lines[-5:] == [
+        "!  1 row repeats the text of an earlier one, 1 with another target: code.jsonl:1 and "
+        f'code.jsonl:40, "def f0(): {dots}..." and "def f39(): {dots[1:]}..."',
+        "ok no text in two splits",
+        "",
+        f"train with:  inlay train {path} --base BASE",
+        "where BASE is an encoder-decoder; `inlay pretrain` makes small ones",
+    ]
+
+
+def test_columns_of_answers_are_shown(call, tmp_path):
+    path = tmp_path / "pick.jsonl"
+    rows = [{"question": f"which {n}", "choices": ["a", "b"], "label": n % 2} for n in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = call("inspect", path)[1].splitlines()
+    assert lines[2:6] == [
+        '  question from column "question"   median 2 words, longest 2',
+        '  choices from column "choices"',
+        '  label from column "label"',
+        "ok no text in two splits",
+    ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from inlay.cli import console
+from inlay.cli.table import shorten
 from inlay.data.inspection import FEW_ROWS, Inspection, inspect_dataset
 
 _SHOWN = 5
@@ -14,10 +15,26 @@ _TRAINING_ALLOWS = 0.01
 """Share of unusable rows that `inlay train` takes without being told."""
 
 _BASES = {
-    "text-generation": "a decoder as base",
-    "masked-language-modelling": "a masked language model as base",
+    "text-to-text": "an encoder-decoder",
+    "text-generation": "a decoder",
+    "masked-language-modelling": "a masked language model",
 }
-"""Tasks that share their rows with the default one -> the base that each needs."""
+"""Tasks that the default base cannot do -> the base that each needs."""
+
+_TARGETS = {
+    "text-to-text": "another target",
+    "text-generation": "another target",
+    "question-answering": "another answer",
+    "tagging": "other tags",
+    "regression": "another score",
+}
+"""Task -> what a repeated text may have, where it is no other label."""
+
+_WIDE = 60
+"""Characters that are shown of a label; a target text may have many lines."""
+
+_LABELLED = ("text-classification", "similarity")
+"""Tasks in whose tables ids and labels that give themselves away are looked for."""
 
 _OUT_OF_SCOPE = ("oos", "out-of-scope", "out_of_scope", "ood", "none-of-the-above")
 
@@ -63,7 +80,7 @@ def screen(found: Inspection, *, max_rejected: float, label_map: Mapping[str, st
     lines += [
         f"  {role:5} from column {_q(name)}{_size(found, role)}"
         for role, name in found.columns.items()
-        if name is not None and role != "label"
+        if name is not None and not (role == "label" and found.labels)
     ]
     if found.labels:
         column = found.columns.get("label")
@@ -73,10 +90,15 @@ def screen(found: Inspection, *, max_rejected: float, label_map: Mapping[str, st
     lines += [f"!  {text}" for text in _warnings(found)]
     lines += [f"   {note}" for note in found.notes]
     if not found.ids and not found.telling and not found.leaks:
-        lines.append("ok no id-like column, no label leaking into the text, no text in two splits")
+        has_labels = found.task in _LABELLED
+        looked_at = "no id-like column, no label leaking into the text, " if has_labels else ""
+        lines.append(f"ok {looked_at}no text in two splits")
     if found.problem is not None:
         return [*lines, f"x  training would stop: {found.problem}"]
-    return [*lines, "", f"train with:  {_command(found, label_map)}"]
+    lines += ["", f"train with:  {_command(found, label_map)}"]
+    if found.task in _BASES:
+        lines.append(f"where BASE is {_BASES[found.task]}; `inlay pretrain` makes small ones")
+    return lines
 
 
 def _files(found: Inspection) -> list[str]:
@@ -95,7 +117,7 @@ def _files(found: Inspection) -> list[str]:
         splits = "   " + " / ".join(f"{_number(n)} {name}" for name, n in found.splits.items())
     lines.append(f"looks like {found.task.replace('-', ' ')}{splits}")
     return lines + [
-        f"  or, with {_BASES[name]}, {name.replace('-', ' ')}: the base decides, or --task"
+        f"  or, with {_BASES[name]} as base, {name.replace('-', ' ')}: the base decides, or --task"
         for name in found.other_tasks
     ]
 
@@ -149,13 +171,12 @@ def _warnings(found: Inspection) -> list[str]:
         example = found.example
         verb = "repeats" if found.duplicates == 1 else "repeat"
         places = f"{example.first} and {example.second}"
-        labels = (
-            f", labelled {_q(example.labels[0])} and {_q(example.labels[1])}"
-            if example.labels[0] != example.labels[1] else ""
-        )  # fmt: skip
+        one, other = (_q(shorten(" ".join(label.split()), _WIDE)) for label in example.labels)
+        differs = example.labels[0] != example.labels[1]
+        what = _TARGETS.get(found.task, "another label")
         texts.append(
             f"{_rows(found.duplicates)} {verb} the text of an earlier one, {found.conflicts} with "
-            f"another label: {places}{labels}"
+            f"{what}: {places}{f', {one} and {other}' if differs else ''}"
         )
     texts += [
         f"label {_q(name)} ({_rows(count)}) looks like a missing value"
@@ -188,6 +209,8 @@ def _command(found: Inspection, label_map: Mapping[str, str]) -> str:
     parts = ["inlay train", _shell(found.source)]
     if found.asked_task is not None:
         parts.append(f"--task {found.asked_task}")
+    if found.task in _BASES:
+        parts.append("--base BASE")
     own = ("text", "pair", "label") if found.task == "text-classification" else ()
     parts += [
         f"--{role}-column {_shell(column)}" if role in own

@@ -201,10 +201,12 @@ def _inspect(
     rows = [row for split in splits.values() for row in split]
     labels = dict(Counter(label for row in rows for label in classes(row)).most_common())
     texts = _Texts(splits)
+    inputs = ["text", "pair"] if form is None else [r.name for r in form.roles if not r.is_target]
     tasks = [task_name(task)] if task else tasks_of(LABELLED if form is None else form.name)
     return Inspection(
         source=str(source), files=files, rejected=rejected, columns=columns,
-        lengths=texts.lengths, splits={name: len(part) for name, part in splits.items()},
+        lengths=dict(zip(inputs, texts.lengths, strict=False)),
+        splits={name: len(part) for name, part in splits.items()},
         labels=labels, spellings=near_spellings(labels) if form is None else {},
         duplicates=texts.duplicates, conflicts=texts.conflicts, example=texts.example,
         small={label: count for label, count in labels.items() if count < FEW_ROWS},
@@ -269,9 +271,7 @@ class _Texts:
                 earlier = seen.setdefault(key, row)
                 if earlier is not row:
                     self.note(earlier, row)
-        self.lengths = {"text": _lengths(lengths)}
-        if pair_lengths:
-            self.lengths["pair"] = _lengths(pair_lengths)
+        self.lengths = [_lengths(own) for own in (lengths, pair_lengths) if own]
 
     def note(self, first: Example, second: Example) -> None:
         """Count a duplicate, and keep the first one with differing labels as the example."""
