@@ -33,6 +33,12 @@ _LABELS_SHOWN = 3
 _STDIN = Path("-")
 
 
+_INPUT_HELP = (
+    "CSV, TSV, JSONL, Parquet or text file; - for JSON Lines on standard input: one object a line, "
+    'like {"text": ..., "pair": ...} or {"question": ..., "context": ...}.'
+)
+
+
 def predict(
     *,
     run: Run,
@@ -45,13 +51,7 @@ def predict(
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option(
-            "--input",
-            "-i",
-            help="CSV, TSV, JSONL, Parquet or text file; - for JSON Lines on standard input: one "
-            'object a line, like {"text": ..., "pair": ...} or {"question": ..., '
-            '"context": ...}.',
-        ),
+        typer.Option("--input", "-i", help=_INPUT_HELP),
     ] = None,
     target: Annotated[
         Path | None,
@@ -81,15 +81,13 @@ def predict(
         if typed is not None and not typed.strip():
             console.tell("note: no rows on standard input")
             return 0
+        single = {"text": text_column, "pair": pair_column}
+        named = parse_columns(columns) | {
+            role: name for role, name in single.items() if name is not None
+        }
         return _predict_file(
             _load(run, base, member, labels, options), source, target, typed, top=top,
-            as_json=as_json,
-            columns=parse_columns(columns)
-            | {
-                role: name
-                for role, name in (("text", text_column), ("pair", pair_column))
-                if name is not None
-            },
+            as_json=as_json, columns=named,
         )  # fmt: skip
     given: list[tuple[Place, Given]] = [*_given(texts, pair)] if texts else [*_lines_of_stdin()]
     if not given:
