@@ -65,7 +65,9 @@ def test_a_long_prompt_loses_its_start_and_a_long_completion_its_end(base):
     assert [len(one.features["input_ids"]) for one in found] == [12, 12]
     assert [one.extra["cut"] for one in found] == [(True, False), (True, True)]
     assert base[1].decode([t for t in found[0].target if t != IGNORED]) == "a dog</s>"
-    assert len(PROMPTS.reading_notes(found, max_length=12)) == 2
+    notes = PROMPTS.reading_notes(found, max_length=12)
+    assert len(notes) == 3
+    assert notes[2] == "1 of 2 completions longer than max_new_tokens 5, where an answer ends"
 
 
 def test_a_conversation_without_a_template_is_written_in_lines(base):

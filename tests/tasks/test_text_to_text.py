@@ -1,5 +1,7 @@
 """Texts for texts: encoding, likelihood, beams, metrics and a whole training."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -42,6 +44,15 @@ def test_sources_and_targets_end_with_their_sign_and_cuts_are_counted(base):
     notes = TASK.reading_notes(found, max_length=5)
     assert "1 of 2 targets cut to 5 tokens" in notes
     assert TASK.encode([], base[1], max_length=5) == []
+
+
+def test_targets_that_no_answer_can_reach_are_counted(base):
+    found = TASK.encode(ROWS, base[1], max_length=40)
+    longest = max(len(own.target) - 1 for own in found)
+    for most, number in ((longest, 0), (longest - 1, 1)):
+        notes = dataclasses.replace(TASK, max_new_tokens=most).reading_notes(found, max_length=40)
+        said = f"1 of 2 targets longer than max_new_tokens {most}, where an answer ends"
+        assert notes == [said] * number
 
 
 def test_padding_changes_no_likelihood(base):

@@ -23,7 +23,15 @@ from inlay.tasks.decoding import DECODING, check_decoding, generate, room_for_wo
 from inlay.tasks.option_types import Count, CountOrNone, Fraction, Number, Positive, Seed, When
 from inlay.tasks.packing import check_apart, collate_packed, pack, packed_logits
 from inlay.tasks.programs import count_passing, program_of
-from inlay.tasks.writing import IGNORED, AbstractWritingTask, Written, pad, padding_of, unigram
+from inlay.tasks.writing import (
+    IGNORED,
+    AbstractWritingTask,
+    Written,
+    pad,
+    padding_of,
+    too_long_to_write,
+    unigram,
+)
 
 
 @final
@@ -188,7 +196,7 @@ class TextGeneration(AbstractWritingTask):
             cut = sum(row.extra["cut"][side] for row in rows)
             if cut:
                 notes.append(f"{cut} of {len(rows)} {what}, to {max_length} tokens together")
-        return notes
+        return [*notes, *too_long_to_write(rows, "completions", self.max_new_tokens)]
 
     @override
     def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:

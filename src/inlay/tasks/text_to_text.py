@@ -14,7 +14,14 @@ from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
 from inlay.tasks.decoding import DECODING, check_decoding, generate
 from inlay.tasks.option_types import Count, CountOrNone, Fraction, Number, Positive, Seed, When
-from inlay.tasks.writing import IGNORED, AbstractWritingTask, Written, pad, padding_of
+from inlay.tasks.writing import (
+    IGNORED,
+    AbstractWritingTask,
+    Written,
+    pad,
+    padding_of,
+    too_long_to_write,
+)
 
 
 @final
@@ -99,7 +106,7 @@ class TextToText(AbstractWritingTask):
             number = sum(row.extra["cut"][side] for row in rows)
             if number:
                 notes.append(f"{number} of {len(rows)} {what} cut to {max_length} tokens")
-        return notes
+        return [*notes, *too_long_to_write(rows, "targets", self.max_new_tokens)]
 
     @override
     def collate(self, rows: Sequence[Encoded], tokenizer: Any) -> Batch:

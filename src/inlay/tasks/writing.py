@@ -135,6 +135,25 @@ class AbstractWritingTask(AbstractTask):
         return [Written("", nll, int(tokens)) for nll, tokens, _ in totals]
 
 
+def too_long_to_write(rows: Sequence[Encoded], what: str, max_new_tokens: int) -> list[str]:
+    """Say how many known texts have more tokens than an answer may have.
+
+    Args:
+        rows: Encoded with their targets.
+        what: Their name, in the plural.
+        max_new_tokens: Tokens of an answer, at most.
+    """
+    # The sign at the end of a target may be left out.
+    lengths = [sum(token != IGNORED for token in row.target or ()) - 1 for row in rows]
+    number = sum(length > max_new_tokens for length in lengths)
+    if not number:
+        return []
+    return [
+        f"{number} of {len(rows)} {what} longer than max_new_tokens {max_new_tokens}, where an "
+        "answer ends"
+    ]
+
+
 def pad(rows: Sequence[Sequence[int]], value: int, *, on_left: bool = False) -> Tensor:
     """Return rows of numbers as one tensor, `(rows, longest)`."""
     longest = max(map(len, rows), default=0)
