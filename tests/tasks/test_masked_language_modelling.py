@@ -85,8 +85,19 @@ def test_masks_in_a_text_are_filled(base):
     assert "<mask>" not in text
     with pytest.raises(DataError, match="' is a text without <mask> and has nothing to fill in"):
         TASK.encode_prompts([row("the dog")], base[1], max_length=20)
-    with pytest.raises(DataError, match="^'狗{40} …' is a text without <mask>"):
+    with pytest.raises(DataError, match="^f line 1: '狗{40} …' is a text without <mask>"):
         TASK.encode_prompts([row("狗" * 41)], base[1], max_length=20)
+
+
+def test_a_mask_beyond_what_is_read_is_refused(base):
+    late = row("the dog " * 20 + "<mask>")
+    with pytest.raises(
+        DataError, match="has its <mask> after the first 12 tokens, which are all th"
+    ):
+        TASK.encode_prompts([row("a <mask>"), late], base[1], max_length=12)
+    both = row("<mask> dog " * 20)
+    (found,) = TASK.encode_prompts([both], base[1], max_length=12)
+    assert found.length == 12
 
 
 def test_bad_settings_and_tokenizers():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from inlay.data.given import called
 from inlay.data.rows import Dataset, Example
 from inlay.errors import ConfigError, DataError, counted
 from inlay.metrics.headline import Headline
@@ -94,16 +95,21 @@ class MaskedLanguageModelling(AbstractWritingTask):
     def encode_prompts(
         self, examples: Sequence[Example], tokenizer: Any, *, max_length: int
     ) -> list[Encoded]:
-        for row in examples:
-            if tokenizer.mask_token not in row.text:
-                begin = row.text if len(row.text) <= _SHOWN else f"{row.text[:_SHOWN]} …"
-                raise DataError(
-                    f"{begin!r} is a text without {tokenizer.mask_token} and has nothing to fill "
-                    "in; write it where a token is to be found."
-                )
         found = tokenizer([row.text for row in examples], truncation=True, max_length=max_length)[
             "input_ids"
         ]
+        for row, ids in zip(examples, found, strict=True):
+            if tokenizer.mask_token_id in ids:
+                continue
+            begin = row.text if len(row.text) <= _SHOWN else f"{row.text[:_SHOWN]} …"
+            reason = (
+                f"has its {tokenizer.mask_token} after the first {max_length} tokens, which are "
+                "all that is read; shorten it."
+                if tokenizer.mask_token in row.text
+                else f"is a text without {tokenizer.mask_token} and has nothing to fill in; write "
+                "it where a token is to be found."
+            )
+            raise DataError(f"{called(row.file, row.line)}: {begin!r} {reason}")
         return [Encoded({"input_ids": ids}, None, number) for number, ids in enumerate(found)]
 
     @override
