@@ -73,7 +73,12 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> int:
     """Answer texts: arguments, standard input, or a file."""
+    single = {"text": text_column, "pair": pair_column}
+    named = parse_columns(columns) | {
+        role: name for role, name in single.items() if name is not None
+    }
     _check(texts, pair, source, target, force=force)
+    _check_effects(source, target, named, as_json=as_json)
     options = parse_task_options(task_options)
     console.be_calm()
     if source is not None:
@@ -81,10 +86,6 @@ def predict(
         if typed is not None and not typed.strip():
             console.tell("note: no rows on standard input")
             return 0
-        single = {"text": text_column, "pair": pair_column}
-        named = parse_columns(columns) | {
-            role: name for role, name in single.items() if name is not None
-        }
         return _predict_file(
             _load(run, base, member, labels, options), source, target, typed, top=top,
             as_json=as_json, columns=named,
@@ -119,6 +120,22 @@ def _check(
         raise ConfigError(f"{target} exists; choose another --output, or use --force.")
     if not texts and source is None and sys.stdin.isatty():
         raise ConfigError('no text: give it as "...", by --input FILE, or on standard input.')
+
+
+def _check_effects(
+    source: Path | None, target: Path | None, named: Mapping[str, str], *, as_json: bool
+) -> None:
+    """Refuse options that nothing would come of."""
+    if named and source is None:
+        raise ConfigError(
+            f"a column was named ({', '.join(named.values())}), and no --input has columns; give a "
+            "file, or - for JSON Lines on standard input."
+        )
+    if as_json and target is not None:
+        raise ConfigError(
+            "--json is about what is printed, and --output prints nothing but its name. Leave "
+            "--json out; a name that ends in .jsonl gives JSON Lines."
+        )
 
 
 def _load(
