@@ -73,6 +73,11 @@ class Recipe:
     start: str | None = None
 
 
+_INFILLING = {
+    "objective": "infill", "batch_size": 16, "max_length": 128, "eval_every": 1000,
+    "documents": "line",
+}  # fmt: skip
+
 RECIPES = {
     "decoder": Recipe(
         corpus=write_english,
@@ -88,17 +93,11 @@ RECIPES = {
     ),
     "encoder_decoder": Recipe(
         corpus=write_mixed, start="encoder_decoder_begun",
-        settings={
-            "objective": "infill", "batch_size": 16, "max_length": 128, "learning_rate": 2e-3,
-            "steps": 4000, "eval_every": 1000, "documents": "line",
-        },
+        settings=_INFILLING | {"learning_rate": 2e-3, "steps": 4000},
     ),
     "encoder_decoder_long": Recipe(
         corpus=write_mixed, start="encoder_decoder",
-        settings={
-            "objective": "infill", "batch_size": 16, "max_length": 128, "learning_rate": 2e-3,
-            "steps": 10000, "eval_every": 1000, "documents": "line",
-        },
+        settings=_INFILLING | {"learning_rate": 2e-3, "steps": 10000},
     ),
     "encoder_decoder_begun": Recipe(
         corpus=write_mixed,
@@ -108,10 +107,7 @@ RECIPES = {
             "decoder_ffn_dim": 512, "dropout": 0.0, "scale_embedding": True, "vocab_size": 6144,
             "max_position_embeddings": 256, "forced_eos_token_id": None,
         },
-        settings={
-            "objective": "infill", "batch_size": 16, "max_length": 128, "learning_rate": 3e-3,
-            "steps": 5000, "eval_every": 1000, "documents": "line",
-        },
+        settings=_INFILLING | {"learning_rate": 3e-3, "steps": 5000},
     ),
 }  # fmt: skip
 

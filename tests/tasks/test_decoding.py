@@ -27,7 +27,7 @@ def written(model, **settings):
 
 
 def test_a_base_without_positions_has_room_for_any_text(model):
-    assert room_for_words(model) == float("inf")
+    assert room_for_words(model, 1) == float("inf")
 
 
 def test_what_is_drawn_depends_on_the_seed_alone(model):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inlay.adapters.bank import Adapters
-from inlay.errors import ConfigError
+from inlay.errors import ConfigError, DataError
 from inlay.tasks.option_types import When
 from inlay.tasks.writing import padding_of
 
@@ -45,15 +45,29 @@ def check_decoding(task: Any, given: Collection[str]) -> None:
         )
 
 
-def room_for_words(model: Any) -> float:
+def room_for_words(model: Any, tokens: int) -> float:
     """Return how many tokens a text may have that a model reads and goes on with, all in all.
 
     A base that learnt a vector for each position has none beyond the last of them, and what the
     active adapter puts in front of the words takes some. It is infinite where there is no limit.
+
+    Args:
+        model: The base.
+        tokens: Those of the longest text that is read.
+
+    Raises:
+        DataError: If that text leaves no position to write at.
     """
     positions = getattr(model.config, "max_position_embeddings", None) or math.inf
     adapters = getattr(model, "adapters", None)
-    return positions - (adapters.positions_in_front if isinstance(adapters, Adapters) else 0)
+    room = positions - (adapters.positions_in_front if isinstance(adapters, Adapters) else 0)
+    if tokens >= room:
+        raise DataError(
+            f"a text of {tokens} tokens leaves no room for an answer: the base has positions for "
+            f"{int(room)}, beside what the adapter puts in front of the words. Shorten the text, "
+            "or take an adapter that puts less there."
+        )
+    return room
 
 
 def generate(model: Any, inputs: dict[str, Tensor], task: Any, tokenizer: Any) -> Tensor:

@@ -230,8 +230,7 @@ class TextGeneration(AbstractWritingTask):
         self, model: Any, rows: Sequence[Encoded], tokenizer: Any, *, device: Any
     ) -> list[str]:
         prompts = [_prompt_of(row) for row in rows]
-        room = room_for_words(model)
-        _check_room(max(map(len, prompts)), room)
+        room = room_for_words(model, max(map(len, prompts)))
         groups: dict[int, list[int]] = defaultdict(list)
         for number, prompt in enumerate(prompts):
             groups[int(min(self.max_new_tokens, room - len(prompt)))].append(number)
@@ -375,20 +374,6 @@ def _windows(examples: Sequence[Example], tokenizer: Any, max_length: int) -> li
                 Encoded({"input_ids": own}, [IGNORED] * len(begin) + own[len(begin) :], number)
             )
     return encoded
-
-
-def _check_room(tokens: int, room: float) -> None:
-    """Refuse a text that leaves no position to write at.
-
-    Raises:
-        DataError: If one does.
-    """
-    if tokens >= room:
-        raise DataError(
-            f"a text of {tokens} tokens leaves no room for an answer: the base has positions for "
-            f"{int(room)}, beside what the adapter puts in front of the words. Shorten the text, "
-            "or take an adapter that puts less there."
-        )
 
 
 def _prompt_of(row: Encoded) -> list[int]:

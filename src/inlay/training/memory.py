@@ -74,7 +74,8 @@ def predict_memory(training: Training) -> Memory | None:
     try:
         for size in sizes:
             peaks[size] = _peak(training, rows[:size])
-        if available is not None and _at(number, peaks) - now <= available / 2:
+        is_safe = available is not None and _at(number, peaks) - now <= available / 2
+        if is_safe and number not in peaks:
             peaks[number] = _peak(training, rows)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
