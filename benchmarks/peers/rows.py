@@ -227,14 +227,15 @@ _SAVED = [
     ),
     *(
         Row(
-            name=f"tasks-{name}", what=f"8 tasks on one text, {words} / 1 task",
-            a=f"ours_many tasks tasks=8 layers={layers}",
-            b=f"ours_many tasks tasks=1 layers={layers}",
+            name=f"tasks-{name}{suffix}", what=f"8 tasks on one text, {words}{kept} / 1 task",
+            a=f"ours_many tasks tasks=8 layers={layers}{pages}",
+            b=f"ours_many tasks tasks=1 layers={layers}{pages}",
             goal=goal, quality="difference", same=("batch", "numbers"), together=True,
         )
         for name, words, layers, goal in (
             ("upper", "upper half", "upper", "<= 4.6"), ("last", "last block", "-1", "<= 2.4")
         )
+        for suffix, kept, pages in (("", "", ""), ("-kept", ", pages kept", " pages=kept"))
     ),
 ]  # fmt: skip
 

@@ -21,7 +21,7 @@ LEARNING_RATES = {
     "loreft": 4e-3,
     "prefix": 1e-3,
     "prompt": 1e-2,
-    "side": 2e-3,
+    "side": 1e-2,
     "invertible": 1e-3,
     "union": 1e-3,
     "bitfit": 2e-3,
@@ -32,8 +32,8 @@ LEARNING_RATES = {
 }
 """Method -> peak learning rate for AdamW with a linear decay.
 
-Those of `vera`, `compacter`, `loreft`, `prefix`, `prompt`, `invertible`, `side` and `union` are of
-the papers' order of size and have not been chosen on validation data yet.
+Those of `vera`, `compacter`, `loreft`, `prefix`, `prompt`, `invertible` and `union` are of the
+papers' order of size and have not been chosen on validation data yet.
 """
 
 _OF_WORDS: dict[str, object] = {
