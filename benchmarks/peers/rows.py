@@ -199,10 +199,17 @@ _MANY = [
 _EPOCH = "rows=1000 epochs=8"
 """As many epochs as are run with `--repeats 5`, the schedule falling to zero over them."""
 _SAVED = [
-    Row(
-        name="replay-epoch", what="an epoch after the first, upper half: with / without replay",
-        a=f"ours_many epoch {_EPOCH} replay=yes", b=f"ours_many epoch {_EPOCH} replay=no",
-        goal="<= 0.70", quality="accuracy", same=("rows", "trained"), together=True,
+    *(
+        Row(
+            name=f"replay-epoch{suffix}",
+            what=f"an epoch after the first, upper half{words}: with / without replay",
+            a=f"ours_many epoch {_EPOCH}{method} replay=yes",
+            b=f"ours_many epoch {_EPOCH}{method} replay=no",
+            goal="<= 0.70", quality="accuracy", same=("rows", "trained"), together=True,
+        )
+        for suffix, words, method in (
+            ("", "", ""), ("-16", ", reduction 16", " method=bottleneck[reduction=16]")
+        )
     ),
     *(
         Row(
