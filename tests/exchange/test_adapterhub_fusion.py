@@ -70,6 +70,8 @@ class PeerFusion(torch.nn.Module):
         values = F.linear(updates, f["value.weight"]) if self.config["value"] else updates
         weights = torch.einsum("bph,bpnh->bpn", query, keys).softmax(dim=-1)
         mixed = torch.einsum("bpn,bpnh->bph", weights, values)
+        if self.options["is_parallel"]:
+            mixed = mixed + input_tensor  # the peer has it as the adapters' residual too
         return self.own.LayerNorm(mixed + x + input_tensor)
 
 
@@ -146,6 +148,24 @@ def test_what_cannot_be_read(tmp_path, config, tensors, options, message):
     with pytest.raises(FormatError, match=message):
         load_adapterhub_fusion(model, tmp_path / "fusion")
     assert model.adapters.names == ("a", "b")
+
+
+def test_adapters_that_read_something_else_are_not_fused(tmp_path):
+    """The peer gives all of them what the last one reads."""
+    for name, before in (("a", True), ("b", False)):
+        own = {}
+        for block in range(3):
+            own |= hub.bottleneck(OWNER.format(block), name=name)
+        hub.write(tmp_path / name, hub.DEFAULTS | {"original_ln_before": before}, own, name=name)
+    hub.write(tmp_path / "fusion", DYNAMIC, fusion_tensors(), name="a,b", kind="fusion")
+    model = tiny.encoder()
+    inlay.attach(model)
+    for name in "ab":
+        load_adapterhub(model, tmp_path / name)
+    with pytest.raises(
+        FormatError, match="'a' reads 'norm\\(x\\+r\\)' and 'b' 'x'; AdapterHub gives"
+    ):
+        load_adapterhub_fusion(model, tmp_path / "fusion")
 
 
 def test_only_bottlenecks_are_fused(tmp_path):

@@ -36,6 +36,18 @@ def test_the_query_may_be_what_adapters_read():
         Fusion(query="y")
 
 
+@pytest.mark.parametrize("tokens", [1, 20])
+def test_the_query_may_be_added(tokens):
+    fusion, more = layer(query="r"), layer(query="r", adds_query=True)
+    more.load_state_dict(fusion.state_dict())
+    x, hidden, up = (torch.randn(1, *size).double() for size in ((tokens, 7), (tokens, 4), (7, 4)))
+    updates = LowRankUpdates(hidden, up[0], torch.randn(2, 7).double(), (3, 1))
+    plain = torch.randn(2, 1, tokens, 7).double()
+    for run in (lambda own: own(x, plain), lambda own: own.forward_low_rank(x, updates)):
+        torch.testing.assert_close(run(more).update, run(fusion).update + x)
+        torch.testing.assert_close(run(more).weights, run(fusion).weights)
+
+
 def test_starts_as_the_identity_and_counts_as_said():
     fresh = Fusion().build(Place(width=6), 2)
     assert torch.allclose(fresh.value.weight, torch.eye(6), atol=1e-5)

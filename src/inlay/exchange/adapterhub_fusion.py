@@ -29,7 +29,8 @@ def load_adapterhub_fusion(
 ) -> str:
     """Load the learned weights of a `Fuse` that AdapterHub has saved; it is not made active.
 
-    Its query is what the last adapter reads, as in AdapterHub. The bias of its keys is left out,
+    Its query is what the last adapter reads, as in AdapterHub, which over parallel bottlenecks adds
+    the stream once more. The bias of its keys is left out,
     since it is the same for all adapters and cancels in the softmax.
 
     Args:
@@ -58,7 +59,8 @@ def load_adapterhub_fusion(
             )
     has_value, before_norm = _config(checkpoint)
     node = Fuse(*children)
-    method = Fusion(query=_query(checkpoint, adapters, children, before_norm=before_norm))
+    query = _query(checkpoint, adapters, children, before_norm=before_norm)
+    method = Fusion(query=query, adds_query=query == "r")
     source = source_of(checkpoint, model, adapters.sites)
     tensors = _tensors(source, has_value=has_value)
     source.check_all_used()
@@ -104,7 +106,7 @@ def _query(
     checkpoint: Checkpoint, adapters: Adapters, children: list[str], *, before_norm: bool
 ) -> Input:
     """Return what the query is made of: what the last adapter reads."""
-    query: Input = "x"
+    read: dict[Input, str] = {}
     for name in children:
         method = adapters.entry(name).method
         if not isinstance(method, Bottleneck):
@@ -117,8 +119,15 @@ def _query(
                 f"{checkpoint.folder}: {name!r} has a norm behind it, a gate, or a residual of its "
                 "own, which AdapterHub leaves out of what it fuses; this cannot be expressed."
             )
-        query = "x" if before_norm and method.input != "r" else method.input
-    return query
+        read.setdefault(method.input, name)
+    if len(read) > 1:
+        (one, first), (other, second) = list(read.items())[:2]
+        raise FormatError(
+            f"{checkpoint.folder}: {first!r} reads {one!r} and {second!r} {other!r}; AdapterHub "
+            "gives all adapters what the last one reads, which cannot be expressed."
+        )
+    query = next(iter(read))
+    return "x" if before_norm and query != "r" else query
 
 
 def _tensors(source: Source, *, has_value: bool) -> dict[str, Tensor]:

@@ -34,6 +34,8 @@ class Fusion(AbstractCombineMethod):
     Args:
         query: What the query is made of: `"x"`, `"r"`, `"x+r"` or `"norm(x+r)"`; the paper's is the
             sublayer's output `x`, AdapterHub's what the last adapter reads.
+        adds_query: Add what the query is made of once more, as AdapterHub does over parallel
+            bottlenecks.
         temperature: Divides the scores, above 0; 1 in the paper.
         regularisation: Weight of the loss term, at least 0.
 
@@ -44,6 +46,7 @@ class Fusion(AbstractCombineMethod):
     name: ClassVar[str] = "fusion"
 
     query: Input = "x"
+    adds_query: bool = False
     temperature: float = 1.0
     regularisation: float = 0.01
 
@@ -67,6 +70,7 @@ class FusionLayer(AbstractCombiner):
         super().__init__()
         self.reads = method.query
         self.temperature, self.regularisation = method.temperature, method.regularisation
+        self.adds_query = method.adds_query
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
@@ -80,8 +84,8 @@ class FusionLayer(AbstractCombiner):
 
     @override
     def forward(self, x: Tensor, updates: Tensor, mask: Tensor | None = None) -> Combined:
-        dtype = self.query.weight.dtype
-        return Combined(*fuse(x.to(dtype), updates.to(dtype), self.weights, self.temperature))
+        x = x.to(self.query.weight.dtype)
+        return self._combined(x, *fuse(x, updates.to(x.dtype), self.weights, self.temperature))
 
     def forward_low_rank(self, x: Tensor, updates: LowRankUpdates) -> Combined:
         """Combine updates that are known in two factors, without computing them.
@@ -92,10 +96,13 @@ class FusionLayer(AbstractCombiner):
         """
         x = x.to(self.query.weight.dtype)
         if x[..., 0].numel() <= sum(updates.ranks):
-            return Combined(*fuse_low_rank(x, updates, self.weights, self.temperature))
+            return self._combined(x, *fuse_low_rank(x, updates, self.weights, self.temperature))
         # Folding costs as much as the square matrices on as many tokens as there are ranks.
         folded = fold(updates.up, updates.bias, updates.ranks, self.weights)
-        return Combined(*fuse_folded(x, updates.hidden, folded, self.temperature))
+        return self._combined(x, *fuse_folded(x, updates.hidden, folded, self.temperature))
+
+    def _combined(self, x: Tensor, update: Tensor, weights: Tensor) -> Combined:
+        return Combined(update + x if self.adds_query else update, weights)
 
     @override
     def penalty(self) -> Tensor:
