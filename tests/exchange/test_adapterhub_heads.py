@@ -62,6 +62,54 @@ def test_a_head_made_by_its_config(tmp_path, kind):
     torch.testing.assert_close(answer.output, expected)
 
 
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_decoders_head_reads_the_last_word(tmp_path, family):
+    tensors = layers(24, 3)
+    with_head(tmp_path, CONFIG, tensors, model_type=family)
+    model, inputs = tiny.encoder(), tiny.batch()
+    inlay.attach(model)
+    loaded = read_adapterhub(model, tmp_path)
+    assert "only where padding is on the right" in " ".join(loaded.card["notes"])
+    with model.adapters.using(loaded.composition):
+        hidden = tiny.hidden(model, inputs)
+        (answer,) = model.adapters.answers(hidden, inputs["attention_mask"])
+        (plain,) = model.adapters.answers(hidden)
+    words = inputs["attention_mask"].sum(1).tolist()
+    for found, at in ((answer, [n - 1 for n in words]), (plain, [-1] * 3)):
+        x = torch.stack([row[n] for row, n in zip(hidden, at, strict=True)])
+        x = torch.tanh(F.linear(x, tensors["heads.a.1.weight"], tensors["heads.a.1.bias"]))
+        expected = F.linear(x, tensors["heads.a.4.weight"], tensors["heads.a.4.bias"])
+        torch.testing.assert_close(found.output, expected)
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_a_state_that_is_scaled_for_tied_words(tmp_path, family):
+    tensors = layers(3, numbers=(1,))
+    config = CONFIG | {"head_type": "question_answering", "layers": 1}
+    with_head(tmp_path, config, tensors, model_type=family)
+    model, inputs = tiny.encoder(), tiny.batch()
+    inlay.attach(model)
+    loaded = read_adapterhub(model, tmp_path)
+    with model.adapters.using(loaded.composition):
+        hidden = tiny.hidden(model, inputs)
+        (answer,) = model.adapters.answers(hidden)
+    assert model.config.tie_word_embeddings
+    x = hidden * (24**-0.5 if family == "t5" else 1)
+    expected = F.linear(x, tensors["heads.a.1.weight"], tensors["heads.a.1.bias"])
+    torch.testing.assert_close(answer.output, expected)
+
+
+def test_heads_of_pictures(tmp_path):
+    config = CONFIG | {"head_type": "image_classification", "multilabel": False}
+    with_head(tmp_path, config, layers(24, 3), model_type="vit")
+    model = tiny.encoder()
+    inlay.attach(model)
+    assert read_adapterhub(model, tmp_path).card["labels"] == ["yes", "no", "maybe"]
+    with_head(tmp_path, config, layers(24, 3), model_type="beit")
+    with pytest.raises(FormatError, match="reads what the base has pooled .* beit"):
+        read_adapterhub(model, tmp_path, "other")
+
+
 def test_the_head_of_a_task_class(tmp_path):
     weights = {"classifier.weight": torch.randn(3, 24), "classifier.bias": torch.randn(3)}
     with_head(tmp_path, None, weights, label2id={"a": 0, "b": 1, "c": 2}, name=None)
@@ -108,7 +156,7 @@ def test_a_weight_of_the_base_may_be_repeated_but_not_changed(tmp_path):
         ),
         (3, {}, "'config' is 3, not settings"),
         (CONFIG | {"head_type": "causal_lm"}, {}, "heads of type 'causal_lm' are not supported"),
-        (CONFIG | {"use_pooler": True}, {}, "option use_pooler=True is not supported"),
+        (CONFIG | {"use_pooler": True}, {}, "what the base has pooled .use_pooler=True"),
         (CONFIG | {"colour": 1}, {}, "unknown option 'colour'"),
         (CONFIG, layers(24, 4), "'heads.a.4.weight' .* has no place in a head"),
         (CONFIG, layers(24, numbers=(1,)), "'heads.a.4.weight' is missing"),

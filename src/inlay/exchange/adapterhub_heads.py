@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,28 @@ from inlay.exchange.adapterhub_config import Config
 from inlay.exchange.adapterhub_files import HEAD, Checkpoint
 from inlay.methods.activation import ACTIVATIONS
 
-_OF_FIRST = ("classification", "multilabel_classification", "image_classification",
+Position = Literal["first", "last", "each"]
+
+_OF_ROW = ("classification", "multilabel_classification", "image_classification",
              "multiple_choice")  # fmt: skip
-"""Types of head that answer for a row, from its first position."""
+"""Types of head that answer for a row, from one position."""
 
 _OF_EACH = ("tagging", "question_answering")
 """Types of head that answer for each position."""
+
+_OF_LAST = frozenset({"gpt2", "gptj", "llama", "mistral"})
+"""Types of model whose rows are answered for from the last word, and not from the first."""
+
+_POOLED = frozenset({"beit"})
+"""Types of model whose rows are answered for from what the base has pooled."""
+
+_SCALED = frozenset({"t5", "mt5"})
+"""Types of model whose last state is scaled for the head if their words are tied."""
+
+_LAST = (
+    "the head reads, as in AdapterHub, the position before the number of words in a row, which is "
+    "the last word only where padding is on the right"
+)
 
 
 @final
@@ -54,7 +70,7 @@ def read_head(
     """
     if checkpoint.facts["config"] is None:
         return _own_head(checkpoint, adapter, model, adapters)
-    return _made_head(checkpoint, adapters)
+    return _made_head(checkpoint, model, adapters)
 
 
 def _own_head(
@@ -95,32 +111,36 @@ def _labels(ids: Any) -> list[str] | None:
     return sorted(ids, key=lambda label: int(ids[label]))
 
 
-def _made_head(checkpoint: Checkpoint, adapters: Adapters) -> HeadRead:
+def _made_head(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> HeadRead:
     """Build a head from its config and read its weights."""
     where = str(checkpoint.folder / HEAD.config)
     if not isinstance(checkpoint.facts["config"], dict):
         raise FormatError(f"{where}: 'config' is {checkpoint.facts['config']!r}, not settings.")
     config = Config(where, checkpoint.facts["config"])
     kind = config.take("head_type")
-    known = (*_OF_FIRST, *_OF_EACH)
+    known = (*_OF_ROW, *_OF_EACH)
     if kind not in known:
         raise FormatError(
             f"{where}: heads of type {kind!r} are not supported ({', '.join(known)} are); pass "
             f"without_head=True.{did_you_mean(str(kind), known)}"
         )
-    if kind in _OF_FIRST and "decoder" in adapters.sites.submodels():
+    if kind in _OF_ROW and "decoder" in adapters.sites.submodels():
         raise FormatError(
             f"{where}: a head of type {kind!r} reads the last <eos> of a pair of stacks, which is "
             "not supported; pass without_head=True."
         )
-    if config.take("use_pooler", default=False):
+    family = checkpoint.facts.get("model_type")
+    if config.take("use_pooler", default=False) or (kind in _OF_ROW and family in _POOLED):
         raise FormatError(
-            f"{where}: option use_pooler=True is not supported; pass without_head=True."
+            f"{where}: a head that reads what the base has pooled (use_pooler=True, or any of "
+            f"{', '.join(_POOLED)}) is not supported; pass without_head=True."
         )
     layers, has_bias = int(config.number("layers")), config.take("bias", default=True)
     has_activation = config.values.get("activation_function") is not None
     activation = config.activation("activation_function") if has_activation else None
     config.ignore("activation_function")
+    if kind == "image_classification":
+        config.ignore("multilabel")  # which loss it was trained with
     choices = int(config.number("num_choices")) if kind == "multiple_choice" else None
     labels = config.take("label2id", None)
     dropout = config.take("dropout_prob", None) or 0.0
@@ -129,9 +149,14 @@ def _made_head(checkpoint: Checkpoint, adapters: Adapters) -> HeadRead:
     width = checkpoint.facts.get("hidden_size")
     if not isinstance(width, int):
         raise FormatError(f"{where}: 'hidden_size' is missing.")
+    position: Position = "each"
+    if kind in _OF_ROW:
+        position = "last" if family in _OF_LAST else "first"
+    is_tied = getattr(getattr(model, "config", None), "tie_word_embeddings", False)
     head = PeerHead(
         layers=layers, width=width, classes=classes, bias=has_bias, activation=activation,
-        dropout=dropout, of_first=kind in _OF_FIRST, choices=choices,
+        dropout=dropout, position=position, choices=choices,
+        scale=width**-0.5 if family in _SCALED and is_tied else 1.0,
     )  # fmt: skip
     start, own = f"heads.{checkpoint.name}.", head.layers.state_dict()
     for key, tensor in checkpoint.tensors.items():
@@ -145,12 +170,13 @@ def _made_head(checkpoint: Checkpoint, adapters: Adapters) -> HeadRead:
         if f"{start}{key}" not in checkpoint.tensors:
             raise FormatError(f"{checkpoint.folder}: tensor '{start}{key}' is missing.")
     tensors = {f"head/layers.{k.removeprefix(start)}": v for k, v in checkpoint.tensors.items()}
-    return HeadRead(module=head, tensors=tensors, labels=_labels(labels))
+    notes = (_LAST,) if position == "last" else ()
+    return HeadRead(module=head, tensors=tensors, labels=_labels(labels), notes=notes)
 
 
 @final
 class PeerHead(nn.Module):
-    """Layers on the first position of a row, or on each position.
+    """Layers on one position of a row, or on each position.
 
     Args:
         layers: Linear maps.
@@ -159,8 +185,9 @@ class PeerHead(nn.Module):
         bias: Whether the last map has a bias.
         activation: Between the maps; `None` for none.
         dropout: Fraction of channels zeroed before each map in training.
-        of_first: Whether it answers from the first position of a row.
+        position: Which position of a row it answers from.
         choices: Rows that belong to one question, for a multiple choice.
+        scale: Multiplies the hidden states.
     """
 
     def __init__(
@@ -172,11 +199,12 @@ class PeerHead(nn.Module):
         bias: bool,
         activation: str | None,
         dropout: float,
-        of_first: bool,
+        position: Position,
         choices: int | None = None,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.of_first, self.choices = of_first, choices
+        self.position, self.choices, self.scale = position, choices, scale
         make: Callable[[], nn.Module] | None = ACTIVATIONS[activation] if activation else None
         parts: list[nn.Module] = []
         for _ in range(layers - 1):
@@ -191,7 +219,12 @@ class PeerHead(nn.Module):
 
         Args:
             hidden: The last hidden state, `(rows, positions, width)`.
-            mask: Not needed; every head may be given one.
+            mask: `(rows, positions)`, 0 at padding; without, there is none.
         """
-        logits: Tensor = self.layers(hidden[:, 0] if self.of_first else hidden)
+        if self.position == "first":
+            hidden = hidden[:, 0]
+        elif self.position == "last":
+            rows = torch.arange(len(hidden), device=hidden.device)
+            hidden = hidden[:, -1] if mask is None else hidden[rows, (mask != 0).sum(1) - 1]
+        logits: Tensor = self.layers(hidden * self.scale)
         return logits if self.choices is None else logits.view(-1, self.choices)
