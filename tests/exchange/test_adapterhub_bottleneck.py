@@ -1,13 +1,17 @@
 """Every switch of AdapterHub's bottleneck gives what its own code computes."""
 
+import json
+
 import pytest
 import torch
 import transformers as hf
+from torch.nn import functional as F
 
 import inlay
 from inlay.errors import FormatError
 from inlay.exchange.adapterhub import load_adapterhub, read_adapterhub
 from tests.contracts import tiny
+from tests.contracts.families import FAMILIES
 from tests.exchange import hub
 
 CASES = {
@@ -76,12 +80,90 @@ def test_sublayers_side_by_side(tmp_path):
     inlay.attach(model)
     tensors = {}
     for block in range(3):
-        tensors |= hub.bottleneck(f"h.{block}.output_adapters")
-    hub.write(tmp_path, hub.DEFAULTS, tensors)
+        tensors |= hub.bottleneck(f"h.{block}.output_adapters", seed=block)
+    hub.write(tmp_path, hub.DEFAULTS | {"is_parallel": True}, tensors)
     with pytest.raises(FormatError, match="at '0.ffn' reads the stream behind the attention"):
         load_adapterhub(model, tmp_path)
+    hub.write(tmp_path / "double", hub.DEFAULTS | {"original_ln_before": False}, tensors)
+    load_adapterhub(model, tmp_path / "double", "double")
+    hub.write(tmp_path / "seq", hub.DEFAULTS, tensors)
+    load_adapterhub(model, tmp_path / "seq", "seq")
+    inputs, twin = tiny.batch(), tiny.perturbed(hf.GPTJModel(config))
+    twin.load_state_dict({k: v for k, v in model.state_dict().items() if "adapters" not in k})
+    for block, layer in enumerate(twin.h):
+        layer.register_forward_hook(behind(f"h.{block}.output_adapters.adapters.a.", tensors))
+    with model.adapters.using("seq"):
+        torch.testing.assert_close(tiny.hidden(model, inputs), tiny.hidden(twin, inputs))
+
+
+def behind(start, tensors):
+    """Return a hook that is a bottleneck behind a block."""
+    down, bias, up, shift = (
+        tensors[f"{start}{part}"]
+        for part in ("adapter_down.0.weight", "adapter_down.0.bias", "adapter_up.weight",
+                     "adapter_up.bias")
+    )  # fmt: skip
+
+    def hook(module, args, output):
+        x = output[0] if isinstance(output, tuple) else output
+        x = x + F.linear(F.silu(F.linear(x, down, bias)), up, shift)
+        return (x, *output[1:]) if isinstance(output, tuple) else x
+
+    return hook
+
+
+HOOKS = {
+    "layer_pre_self_attn": "input_layernorm", "layer_pre_ffn": "post_attention_layernorm",
+    "layer_ln_1": None, "layer_ln_2": None,
+}  # fmt: skip
+"""What an interface of AdapterHub says of a model such as Qwen3."""
+
+
+def interface(folder, **changes):
+    path = folder / "adapter_interface.json"
+    path.write_text(json.dumps({"interface": HOOKS | changes}))
+
+
+def test_hooked_into_a_model(tmp_path):
+    """The base does its own sum, so that what the option says of the end of it has no effect."""
+    model = tiny.decoder()
+    inlay.attach(model)
+    tensors = {}
+    for block in range(3):
+        tensors |= hub.bottleneck(f"model.layers.{block}.output_adapters", seed=block)
+    found = {}
+    for name, changes, options in (
+        ("seq", {}, {}),
+        ("no after", {}, {"original_ln_after": False}),
+        ("plain", {}, {"original_ln_before": False}),
+        ("no stream", {"layer_pre_ffn": None}, {}),
+        ("parallel", {}, {"is_parallel": True}),
+    ):
+        hub.write(tmp_path / name, hub.DEFAULTS | options, tensors)
+        interface(tmp_path / name, **changes)
+        load_adapterhub(model, tmp_path / name, name)
+        method = model.adapters.entry(name).method
+        found[name] = (method.input, method.residual)
+    assert found == {
+        "seq": ("norm(x+r)", "x"), "no after": ("norm(x+r)", "x"), "plain": ("x", "x"),
+        "no stream": ("x", "x"), "parallel": ("r", "x"),
+    }  # fmt: skip
+    for changes in ({"layer_ln_2": "post_attention_layernorm"}, {"layer_pre_ffn": "mlp"}):
+        interface(tmp_path / "seq", **changes)
+        with pytest.raises(FormatError, match="at '0.ffn' reads the input of .* not the stream"):
+            load_adapterhub(model, tmp_path / "seq", "other")
+
+
+def test_hooked_in_front_of_a_norm(tmp_path):
+    model = tiny.perturbed(hf.AutoModel.from_config(FAMILIES["gemma3"].config))
+    inlay.attach(model)
+    tensors = {}
+    for block in range(2):
+        tensors |= hub.bottleneck(f"layers.{block}.output_adapters", width=32)
     hub.write(tmp_path, hub.DEFAULTS | {"original_ln_before": False}, tensors)
-    load_adapterhub(model, tmp_path)
+    interface(tmp_path)
+    with pytest.raises(FormatError, match="at '0.ffn' was hooked in front of the base's norm"):
+        load_adapterhub(model, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -91,3 +91,14 @@ def test_missing_and_broken_configs(tmp_path):
     (tmp_path / "adapter.safetensors").unlink()
     with pytest.raises(FormatError, match="but no weights; expected adapter.safetensors or"):
         read_checkpoint(tmp_path, ADAPTER)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "is damaged"), ("{}", "is damaged"), ('{"interface": 3}', "is 3")]
+)
+def test_a_damaged_interface(tmp_path, text, message):
+    checkpoint = read_checkpoint(hub.write(tmp_path, hub.DEFAULTS, {}), ADAPTER)
+    assert checkpoint.interface is None
+    (tmp_path / "adapter_interface.json").write_text(text)
+    with pytest.raises(FormatError, match=message):
+        _ = checkpoint.interface

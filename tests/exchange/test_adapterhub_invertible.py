@@ -90,3 +90,21 @@ def test_a_model_without_a_start(tmp_path):
     with pytest.raises(FormatError, match="first block, for which this model has no site"):
         read_adapterhub(model, folder)
     assert model.adapters.names == ()
+
+
+def test_where_the_peer_acts_elsewhere(tmp_path):
+    folder, _ = written(tmp_path)
+    model = tiny.decoder()
+    inlay.attach(model)
+    (folder / "adapter_interface.json").write_text('{"interface": {}}')
+    tensors = coupling()  # alone, as the bottleneck is refused before
+    config = {"architecture": None, "output_adapter": False, "mh_adapter": False}
+    hub.write(folder, OPTIONS | config, tensors)
+    with pytest.raises(FormatError, match="acts on the word vectors and is undone"):
+        read_adapterhub(model, folder)
+    config = hf.DebertaV2Config(**tiny.SMALL, conv_kernel_size=3)
+    model = tiny.perturbed(hf.DebertaV2Model(config))
+    inlay.attach(model)
+    folder, _ = written(tmp_path / "conv", owner="encoder.layer.{}.output")
+    with pytest.raises(FormatError, match="the convolution beside the first block"):
+        read_adapterhub(model, folder)

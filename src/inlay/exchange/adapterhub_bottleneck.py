@@ -1,5 +1,6 @@
 """Read bottleneck adapters: what the peer's switches for norms and residuals mean at our sites."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -124,7 +125,8 @@ def wiring(switches: Switches, site: Site, where: str, *, is_swapped: bool = Fal
         f"residual_before_ln={switches.residual_before_ln!r}"
     )
     before, residual = switches.original_before, switches.residual_before_ln
-    if is_swapped and (residual == "post_add" or not switches.original_after):
+    is_changed = residual == "post_add" or (before and residual is False)
+    if is_swapped and (is_changed or not switches.original_after):
         raise FormatError(f"{options} cannot be expressed at {site.name!r}.")
     if switches.parallel:
         if switches.original_after:
@@ -147,6 +149,41 @@ def wiring(switches: Switches, site: Site, where: str, *, is_swapped: bool = Fal
         f"{options} put an adapter behind the norm of {site.name!r}, in the middle of a block, "
         "where there is no site."
     )
+
+
+_HOOKED = {
+    "attention": ("layer_pre_self_attn", "layer_ln_1"),
+    "ffn": ("layer_pre_ffn", "layer_ln_2"),
+}
+"""Sublayer -> words of an interface for the module whose input is the stream, and the norm."""
+
+
+def hooked(switches: Switches, site: Site, source: Source, interface: dict[str, Any]) -> Wiring:
+    """Say in our words what the peer computes where it hooked an adapter into a model.
+
+    It acts on what the sublayer's last map gives, and the base does its own sum whatever
+    `original_ln_after` is. The stream is what a module that the interface names is given.
+
+    Raises:
+        FormatError: If a norm is between that map and the sum, or the stream is not what the peer
+            takes for it.
+    """
+    if site.norm not in ("pre", "none") or site.scale != 1 or site.kind not in _HOOKED:
+        raise FormatError(
+            f"{source.where}: the adapter at {site.name!r} was hooked in front of the base's norm "
+            "or scale of that sublayer, where there is no site."
+        )
+    pre, norm = (interface.get(word) for word in _HOOKED[site.kind])
+    before = switches.original_before and not switches.parallel
+    if not (before or switches.parallel) or (before and pre is None and norm is None):
+        return Wiring("x", "x", site.kind)
+    block = target(source, site, "block")
+    if norm is not None or site.stream_module != f"{source.sites[block].module}.{pre}":
+        raise FormatError(
+            f"{source.where}: the adapter at {site.name!r} reads the input of {pre!r} and the norm "
+            f"{norm!r}, which are not the stream and the norm of this sublayer here."
+        )
+    return wiring(dataclasses.replace(switches, original_after=True), site, source.where)
 
 
 def bottleneck_parts(source: Source, config: Config) -> list[Part]:
@@ -188,11 +225,21 @@ def wired(source: Source, switches: Switches) -> tuple[dict[str, Tails], list[di
     wanted = [site for site in source.sites if site.kind in switches.kinds]
     check_blocks(source, wanted, tails, switches.leave_out)
     swapped = {site.name for site, name in placed if source.finder.is_swapped(name)}
+    interface = source.checkpoint.interface
     ways: dict[Wiring, list[str]] = {}
     for name in tails:
         site = source.sites[name]
+        if interface is not None:
+            ways.setdefault(hooked(switches, site, source, interface), []).append(name)
+            continue
         way = wiring(switches, site, source.where, is_swapped=name in swapped)
         if way.input != "x" and source.finder.is_beside(site):
+            # Behind both sublayers the peer reads their sum with the stream: the block's output.
+            is_sum = not switches.parallel and site.kind == "ffn" and site.norm != "post"
+            if is_sum and way.residual == "x":
+                way = Wiring("x", "x", "block")
+                ways.setdefault(way, []).append(name)
+                continue
             raise FormatError(
                 f"{source.where}: the adapter at {name!r} reads the stream behind the attention, "
                 "but in this model both sublayers of a block read the same stream."

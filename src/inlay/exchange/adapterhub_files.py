@@ -64,6 +64,24 @@ class Checkpoint:
         found = re.fullmatch(r"adapters\.(\d+(?:\.\d+)*).*", str(self.facts.get("version", "")))
         return tuple(int(part) for part in found[1].split(".")) if found else None
 
+    @property
+    def interface(self) -> dict[str, Any] | None:
+        """Where adapters were hooked into a model without code of its own; `None` for others.
+
+        Raises:
+            FormatError: If the file that says so is damaged.
+        """
+        path = self.folder / "adapter_interface.json"
+        if not path.is_file():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))["interface"]
+        except (ValueError, RecursionError, KeyError, TypeError) as error:
+            raise FormatError(f"{path} is damaged ({error!r}).") from error
+        if not isinstance(found, dict):
+            raise FormatError(f"{path}: 'interface' is {found!r}, not settings.")
+        return found
+
 
 def has(folder: Path, kind: FileNames) -> bool:
     """Tell whether a folder holds an object of this kind."""

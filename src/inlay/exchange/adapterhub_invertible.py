@@ -26,6 +26,16 @@ def invertible_parts(source: Source, config: Config) -> list[Part]:
     config.take("inv_adapter_reduction_factor")  # the tensors' sizes say it
     activation = config.activation()
     config.done()
+    if getattr(source.model.config, "conv_kernel_size", 0):  # of DeBERTa-v2
+        raise FormatError(
+            f"{source.where}: the convolution beside the first block of this model reads the same "
+            "stream, which AdapterHub's invertible adapter is in front of and ours is not."
+        )
+    if source.checkpoint.interface is not None:
+        raise FormatError(
+            f"{source.where}: an invertible adapter that AdapterHub hooked into a model acts on "
+            "the word vectors and is undone before a head, which cannot be expressed."
+        )
     names = source.under("invertible_adapters")
     owners = {name.owner for name in names}
     if len(owners) != 1:
