@@ -167,6 +167,24 @@ def test_one_method_wired_in_two_ways(tmp_path):
     hub.write(tmp_path, hub.DEFAULTS | options, tensors)
     parts = model.adapters.entry(load_adapterhub(model, tmp_path)).method.parts
     assert {part.at: part.method.input for part in parts} == {"attention": "r", "ffn": "x"}
+    # What is added to is the peer's own state then, which has the stream in the output's place.
+    options = {"mh_adapter": True, "residual_before_ln": False}
+    hub.write(tmp_path, hub.DEFAULTS | options, tensors)
+    with pytest.raises(FormatError, match="cannot be expressed at '0.attention'"):
+        load_adapterhub(model, tmp_path, "other")
+
+
+def test_adapters_for_another_base(model, tmp_path):
+    hub.write(tmp_path / "xmod", hub.DEFAULTS, {}, model_type="xmod")
+    with pytest.raises(FormatError, match="'xmod' are not read: .* takes the language modules out"):
+        load_adapterhub(model, tmp_path / "xmod")
+    tensors = {}
+    for block in range(3):
+        tensors |= hub.bottleneck(f"encoder.layer.{block}.output", seed=block)
+    for kind, count in (("DebertaModel", 1), ("DebertaAdapterModel", 0)):
+        hub.write(tmp_path, hub.DEFAULTS, tensors, model_type="deberta", model_class=kind)
+        notes = read_adapterhub(model, tmp_path, kind).card["notes"]
+        assert sum("a bias by chance, which no file holds" in note for note in notes) == count
 
 
 def test_an_unknown_method(model, tmp_path):

@@ -157,7 +157,9 @@ def test_what_the_peers_mask_makes_of_a_prefix(tmp_path):
     with pytest.raises(FormatError, match="it adds 1 to the scores of its keys"):
         load_adapterhub(model, tmp_path)
     hub.write(tmp_path, CONFIG, network(), model_type="gpt2")
-    with pytest.raises(FormatError, match="it has no effect"):
+    with pytest.raises(
+        FormatError, match="it has no effect in AdapterHub where a batch has padding"
+    ):
         load_adapterhub(model, tmp_path)
     hub.write(tmp_path, CONFIG, network(), model_type="gpt2", version="adapters.1.2.0")
     load_adapterhub(model, tmp_path)
@@ -171,6 +173,17 @@ def test_what_the_peers_mask_makes_of_a_prefix(tmp_path):
     hub.write(tmp_path, CONFIG, network(width, blocks), version="adapters.1.2.0")
     with pytest.raises(FormatError, match="there are no tensors of the 'encoder_prefix'"):
         load_adapterhub(pair, tmp_path)
+
+
+def test_a_prefix_of_a_decoder_is_noted(tmp_path):
+    tensors = network()
+    for is_decoder in (False, True):
+        model = tiny.perturbed(hf.BertModel(hf.BertConfig(**tiny.SMALL, is_decoder=is_decoder)))
+        inlay.attach(model)
+        hub.write(tmp_path, CONFIG, tensors, model_type="bert")
+        load_adapterhub(model, tmp_path)
+        notes = " ".join(model.adapters.entry("a").imported["notes"])
+        assert ("may take it for the first positions" in notes) == is_decoder
 
 
 def test_a_flat_table_of_another_size(tmp_path):

@@ -48,6 +48,17 @@ NOT_READ = {
 }
 """The peer's word for a method that has no form here -> the reason."""
 
+OTHER_BASES = {
+    "xmod": "AdapterHub takes the language modules out of each block of such a base, which is "
+    "another base then; what was trained on it would give other outputs here"
+}
+"""Type of model whose adapters are for another base than its own -> the reason."""
+
+_LOST_BIAS = (
+    "AdapterHub, if it was not loaded as DebertaAdapterModel, gave the fused map of q, k and v of "
+    "this base a bias by chance, which no file holds; outputs differ by it"
+)
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +118,9 @@ def read_adapterhub(
     """
     adapters, folder = adapters_of(model), Path(folder)
     checkpoint = read_checkpoint(folder, ADAPTER)
+    family = checkpoint.facts.get("model_type")
+    if family in OTHER_BASES:
+        raise FormatError(f"{folder}: adapters of {family!r} are not read: {OTHER_BASES[family]}.")
     with adapters.original_weights():
         parts = _parts(checkpoint, model, adapters)
     head = HeadRead()
@@ -146,7 +160,10 @@ def _add(
 ) -> Composition:
     """Put the parts on the model, all or none; a head belongs to the last of them."""
     if not parts:
-        raise FormatError(f"{checkpoint.folder}: it has no effect in AdapterHub.")
+        raise FormatError(
+            f"{checkpoint.folder}: it has no effect in AdapterHub where a batch has padding, and "
+            "one that cannot be expressed where it has none."
+        )
     names = [name] if len(parts) == 1 else _part_names(name, parts)
     added: list[str] = []
     try:
@@ -204,12 +221,15 @@ def _add_part(
 
 def _card(checkpoint: Checkpoint, parts: list[Part], head: HeadRead) -> dict[str, Any]:
     labels = {} if head.labels is None else {"labels": head.labels}
+    facts = checkpoint.facts
+    has_class = "AdapterModel" in str(facts.get("model_class"))
+    lost = [_LOST_BIAS] if facts.get("model_type") == "deberta" and not has_class else []
     return {
         "source": {
             "format": "adapterhub",
-            **{k: v for k, v in checkpoint.facts.items() if isinstance(v, str)},
-            "config": checkpoint.facts["config"],
+            **{k: v for k, v in facts.items() if isinstance(v, str)},
+            "config": facts["config"],
         },
-        "notes": [*(note for part in parts for note in part.notes), *head.notes],
+        "notes": [*(note for part in parts for note in part.notes), *head.notes, *lost],
         **labels,
     }

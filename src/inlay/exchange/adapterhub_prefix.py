@@ -24,14 +24,22 @@ _LOCATION = re.compile(r"(?:(?P<submodel>\w+)_)?(?P<word>encoder|self|cross)(?:_
 """A name such as `self`, `cross_prefix` or `clip_text_model_self_prefix`."""
 
 _HIDES = frozenset({"gpt2", "llama", "mistral"})
-"""Types of model whose mask of truth values hides the prefix since AdapterHub 1.3."""
+"""Types of model whose mask of truth values hides the prefix since AdapterHub 1.3.
+
+So it does where a batch has padding. Where it has none there is no such mask.
+"""
 
 _ADDS_TO_SCORES = frozenset({"distilbert"})
 """Types of model whose mask is added to the scores, and is 1 at the prefix, since then."""
 
 _MASKED_OUT = (
-    "the {} is left out: AdapterHub's own mask hides it from every query, so "
-    "that it was never trained and has no effect"
+    "the {} is left out: where a batch has padding, AdapterHub's own mask hides it from every "
+    "query, and where it has none, takes it for the first positions of the text, which cannot be "
+    "expressed"
+)
+_CAUSAL = (
+    "the prefix is in front of all words; AdapterHub may take it for the first positions of the "
+    "text in its causal mask where a batch has no padding"
 )
 _COUNTED = (
     "the prefix counts as positions, so that the base's distances between the text's keys and "
@@ -89,6 +97,7 @@ def prefix_parts(source: Source, config: Config) -> list[Part]:
     inside = {site.name for site in sites}
     ordered = tuple(site.name for site in source.sites if site.name in inside)
     notes += [_COUNTED] if counted else []
+    notes += [_CAUSAL] if any(s.causal and s.kind == "attention" for s in sites) else []
     notes += [GATE_NOTE] if has_gate else []
     return [Part(method=method, sites=ordered, tensors=tensors, notes=tuple(notes))]
 
