@@ -158,6 +158,18 @@ def _made_head(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> 
         dropout=dropout, position=position, choices=choices,
         scale=width**-0.5 if family in _SCALED and is_tied else 1.0,
     )  # fmt: skip
+    notes = (_LAST,) if position == "last" else ()
+    return HeadRead(
+        module=head, tensors=_weights(checkpoint, head, kind), labels=_labels(labels), notes=notes
+    )
+
+
+def _weights(checkpoint: Checkpoint, head: "PeerHead", kind: str) -> dict[str, Tensor]:
+    """Return the weights of a head by our names.
+
+    Raises:
+        FormatError: If one is missing or has no place.
+    """
     start, own = f"heads.{checkpoint.name}.", head.layers.state_dict()
     for key, tensor in checkpoint.tensors.items():
         inner = key.removeprefix(start)
@@ -169,9 +181,7 @@ def _made_head(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> 
     for key in own:
         if f"{start}{key}" not in checkpoint.tensors:
             raise FormatError(f"{checkpoint.folder}: tensor '{start}{key}' is missing.")
-    tensors = {f"head/layers.{k.removeprefix(start)}": v for k, v in checkpoint.tensors.items()}
-    notes = (_LAST,) if position == "last" else ()
-    return HeadRead(module=head, tensors=tensors, labels=_labels(labels), notes=notes)
+    return {f"head/layers.{k.removeprefix(start)}": v for k, v in checkpoint.tensors.items()}
 
 
 @final
