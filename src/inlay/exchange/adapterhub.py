@@ -55,8 +55,8 @@ OTHER_BASES = {
 """Type of model whose adapters are for another base than its own -> the reason."""
 
 _LOST_BIAS = (
-    "AdapterHub, if it was not loaded as DebertaAdapterModel, gave the fused map of q, k and v of "
-    "this base a bias by chance, which no file holds; outputs differ by it"
+    "AdapterHub, but for its own AdapterModel classes, gives the fused map of q, k and v of this "
+    "base a bias by chance, which no file holds; outputs differ by it"
 )
 
 
@@ -129,6 +129,8 @@ def read_adapterhub(
     name = checkpoint.name if name is None else name
     composition = _add(checkpoint, adapters, name, parts, head)
     card = _card(checkpoint, parts, head)
+    if _lacks_bias(checkpoint, model, adapters):
+        card["notes"].append(_LOST_BIAS)
     for own in names_in(composition):
         # Kept with the adapter, so that a saved one says where it is from.
         adapters.entry(own).imported = {**card["source"], "notes": card["notes"]}
@@ -219,17 +221,23 @@ def _add_part(
         raise
 
 
+def _lacks_bias(checkpoint: Checkpoint, model: nn.Module, adapters: Adapters) -> bool:
+    """Tell whether AdapterHub wrapped a fused map without a bias behind the base's loading."""
+    if "AdapterModel" in str(checkpoint.facts.get("model_class", "AdapterModel")):
+        return False
+    maps = (model.get_submodule(s.module) for s in adapters.sites if s.kind == "qkv")
+    return any(getattr(one, "bias", None) is None for one in maps)
+
+
 def _card(checkpoint: Checkpoint, parts: list[Part], head: HeadRead) -> dict[str, Any]:
     labels = {} if head.labels is None else {"labels": head.labels}
     facts = checkpoint.facts
-    has_class = "AdapterModel" in str(facts.get("model_class"))
-    lost = [_LOST_BIAS] if facts.get("model_type") == "deberta" and not has_class else []
     return {
         "source": {
             "format": "adapterhub",
             **{k: v for k, v in facts.items() if isinstance(v, str)},
             "config": facts["config"],
         },
-        "notes": [*(note for part in parts for note in part.notes), *head.notes, *lost],
+        "notes": [*(note for part in parts for note in part.notes), *head.notes],
         **labels,
     }
