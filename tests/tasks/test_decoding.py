@@ -5,9 +5,10 @@ import torch
 from transformers import T5ForConditionalGeneration
 
 from inlay.errors import ConfigError
-from inlay.tasks.decoding import DECODING, check_decoding, generate, room_for_words
+from inlay.tasks.decoding import DECODING, check_decoding, finish_notes, generate, room_for_words
 from inlay.tasks.text_generation import TextGeneration
 from inlay.tasks.text_to_text import TextToText
+from inlay.tasks.writing import Written
 from tests.tasks import bases
 
 
@@ -23,7 +24,25 @@ INPUTS = {
 
 
 def written(model, **settings):
-    return generate(model, INPUTS, TextToText(**settings), bases.tokenizer()).tolist()
+    (found,) = generate(model, INPUTS, TextToText(**settings), bases.tokenizer())
+    return found.text
+
+
+def will_write(model, monkeypatch, *tokens):
+    """Have the base give these tokens, behind the sign that a decoder begins with."""
+    given = {}
+
+    def fake(**options):
+        given.update(options)
+        return torch.tensor([[0, *own] for own in tokens])
+
+    monkeypatch.setattr(model, "generate", fake)
+    return given
+
+
+def reasons(model, **settings):
+    found = generate(model, INPUTS, TextToText(**settings), bases.tokenizer())
+    return [own.finish_reason for own in found]
 
 
 def test_a_base_without_positions_has_room_for_any_text(model):
@@ -52,7 +71,45 @@ def test_a_low_temperature_and_a_narrow_choice_are_the_most_probable_token(model
 
 
 def test_the_length_is_the_most_that_is_written(model):
-    assert len(written(model, num_beams=1, max_new_tokens=3)[0]) <= 4  # the start sign is first
+    longer = written(model, num_beams=1, max_new_tokens=6)
+    assert longer.startswith(written(model, num_beams=1, max_new_tokens=3))
+
+
+def test_why_a_text_ends_is_told(model, monkeypatch):
+    will_write(model, monkeypatch, [9, 7, 1, 0], [9, 7, 7, 1], [9, 7, 7, 7])
+    assert reasons(model, max_new_tokens=4) == ["stop", "stop", "max_new_tokens"]
+    (found,) = generate(model, INPUTS, TextToText(), bases.tokenizer(), most=4)[2:]
+    assert found.finish_reason == "positions"
+    assert found.record(1) == found.columns(1) == {
+        "predicted_text": found.text, "finish_reason": "positions"
+    }  # fmt: skip
+
+
+def test_a_sign_of_the_end_that_is_forced_at_the_limit_ends_nothing(model, monkeypatch):
+    monkeypatch.setattr(model.generation_config, "forced_eos_token_id", 1)
+    will_write(model, monkeypatch, [9, 7, 7, 1], [9, 7, 1, 0])
+    assert reasons(model, max_new_tokens=4) == ["max_new_tokens", "stop"]
+
+
+@pytest.mark.parametrize(("named", "ends"), [(None, [1]), (9, [1, 9]), ([5, 9], [1, 5, 9])])
+def test_what_was_learnt_as_the_end_ends_a_text_whatever_the_base_names(
+    model, monkeypatch, named, ends
+):
+    monkeypatch.setattr(model.generation_config, "eos_token_id", named)
+    given = will_write(model, monkeypatch, [7, 1])
+    assert reasons(model) == ["stop"]
+    assert given["eos_token_id"] == ends
+
+
+def test_answers_that_are_cut_off_are_counted():
+    answers = [Written("a", finish_reason=own) for own in ("stop", "max_new_tokens", "positions")]
+    assert finish_notes(answers[:1], 8) == finish_notes([Written("a")], 8) == []
+    assert finish_notes(answers, 8) == [
+        "1 of 3 answers cut off after max_new_tokens 8; for longer ones give a larger task option "
+        "max_new_tokens",
+        "1 of 3 answers cut off where the base has no more positions; shorten what is asked for "
+        "longer ones",
+    ]
 
 
 @pytest.mark.parametrize("task", [TextToText, TextGeneration])

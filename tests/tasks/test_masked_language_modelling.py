@@ -80,7 +80,9 @@ def test_a_short_text_hides_one_token_at_least(base):
 
 def test_masks_in_a_text_are_filled(base):
     encoded = TASK.encode_prompts([row("the <mask> dog")], base[1], max_length=20)
-    (text,) = TASK.write(base[0], encoded, base[1], device="cpu")
+    (filled,) = TASK.write(base[0], encoded, base[1], device="cpu")
+    text = filled.text
+    assert filled.record(1) == {"predicted_text": text}, "nothing ends where nothing goes on"
     assert text.startswith("the") and text.endswith("dog")
     assert "<mask>" not in text
     with pytest.raises(DataError, match="' is a text without <mask> and has nothing to fill in"):

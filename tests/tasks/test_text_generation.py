@@ -129,7 +129,7 @@ def test_a_batch_writes_what_each_row_alone_writes(base, task):
     together = task.write(base[0], encoded, base[1], device="cpu")
     alone = [task.write(base[0], [one], base[1], device="cpu")[0] for one in encoded]
     assert together == alone
-    assert any(together)
+    assert any(own.text for own in together)
 
 
 def test_a_tokenizer_without_padding_is_padded_with_its_end(base):
@@ -237,10 +237,12 @@ def test_writing_ends_where_the_base_has_no_more_positions():
     rows = [Encoded({"input_ids": [7] * length}, None, 0) for length in (3, 10, 23)]
     alone = [task.write(model, [row], own, device="cpu")[0] for row in rows]
     assert task.write(model, rows, own, device="cpu") == alone, "whatever is beside it"
+    reasons = ["max_new_tokens", "positions", "positions"]
+    assert [text.finish_reason for text in alone] == reasons
     for row, text, number in zip(rows, alone, (20, 14, 1), strict=True):
         ids = torch.tensor([row.features["input_ids"]])
         found = model.generate(ids, max_new_tokens=number, do_sample=False, pad_token_id=0)
-        assert text == own.decode(found[0, ids.shape[1] :], skip_special_tokens=True)
+        assert text.text == own.decode(found[0, ids.shape[1] :], skip_special_tokens=True)
 
 
 @pytest.mark.parametrize("method", ["prompt[length=6]", "prefix[length=6,takes_positions=true]"])
@@ -255,7 +257,7 @@ def test_what_is_in_front_of_the_words_takes_positions_too(method):
     for row, text, number in zip(rows, texts, (15, 1), strict=True):
         ids = torch.tensor([row.features["input_ids"]])
         found = model.generate(ids, max_new_tokens=number, do_sample=False, pad_token_id=0)
-        assert text == own.decode(found[0, ids.shape[1] :], skip_special_tokens=True)
+        assert text.text == own.decode(found[0, ids.shape[1] :], skip_special_tokens=True)
     full = [Encoded({"input_ids": [7] * 18}, None, 0)]
     with pytest.raises(DataError, match="18 tokens leaves no room .* has positions for 18, beside"):
         task.write(model, full, own, device="cpu")

@@ -1,12 +1,14 @@
 """Texts for texts: encoding, likelihood, beams, metrics and a whole training."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 import inlay
+from inlay.cli.main import main
 from inlay.data.rows import Example
 from inlay.errors import BaseError
 from inlay.store.bases import load_base, resolve_base
@@ -114,7 +116,7 @@ def test_labels_are_not_learnt_on_it(folder, tmp_path):
         inlay.train(path, base=str(folder), out=str(tmp_path / "run"))
 
 
-def test_from_data_to_answers(folder, tmp_path):
+def test_from_data_to_answers(folder, tmp_path, capsys):
     words = ["quick", "brown", "fox", "lazy", "dog", "card", "loan"]
     rows = [
         {"source": f"say {words[n % 7]} {n}", "target": f"{words[n % 7]} it is {n}"}
@@ -130,3 +132,13 @@ def test_from_data_to_answers(folder, tmp_path):
     assert run.metrics["reload_check"]["identical"] == run.metrics["reload_check"]["rows"]
     (answer,) = run.predict(["say fox 3"])
     assert isinstance(answer.text, str)
+    short = ["--task-option", "max_new_tokens=1", "--task-option", "num_beams=1"]
+    note = (
+        "cut off after max_new_tokens 1; for longer ones give a larger task option max_new_tokens"
+    )
+    assert main(["predict", str(tmp_path / "run"), "say fox 3", "--json", *short]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["finish_reason"] == "max_new_tokens"
+    assert err == f"note: 1 of 1 answer {note}\n"
+    assert main(["evaluate", str(tmp_path / "run"), *short]) == 0
+    assert f"note: 6 of 6 answers {note}\n" in capsys.readouterr().err

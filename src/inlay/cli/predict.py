@@ -219,7 +219,7 @@ def _print(
 ) -> None:
     from inlay.data.forms.registry import asked
 
-    _tell_unread(predictor, examples)
+    _tell_cut(predictor, examples, predictions)
     for example, prediction in zip(examples, predictions, strict=True):
         if as_json:
             row = asked(example, predictor.form) | prediction.record(top or _LABELS_SHOWN)
@@ -228,9 +228,13 @@ def _print(
             console.put(prediction.line(top or _LABELS_SHOWN))
 
 
-def _tell_unread(predictor: "Predictor", rows: "Sequence[Example]") -> None:
-    """Say what was cut off of texts that are longer than the base takes."""
-    for note in predictor.unread(rows):
+def _tell_cut(
+    predictor: "Predictor",
+    rows: "Sequence[Example]",
+    predictions: "Sequence[AbstractPrediction]",
+) -> None:
+    """Say what was cut off of texts that are longer than the base takes, and of answers."""
+    for note in (*predictor.unread(rows), *predictor.finish_notes(predictions)):
         console.tell(f"note: {note}")
 
 
@@ -283,7 +287,7 @@ def _predict_file(
     if target is None:
         _print(predictor, examples, predictions, top, as_json=as_json)
         return 0
-    _tell_unread(predictor, examples)
+    _tell_cut(predictor, examples, predictions)
     answers = [prediction.columns(top or 1) for prediction in predictions]
     write_atomically(target, answered(inputs, answers, layout=layout))
     console.put(f"{target}   {wording.plural(len(examples), 'row')}")

@@ -1,5 +1,6 @@
 """Answer examples: by scores and decoding, or by writing token after token."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,11 @@ def answer_rows(
         for own in (task, *task.writers_of_others())
     ]
     return [
-        Written(texts[0], own.nll, own.tokens, texts[1:]) if isinstance(own, Written) else own
+        dataclasses.replace(
+            texts[0], nll=own.nll, tokens=own.tokens, others=tuple(text.text for text in texts[1:])
+        )
+        if isinstance(own, Written)
+        else own
         for texts, own in zip(zip(*written, strict=True), found, strict=True)
     ]
 
@@ -64,7 +69,7 @@ def write_rows(
     *,
     autocast: bool = False,
     batch_size: int = BATCH_SIZE,
-) -> list[str]:
+) -> list[Written]:
     """Return a text for each row, in their order; the longest rows are done first.
 
     Args:
@@ -79,7 +84,7 @@ def write_rows(
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     order = sorted(range(len(rows)), key=lambda i: -rows[i].length)
-    texts = [""] * len(rows)
+    texts = [Written("")] * len(rows)
     try:
         with torch.inference_mode():
             for start in range(0, len(order), batch_size):
@@ -120,9 +125,7 @@ def answer_prompts(
         return []
     if isinstance(task, AbstractWritingTask):
         rows = task.encode_prompts(examples, tokenizer, max_length=max_length)
-        return [
-            Written(text) for text in write_rows(task, model, rows, tokenizer, autocast=autocast)
-        ]
+        return [*write_rows(task, model, rows, tokenizer, autocast=autocast)]
     rows = task.encode(examples, tokenizer, max_length=max_length)
     kept: list[Tensor] = score_rows(task, model, head, rows, tokenizer, autocast=autocast)
     return task.decode(kept, rows, examples)

@@ -26,6 +26,7 @@ from inlay.tasks.joint import Joint
 from inlay.tasks.options import with_options
 from inlay.tasks.registry import task_from_settings
 from inlay.tasks.similarity import Similarity
+from inlay.tasks.writing import AbstractWritingTask
 
 _WITH_OR_WITHOUT_PAIR = {
     LABELLED, *(name for name, form in FORMS.items() if "pair" in {r.name for r in form.roles})
@@ -220,6 +221,12 @@ class Predictor:
     def unread(self, rows: Sequence[Example]) -> list[str]:
         """Say what of examples is not read, as they are longer than `max_length`."""
         return unread(rows, self.task, self.tokenizer, max_length=self.max_length)
+
+    def finish_notes(self, predictions: Sequence[AbstractPrediction]) -> list[str]:
+        """Say how many answers were cut off before their end, and what to do."""
+        if not isinstance(self.task, AbstractWritingTask):
+            return []
+        return self.task.finish_notes(predictions)
 
     def reading_notes(self, rows: Sequence[Example], encoded: Sequence[Encoded]) -> list[str]:
         """Say what of examples whose answers are known is not read, or read in windows.

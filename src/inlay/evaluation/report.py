@@ -78,8 +78,10 @@ def evaluate(
     predictor.task.check_known(rows, source)
     predictor.task.check_measurable(rows, source)
     encoded = predictor.encode(rows)
+    answers = predictor.answer(rows, encoded=encoded)
     return {
-        "run": str(run), "data": source,
-        **predictor.task.full_report(rows, predictor.answer(rows, encoded=encoded)),
-        "notes": [*notes, *predictor.reading_notes(rows, encoded)],
+        "run": str(run), "data": source, **predictor.task.full_report(rows, answers),
+        "notes": [
+            *notes, *predictor.reading_notes(rows, encoded), *predictor.finish_notes(answers)
+        ],
     }  # fmt: skip

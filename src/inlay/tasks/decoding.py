@@ -1,16 +1,17 @@
 """How texts are written token after token: the options that tasks share, and the writing."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from inlay.adapters.bank import Adapters
-from inlay.errors import ConfigError, DataError
+from inlay.errors import ConfigError, DataError, counted
+from inlay.tasks.base import AbstractPrediction
 from inlay.tasks.option_types import When
-from inlay.tasks.writing import padding_of
+from inlay.tasks.writing import FinishReason, Written, padding_of
 
 DECODING: Mapping[str, When] = {
     "num_beams": "always", "max_new_tokens": "always", "length_penalty": "always",
@@ -70,15 +71,68 @@ def room_for_words(model: Any, tokens: int) -> float:
     return room
 
 
-def generate(model: Any, inputs: dict[str, Tensor], task: Any, tokenizer: Any) -> Tensor:
-    """Return the tokens that a model writes, by the settings of a task; what is drawn is seeded."""
+def generate(
+    model: Any, inputs: dict[str, Tensor], task: Any, tokenizer: Any, *, most: int | None = None
+) -> list[Written]:
+    """Return the texts that a model writes, by the settings of a task; what is drawn is seeded.
+
+    Args:
+        model: The base with the adapter active.
+        inputs: What it goes on with, padded on the left, or what its encoder reads.
+        task: Has the settings in `DECODING`.
+        tokenizer: Of the base.
+        most: Tokens that there are positions for; as many as the task allows if not given.
+    """
     drawing = {"temperature": task.temperature, "top_p": task.top_p} if task.do_sample else {}
+    limit = task.max_new_tokens if most is None else min(most, task.max_new_tokens)
+    ends = _ends(model, tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
         found: Tensor = model.generate(
-            **inputs, num_beams=task.num_beams, max_new_tokens=task.max_new_tokens,
+            **inputs, num_beams=task.num_beams, max_new_tokens=limit,
             length_penalty=task.length_penalty, do_sample=task.do_sample,
             no_repeat_ngram_size=task.no_repeat_ngram_size, pad_token_id=padding_of(tokenizer),
-            **drawing,
+            eos_token_id=ends or None, **drawing,
         )  # fmt: skip
-    return found
+    # A decoder gives the prompt back; that of a pair begins with a sign, which may be that of ends.
+    found = found[:, 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1] :]
+    texts: list[str] = tokenizer.batch_decode(found, skip_special_tokens=True)
+    full: FinishReason = "max_new_tokens" if limit == task.max_new_tokens else "positions"
+    is_forced = getattr(model.generation_config, "forced_eos_token_id", None) is not None
+    # BART puts a sign of the end on whatever stands at the limit.
+    free = found[:, : limit - 1] if is_forced else found
+    has_end = (
+        torch.isin(free, torch.tensor(ends, dtype=found.dtype, device=found.device)).any(1).tolist()
+    )
+    return [
+        Written(text, finish_reason="stop" if ended else full)
+        for text, ended in zip(texts, has_end, strict=True)
+    ]
+
+
+def _ends(model: Any, tokenizer: Any) -> list[int]:
+    """Return the tokens that end a text: those that the base names, and the one that was learnt."""
+    named = model.generation_config.eos_token_id
+    own = [named] if isinstance(named, int) else list(named or ())
+    learnt = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return sorted({*own, *learnt})
+
+
+def finish_notes(predictions: Sequence[AbstractPrediction], max_new_tokens: int) -> list[str]:
+    """Say how many answers were cut off, and what to do.
+
+    Args:
+        predictions: Answers of a task that writes.
+        max_new_tokens: Tokens of an answer, at most.
+    """
+    reasons = [own.finish_reason for own in predictions if isinstance(own, Written)]
+    told = {
+        "max_new_tokens": f"after max_new_tokens {max_new_tokens}; for longer ones give a larger "
+        "task option max_new_tokens",
+        "positions": "where the base has no more positions; shorten what is asked for longer ones",
+    }
+    return [
+        f"{reasons.count(reason)} of {counted(len(reasons), 'answer')} cut off {text}"
+        for reason, text in told.items()
+        if reason in reasons
+    ]

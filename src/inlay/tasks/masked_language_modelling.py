@@ -160,7 +160,7 @@ class MaskedLanguageModelling(AbstractWritingTask):
     @override
     def write(
         self, model: Any, rows: Sequence[Encoded], tokenizer: Any, *, device: Any
-    ) -> list[str]:
+    ) -> list[Written]:
         """Fill each mask with the most probable token."""
         ids = [row.features["input_ids"] for row in rows]
         tokens = pad(ids, padding_of(tokenizer)).to(device)
@@ -171,7 +171,7 @@ class MaskedLanguageModelling(AbstractWritingTask):
             [own[: len(row)] for own, row in zip(filled, ids, strict=True)],
             skip_special_tokens=True,
         )
-        return texts
+        return [Written(text) for text in texts]
 
     @override
     def counts(self, example: Example, prediction: AbstractPrediction) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ from inlay.metrics.generation import exact_match
 from inlay.metrics.headline import Headline
 from inlay.metrics.pass_at import mean_pass_at
 from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
-from inlay.tasks.decoding import DECODING, check_decoding, generate, room_for_words
+from inlay.tasks.decoding import DECODING, check_decoding, finish_notes, generate, room_for_words
 from inlay.tasks.option_types import Count, CountOrNone, Fraction, Number, Positive, Seed, When
 from inlay.tasks.packing import check_apart, collate_packed, pack, packed_logits
 from inlay.tasks.programs import count_passing, program_of
@@ -228,13 +228,13 @@ class TextGeneration(AbstractWritingTask):
     @override
     def write(
         self, model: Any, rows: Sequence[Encoded], tokenizer: Any, *, device: Any
-    ) -> list[str]:
+    ) -> list[Written]:
         prompts = [_prompt_of(row) for row in rows]
         room = room_for_words(model, max(map(len, prompts)))
         groups: dict[int, list[int]] = defaultdict(list)
         for number, prompt in enumerate(prompts):
             groups[int(min(self.max_new_tokens, room - len(prompt)))].append(number)
-        texts = [""] * len(prompts)
+        texts: list[Written] = [Written("")] * len(prompts)
         for most, numbers in groups.items():
             own = [prompts[number] for number in numbers]
             # Padding on the left, so that what is written follows the prompt at once.
@@ -242,12 +242,14 @@ class TextGeneration(AbstractWritingTask):
                 "input_ids": pad(own, padding_of(tokenizer), on_left=True).to(device),
                 "attention_mask": pad([[1] * len(p) for p in own], 0, on_left=True).to(device),
             }
-            task = dataclasses.replace(self, max_new_tokens=most)
-            found = generate(model, inputs, task, tokenizer)[:, inputs["input_ids"].shape[1] :]
-            decoded: list[str] = tokenizer.batch_decode(found, skip_special_tokens=True)
-            for number, text in zip(numbers, decoded, strict=True):
+            written = generate(model, inputs, self, tokenizer, most=most)
+            for number, text in zip(numbers, written, strict=True):
                 texts[number] = text
         return texts
+
+    @override
+    def finish_notes(self, predictions: Sequence[AbstractPrediction]) -> list[str]:
+        return finish_notes(predictions, self.max_new_tokens)
 
     @override
     def counts(self, example: Example, prediction: AbstractPrediction) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from inlay.data.rows import Dataset, Example
 from inlay.metrics.generation import bleu, chrf, copy_source, exact_match, lead, rouge, rouge_l
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
-from inlay.tasks.decoding import DECODING, check_decoding, generate
+from inlay.tasks.decoding import DECODING, check_decoding, finish_notes, generate
 from inlay.tasks.option_types import Count, CountOrNone, Fraction, Number, Positive, Seed, When
 from inlay.tasks.writing import (
     IGNORED,
@@ -126,11 +126,14 @@ class TextToText(AbstractWritingTask):
     @override
     def write(
         self, model: Any, rows: Sequence[Encoded], tokenizer: Any, *, device: Any
-    ) -> list[str]:
+    ) -> list[Written]:
         inputs = self.collate(rows, tokenizer).to(device).inputs
         written = generate(model, inputs, self, tokenizer)
-        texts: list[str] = tokenizer.batch_decode(written, skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        return [dataclasses.replace(own, text=own.text.strip()) for own in written]
+
+    @override
+    def finish_notes(self, predictions: Sequence[AbstractPrediction]) -> list[str]:
+        return finish_notes(predictions, self.max_new_tokens)
 
     @override
     def counts(self, example: Example, prediction: AbstractPrediction) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
@@ -18,6 +18,10 @@ from inlay.tasks.base import AbstractPrediction, AbstractTask, Batch, Encoded
 IGNORED = -100
 """Target of a token that is not learnt."""
 
+FinishReason = Literal["stop", "max_new_tokens", "positions"]
+"""Why a text ends: the base wrote a sign of the end; or it was cut off where it may have no more
+tokens, or where the base has no more positions."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -29,12 +33,14 @@ class Written(AbstractPrediction):
         nll: Negative log likelihood of the known text, in nats; 0 if there is none.
         tokens: Its tokens.
         others: More texts that were drawn for the same row.
+        finish_reason: Why the text ends; `None` if none was written token after token.
     """
 
     text: str
     nll: float = 0.0
     tokens: int = 0
     others: tuple[str, ...] = ()
+    finish_reason: FinishReason | None = None
 
     @property
     @override
@@ -49,7 +55,8 @@ class Written(AbstractPrediction):
 
     @override
     def record(self, top: int) -> dict[str, Any]:
-        return {"predicted_text": self.text}
+        reason = {} if self.finish_reason is None else {"finish_reason": self.finish_reason}
+        return {"predicted_text": self.text, **reason}
 
     @override
     def line(self, top: int) -> str:
@@ -57,7 +64,7 @@ class Written(AbstractPrediction):
 
     @override
     def columns(self, top: int) -> dict[str, Any]:
-        return {"predicted_text": self.text}
+        return self.record(top)
 
 
 class AbstractWritingTask(AbstractTask):
@@ -81,8 +88,12 @@ class AbstractWritingTask(AbstractTask):
     @abstractmethod
     def write(
         self, model: Any, rows: Sequence[Encoded], tokenizer: Any, *, device: Any
-    ) -> list[str]:
+    ) -> list[Written]:
         """Write a text for each row that `encode_prompts` gave."""
+
+    def finish_notes(self, predictions: Sequence[AbstractPrediction]) -> list[str]:
+        """Return what is to be said of answers that were cut off."""
+        return []
 
     @override
     def build_head(self, width: int) -> None:

@@ -32,6 +32,9 @@ def finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Pr
     validation = _scores(prepared, "validation")
     task = prepared.task.calibrated(validation, prepared.encoded["validation"])
     predictions = _answers(prepared, task, test, prepared.encoded["test"])
+    if isinstance(task, AbstractWritingTask):
+        for note in task.finish_notes(predictions):
+            training.reporter.on_note(f"test: {note}")
     report = task.full_report(test, predictions)
     card = _card(prepared, dataset, task, report)
     adapter = folder.path / ADAPTER_FOLDER
