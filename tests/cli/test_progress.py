@@ -199,3 +199,13 @@ def test_perplexity_is_no_share(capsys):
     )  # fmt: skip
     row = capsys.readouterr().err.splitlines()[-1].split()
     assert row == ["0.5", "10", "4.200", "4.553", "94.9", "?"]
+
+
+def test_of_perplexity_and_its_inverse_one_is_shown(capsys):
+    metrics = {"token_probability": 0.0105, "perplexity": 94.93, "loss": 4.553}
+    TerminalReporter(has_bar=False).on_evaluation(
+        Evaluation(epoch=1, step=10, train_loss=4.2, metrics=metrics, is_best=False)
+    )
+    _, header, row = capsys.readouterr().err.splitlines()
+    assert header.split()[-3:] == ["loss", "perplexity", "left"]
+    assert row.split() == ["1", "10", "4.200", "4.553", "94.9", "?"]

@@ -7,6 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from inlay.tasks.base import Batch, Encoded
+from inlay.tasks.masked_language_modelling import MaskedLanguageModelling
+from inlay.tasks.text_generation import TextGeneration
 from inlay.tasks.text_to_text import TextToText
 from inlay.tasks.writing import IGNORED, Written, pad, padding_of, unigram
 
@@ -45,7 +47,16 @@ def test_windows_of_one_example_are_summed():
     assert found["loss"] == pytest.approx(9 / 5)
     assert found["token_probability"] == pytest.approx(math.exp(-9 / 5))
     assert found["token_accuracy"] == pytest.approx(2 / 5)
+    assert "perplexity" not in found, "the headline is another"
     assert Written("x").confidence == 1.0
+
+
+@pytest.mark.parametrize("task", [TextGeneration(), MaskedLanguageModelling()])
+def test_a_training_tells_perplexity_where_the_report_is_about_it(task):
+    found = task.metrics([torch.tensor([6.0, 4, 1])], [])
+    assert found["perplexity"] == pytest.approx(math.exp(1.5))
+    assert found[task.better] == pytest.approx(math.exp(-1.5)), "more is better"
+    assert task.metrics([torch.tensor([1e5, 4, 1])], [])["perplexity"] < math.inf
 
 
 def test_padding_on_either_side():

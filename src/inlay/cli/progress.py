@@ -221,7 +221,11 @@ def note_text(text: str) -> str:
 
 
 def _metric_names(metrics: dict[str, float]) -> list[str]:
-    return sorted(metrics, key=lambda name: (name != "loss", list(metrics).index(name)))
+    """Return the metrics that are shown, the loss first."""
+    # A token's probability is the inverse of the perplexity, which the report is about.
+    hidden = {"token_probability"} if "perplexity" in metrics else set()
+    shown = [name for name in metrics if name not in hidden]
+    return sorted(shown, key=lambda name: (name != "loss", shown.index(name)))
 
 
 def _metric(name: str, value: float) -> str:

@@ -130,9 +130,11 @@ class AbstractWritingTask(AbstractTask):
     def metrics(self, kept: Sequence[Tensor], rows: Sequence[Encoded]) -> dict[str, float]:
         nll, tokens, right = torch.stack(list(kept)).double().sum(0).tolist()
         loss = nll / max(1.0, tokens)
+        name = self.headline.name
+        headline = {name: self.headline.value([(nll, tokens)])} if name == "perplexity" else {}
         return {
-            "token_probability": math.exp(-loss), "token_accuracy": right / max(1.0, tokens),
-            "loss": loss,
+            "token_probability": math.exp(-loss), **headline,
+            "token_accuracy": right / max(1.0, tokens), "loss": loss,
         }  # fmt: skip
 
     @override
