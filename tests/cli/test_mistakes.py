@@ -58,13 +58,15 @@ def test_of_numbers_it_is_not_said_how_sure_they_are(call, predictions):
     folder = predictions(("a text", None, "3.5", "1.2", 1.0))
     path = folder / "predictions.jsonl"
     path.write_text(path.read_text().replace('"value"', '"details": {"score": 1.2}, "value"'))
-    shown = call("errors", folder)[1].splitlines()[0]
-    assert shown == "predicted 1.2, labelled 3.5   a.csv:2"
+    path.write_text(path.read_text().replace('"value": 0.0', '"value": -0.4'))
+    _, out, err = call("errors", folder)
+    assert out.splitlines()[0] == "predicted 1.2, known 3.5   a.csv:2"
+    assert err == "the 1 worst of 1 row in test; the known scores of some may be wrong\n"
 
 
 @pytest.mark.parametrize(
     ("label", "predicted", "said"),
-    [("", "", ""), ("four", "five", "  predicted five, labelled four")],
+    [("", "", ""), ("four", "five", "  predicted five, known four")],
 )
 def test_of_what_is_measured_by_perplexity_that_is_shown(call, predictions, label, predicted, said):
     folder = predictions(("a text", None, label, predicted, 0.01))
@@ -73,7 +75,29 @@ def test_of_what_is_measured_by_perplexity_that_is_shown(call, predictions, labe
     path.write_text(re.sub(r'"value": [0-9.]+', value, path.read_text()))
     _, out, err = call("errors", folder)
     assert out.splitlines()[0] == f"perplexity 95.31{said}   a.csv:2"
-    assert ("errors in the labels" in err) == bool(label)
+    more = "; some may be right in other words, or their known texts wrong" if label else ""
+    assert err == f"the 1 worst of 1 row in test{more}\n"
+
+
+def test_of_a_text_the_score_is_shown_and_where_it_was_cut_off(call, predictions):
+    folder = predictions(("a text", None, "four", "five", 0.01))
+    (folder / "metrics.json").write_text('{"headline": {"name": "rouge_l"}}')
+    path = folder / "predictions.jsonl"
+    details = '"details": {"predicted_text": "five", "finish_reason": "max_new_tokens"}, '
+    path.write_text(path.read_text().replace('"value": 0.0', f'{details}"value": 0.25'))
+    (first, _) = call("errors", folder)[1].splitlines()
+    assert first == "ROUGE-L 25.0 %  predicted five (cut off), known four   a.csv:2"
+
+
+def test_several_tasks_are_spoken_of_together(call, predictions):
+    folder = predictions(*ROWS)
+    path = folder / "predictions.jsonl"
+    first, rest = path.read_text().split("\n", 1)
+    first = first.replace('"value": 1.0', '"details": {"score": 1.2}, "value": 0.4')
+    path.write_text(f"{first}\n{rest}")
+    assert call("errors", folder)[2] == (
+        "the 3 worst of 3 rows in test; many such rows are errors in the labels or known scores\n"
+    )
 
 
 def test_what_one_side_lacks_is_shown_as_nothing():

@@ -3,12 +3,15 @@
 import dataclasses
 import difflib
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from inlay.cli import console, wording
 from inlay.cli.options import Json
+from inlay.cli.results import number as number_text
+from inlay.cli.results import title
 from inlay.cli.table import shorten
 
 if TYPE_CHECKING:
@@ -24,11 +27,11 @@ def errors(
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="Rows, at most.")] = 20,
     as_json: Json = False,
 ) -> int:
-    """Show the test rows a run is most surely wrong about.
+    """Show the test rows a run is most surely wrong about, or that are worst.
 
-    Many of them are errors in the labels.
+    Many of them are errors in the labels; known scores and texts may be wrong too.
     """
-    from inlay.evaluation.records import mistakes, read_records
+    from inlay.evaluation.records import mistakes, read_headline, read_records
 
     wrong = mistakes(run, number)
     if as_json:
@@ -41,11 +44,12 @@ def errors(
         console.put(f"none of {wording.plural(len(records), 'test row')} is wrong")
         return 0
     wide = console.stdout_width()
+    metric = read_headline(run).name if any(map(_has_text_score, records)) else ""
     for record in wrong:
         text = " ".join(record.text.split())
         if record.pair is not None:
             text += f" | {around(record.pair, record.label, record.predicted)}"
-        console.put(f"{_judged(record)}   {record.row}")
+        console.put(f"{_judged(record, metric)}   {record.row}")
         console.put(f"      {text if wide is None else shorten(text, wide - 6)}")
     if all(record.value in (0, 1) for record in records):
         shown = f"{len(wrong)} of {wording.plural(total, 'wrong row')}, of "
@@ -53,24 +57,52 @@ def errors(
     else:
         # Where rows are right by degrees nearly all of them are a little wrong.
         shown = f"the {len(wrong)} worst of {wording.plural(len(records), 'row')} in test"
-    has_labels = any(record.label for record in records)
-    console.tell(f"{shown}; many such rows are errors in the labels" if has_labels else shown)
+    why = _why(records)
+    console.tell(f"{shown}; {why}" if why else shown)
     return 0
 
 
-def _judged(record: "Record") -> str:
-    """Say what was answered, how surely, and what is right."""
+def _is_number(record: "Record") -> bool:
+    return set(record.details) == {"score"}
+
+
+def _is_text(record: "Record") -> bool:
+    return "predicted_text" in record.details
+
+
+def _has_text_score(record: "Record") -> bool:
+    """Tell whether a text is scored by what was written rather than by the known one."""
+    return _is_text(record) and record.value >= 0
+
+
+def _why(records: "Sequence[Record]") -> str:
+    """Say what may be wrong with such rows besides the answer; nothing where nothing was known."""
+    known = [record for record in records if record.label]
+    numbers = any(_is_number(record) for record in known)
+    if known and all(_is_text(record) for record in known):
+        return "some may be right in other words, or their known texts wrong"
+    if known and all(_is_number(record) for record in known):
+        return "the known scores of some may be wrong"
+    text = "many such rows are errors in the labels" if known else ""
+    return f"{text} or known scores" if numbers else text
+
+
+def _judged(record: "Record", metric: str) -> str:
+    """Say what was answered, how surely or how well, and what is right."""
     predicted, label = record.predicted, record.label
     if "tags" in record.details:
         predicted, label = differing(predicted, label)
-    sure = f"{record.confidence:.2f}  "
-    if set(record.details) == {"score"}:
-        sure = ""  # of numbers it is not known
+    how, right = f"{record.confidence:.2f}  ", "labelled"
+    if _is_number(record):
+        how, right = "", "known"  # of numbers it is not known how sure they are
+    elif _has_text_score(record):
+        how, right = f"{title(metric)} {number_text(metric, record.value)}  ", "known"
     elif record.value < 0:
-        sure = f"perplexity {-record.value:.4g}  "
+        how, right = f"perplexity {-record.value:.4g}  ", "known"
         if not predicted and not label:
-            return sure.rstrip()  # running text, of which nothing was asked
-    return f"{sure}predicted {_short(predicted)}, labelled {_short(label)}"
+            return how.rstrip()  # running text, of which nothing was asked
+    is_cut = record.details.get("finish_reason", "stop") != "stop"
+    return f"{how}predicted {_short(predicted)}{' (cut off)' * is_cut}, {right} {_short(label)}"
 
 
 def around(text: str, *answers: str) -> str:

@@ -110,7 +110,7 @@ def read_headline(run: str | Path) -> Headline:
 def mistakes(run: str | Path, number: int = 20) -> list[Record]:
     """Return the wrong rows of a run, the surest first: often errors in the labels.
 
-    Where rows can be wrong by degrees, the worst come first.
+    Where rows are wrong by degrees, as numbers and texts are, the worst come first.
 
     Args:
         run: A finished run's folder.
