@@ -1,4 +1,5 @@
 import errno
+import os
 import re
 import signal
 import subprocess
@@ -151,3 +152,39 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=tmp_path
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture
+def nobody():
+    """The end of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["list"], 0), (["show", "nothing"], 2)])
+@pytest.mark.parametrize("streams", [["stderr"], ["stdout", "stderr"]])
+def test_messages_that_nobody_reads_change_no_exit_code(nobody, tmp_path, arguments, code, streams):
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    given = dict.fromkeys(streams, nobody)
+    assert subprocess.run(command, cwd=tmp_path, check=False, **given).returncode == code
+
+
+def test_answers_that_nobody_reads_change_no_exit_code(nobody, tmp_path):
+    script = (
+        "import sys\nfrom inlay.cli import console, main\n"
+        "main._run = lambda given: console.put('answers') or 4\nsys.exit(main.main([]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, check=False, stdout=nobody,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (4, b"")
+
+
+@pytest.mark.parametrize(("closed", "code"), [("2>&-", 2), (">&-", 2), (">&- 2>&-", 2)])
+def test_streams_that_are_closed_from_the_start(tmp_path, closed, code):
+    command = f"{sys.executable} -c '{PROGRAM}' show nothing {closed}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (code, b"")

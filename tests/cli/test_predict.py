@@ -1,7 +1,9 @@
 import csv
 import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -12,7 +14,7 @@ from inlay.data import inputs as readers
 from inlay.data.inputs import InputRow, Inputs
 from inlay.data.rows import Example, Rejected
 from tests import tiny
-from tests.cli.program import TRAIN
+from tests.cli.program import PROGRAM, TRAIN
 
 TEXTS = ["my card is expired", "flight and hotel"]
 
@@ -287,3 +289,15 @@ def test_a_file_of_which_no_row_can_be_answered(call, run, tmp_path):
     assert (code, out) == (3, "")
     assert f"{source}: no row of 2 can be answered." in err
     assert not (tmp_path / "a.csv").exists()
+
+
+def test_a_file_is_written_also_where_nobody_reads_what_is_told(run, tmp_path):
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text(f'text\n{TEXTS[0]}\n""\n', encoding="utf-8")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", PROGRAM, "predict", str(run), "-i", str(source), "-o"]
+    done = subprocess.run([*command, str(target)], stdout=writing, stderr=writing, check=False)
+    os.close(writing)
+    assert done.returncode == 0
+    assert target.read_text(encoding="utf-8").splitlines()[1].startswith(f"{TEXTS[0]},")

@@ -4,17 +4,50 @@ import io
 import os
 import shutil
 import sys
+from typing import TextIO
 
 
 def put(text: str = "") -> None:
     """Print a result on stdout."""
-    sys.stdout.write(text + "\n")
+    _write(sys.stdout, text)
 
 
 def tell(text: str = "") -> None:
     """Print progress, a note or an error on stderr, at once."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    _write(sys.stderr, text)
+    finish(sys.stderr)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text + "\n")
+    except BrokenPipeError:
+        discard(stream)
+
+
+def finish(stream: TextIO) -> None:
+    """Write what a stream still holds."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        discard(stream)
+
+
+def discard(stream: TextIO) -> None:
+    """Let what a stream still holds, and what follows, go nowhere.
+
+    The reader, `head` for one, has seen enough; the work, its files and its exit code are wanted
+    all the same.
+    """
+    with open(os.devnull, "w") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), stream.fileno())
+
+
+def open_what_is_closed() -> None:
+    """Give a program that was started without stdout or stderr one that goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
 
 
 def is_terminal() -> bool:

@@ -85,14 +85,14 @@ def main(given: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 for a fault of ours, 2 for usage and settings, 3 for data, 4 for a
         gate that is missed, 5 for memory and disk, 130 and 143 after an interruption.
     """
+    console.open_what_is_closed()
     console.replace_what_cannot_be_shown()
     try:
         code = _run(list(sys.argv[1:] if given is None else given))
-        sys.stdout.flush()
+        console.finish(sys.stdout)
     except BrokenPipeError:
-        # The reader, `head` for one, has seen enough. What is left goes nowhere, so that Python
-        # does not fail once more when it closes stdout.
-        _discard_stdout()
+        # What the parser prints itself, such as help.
+        console.discard(sys.stdout)
         return 0
     except KeyboardInterrupt:
         console.tell("interrupted")
@@ -183,8 +183,3 @@ def _unexpected(error: Exception) -> int:
         f"The details are in {path}; please report them."
     )
     return 1
-
-
-def _discard_stdout() -> None:
-    with open(os.devnull, "w") as nothing:  # noqa: PTH123
-        os.dup2(nothing.fileno(), sys.stdout.fileno())
