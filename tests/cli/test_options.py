@@ -1,8 +1,11 @@
-import re
+from typing import get_type_hints
 
 import pytest
 
-from inlay.cli.options import TaskOptions, parse_label_map, parse_share, parse_task_options
+from inlay.cli.evaluate import evaluate
+from inlay.cli.options import parse_label_map, parse_share, parse_task_options
+from inlay.cli.predict import predict
+from inlay.cli.train import train
 from inlay.errors import ConfigError, DataError
 from inlay.tasks.registry import TASKS
 
@@ -50,6 +53,18 @@ def test_a_task_option_given_twice():
         parse_task_options(["a=1", "a=2"])
 
 
-def test_help_names_every_option_of_a_task():
-    named = set(re.findall(r"[a-z_]+", TaskOptions.__metadata__[0].help.split(":", 1)[1]))
-    assert {option for task in TASKS.values() for option in task.options} <= named
+@pytest.mark.parametrize(
+    ("command", "whens"),
+    [
+        (train, {"always", "training", "reports"}),
+        (evaluate, {"always", "afterwards", "reports"}),
+        (predict, {"always", "afterwards"}),
+    ],
+)
+def test_help_names_the_options_of_tasks_that_have_an_effect(command, whens):
+    kind = get_type_hints(command, include_extras=True)["task_options"]
+    shown = kind.__metadata__[0].help.split(". ", 1)[1]
+    groups = [part.split(": ")[1] for part in shown.rstrip(".").split("; ")]
+    named = {name for names in groups for name in names.split(", ")}
+    options = [own for task in TASKS.values() for own in task.options.items()]
+    assert named == {name for name, when in options if when in whens}

@@ -55,3 +55,12 @@ def test_a_label_that_is_not_there(call, base, topics):
     code, _, err = call(*TRAIN, topics, *given)
     assert code == 2
     assert "task option out_of_scope='oos' is none of the labels: card, loan, travel." in err
+
+
+def test_predict_refuses_what_only_reports_read(call, run):
+    code, out, err = call("predict", run, "a card", "--task-option", "out_of_scope=travel")
+    assert (code, out) == (2, "")
+    assert err == (
+        "inlay: task option 'out_of_scope' changes what is reported and no answer; give it to "
+        "`inlay evaluate`, or leave it out.\n"
+    )

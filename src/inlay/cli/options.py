@@ -1,7 +1,7 @@
 """Options that several commands share, each with its one help text."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -23,18 +23,44 @@ Columns = Annotated[
 Task = Annotated[
     str | None, typer.Option(help="What the rows are for.", show_default="told from the data")
 ]
-TaskOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--task-option",
-        metavar="KEY=VALUE",
-        help="An option of the task, like num_beams=2; may be given often. Labels: out_of_scope, "
-        "threshold, dropout; answers: max_answer_tokens, threshold; similarity: factor; masked "
-        "words: share; writing: num_beams, max_new_tokens, length_penalty, no_repeat_ngram_size, "
-        "do_sample, temperature, top_p, seed; prompts: separator, packing; programs: pass_at, "
-        "num_samples, test_seconds.",
+_OPTIONS_OF_TASKS = {
+    "labels": ("out_of_scope", "threshold", "dropout"),
+    "answers": ("max_answer_tokens", "threshold"),
+    "similarity": ("factor",),
+    "masked words": ("share",),
+    "writing": (
+        "num_beams", "max_new_tokens", "length_penalty", "no_repeat_ngram_size", "do_sample",
+        "temperature", "top_p", "seed",
     ),
-]
+    "prompts": ("separator", "packing"),
+    "programs": ("pass_at", "num_samples", "test_seconds"),
+}  # fmt: skip
+# In words here, as the tasks themselves bring PyTorch; a test compares the two.
+_OF_TRAINING = {"dropout", "factor", "share", "separator", "packing"}
+_FITTED = {"threshold"}
+_OF_REPORTS = {"out_of_scope", "pass_at", "num_samples", "test_seconds"}
+
+
+def task_option_help(left_out: Collection[str]) -> str:
+    """Return the help of `--task-option` without the options that have no effect in a command."""
+    groups = {
+        what: [name for name in names if name not in left_out]
+        for what, names in _OPTIONS_OF_TASKS.items()
+    }
+    shown = "; ".join(f"{what}: {', '.join(names)}" for what, names in groups.items() if names)
+    return (
+        "An option of the task, like num_beams=2; may be given often. "
+        f"{shown[0].upper()}{shown[1:]}."
+    )
+
+
+def _task_options(left_out: Collection[str]) -> Any:
+    return typer.Option("--task-option", metavar="KEY=VALUE", help=task_option_help(left_out))
+
+
+TaskOptions = Annotated[list[str] | None, _task_options(_FITTED)]
+OptionsOfEvaluating = Annotated[list[str] | None, _task_options(_OF_TRAINING)]
+OptionsOfAnswering = Annotated[list[str] | None, _task_options(_OF_TRAINING | _OF_REPORTS)]
 Member = Annotated[
     str | None,
     typer.Option(help="Which of several tasks that were learnt together.", metavar="NAME"),

@@ -12,9 +12,9 @@ from inlay.cli import console, wording
 from inlay.cli.options import (
     Columns,
     Member,
+    OptionsOfAnswering,
     PairColumn,
     Run,
-    TaskOptions,
     TextColumn,
     parse_columns,
     parse_task_options,
@@ -64,7 +64,7 @@ def predict(
         int | None, typer.Option(min=1, help="Labels to show.", show_default="3; 1 in a file")
     ] = None,
     member: Member = None,
-    task_options: TaskOptions = None,
+    task_options: OptionsOfAnswering = None,
     labels: Annotated[
         str | None, typer.Option(help="Other labels to ask: a,b,c (task similarity).")
     ] = None,
@@ -146,11 +146,13 @@ def _load(
     options: Mapping[str, str],
 ) -> "Predictor":
     from inlay.evaluation.predictor import load_predictor
+    from inlay.tasks.options import check_answering
 
     predictor = load_predictor(run, base=base)
     if member is not None:
         predictor = predictor.member(member)
     predictor = predictor.with_options(options)
+    check_answering(predictor.task, options)
     if labels is None:
         return predictor
     return predictor.with_labels([label.strip() for label in labels.split(",") if label.strip()])

@@ -89,7 +89,7 @@ class TextClassification(AbstractPooledTask):
     name: ClassVar[str] = "text-classification"
     form: ClassVar[str] = "labelled"
     better: ClassVar[str] = "accuracy"
-    options: ClassVar[Mapping[str, When]] = {"out_of_scope": "always", "dropout": "training"}
+    options: ClassVar[Mapping[str, When]] = {"out_of_scope": "reports", "dropout": "training"}
 
     labels: tuple[str, ...]
     temperature: float = 1.0

@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-When = Literal["always", "training", "afterwards"]
+When = Literal["always", "training", "afterwards", "reports"]
 """When an option can be given: whenever there is the task, or in training only as it shapes what
-is learnt, or afterwards only as training fits it to validation itself."""
+is learnt, or afterwards only as training fits it to validation itself, or where there is a report,
+as it changes no answer."""
 
 DropRate = Annotated[float, Field(ge=0, lt=1)]
 """A fraction of channels that are zeroed."""

@@ -1,7 +1,7 @@
 """Options of a task: the settings of it that a user may give, by name and as text or plain data."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -44,6 +44,24 @@ def changeable(task: AbstractTask) -> set[str]:
     if isinstance(task, Joint):
         return {name for own in task.tasks for name in changeable(own)}
     return {name for name, when in task.options.items() if when != "training"}
+
+
+def check_answering(task: AbstractTask, given: Collection[str]) -> None:
+    """Refuse options that change no answer, where there is no report for them to change.
+
+    Args:
+        task: Any task but several that are learnt together.
+        given: Names of options.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    for name in given:
+        if task.options.get(name) == "reports":
+            raise ConfigError(
+                f"task option {name!r} changes what is reported and no answer; give it to "
+                "`inlay evaluate`, or leave it out."
+            )
 
 
 def _joint(task: Joint, given: Mapping[str, Any], *, is_trained: bool) -> Joint:

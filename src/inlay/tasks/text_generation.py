@@ -68,8 +68,8 @@ class TextGeneration(AbstractWritingTask):
     needs: ClassVar[BaseKind] = "decoder"
     better: ClassVar[str] = "token_probability"
     options: ClassVar[Mapping[str, When]] = {
-        "separator": "training", **DECODING, "pass_at": "always", "num_samples": "always",
-        "test_seconds": "always", "packing": "training",
+        "separator": "training", **DECODING, "pass_at": "reports", "num_samples": "reports",
+        "test_seconds": "reports", "packing": "training",
     }  # fmt: skip
 
     form: str = Plain.name  # type: ignore[misc]  # one task for three forms of rows
