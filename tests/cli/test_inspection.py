@@ -143,3 +143,17 @@ def test_columns_of_answers_are_shown(call, tmp_path):
         '  label from column "label"',
         "ok no text in two splits",
     ]
+    rows = [{**row, "context": "here it is"} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert call("inspect", path)[1].splitlines()[3:5] == [
+        '  choices from column "choices"',
+        '  context from column "context"   median 3 words, longest 3',
+    ]
+
+
+def test_tags_are_counted_where_they_stand(call, tmp_path):
+    path = tmp_path / "tags.jsonl"
+    rows = [{"tokens": ["a", f"b{n}"], "tags": ["X", "Y" if n else "Z"]} for n in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = call("inspect", path)[1]
+    assert '!  tags that occur less than 20 times, hard to learn: "Z" 1' in out.splitlines()

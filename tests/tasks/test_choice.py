@@ -44,6 +44,15 @@ def test_each_choice_is_read_with_its_question(base):
     assert scores[1, 2] == float("-inf")
 
 
+def test_a_context_is_read_first_and_the_question_with_each_choice(base):
+    asked = ROWS[0]._replace(pair="a card was here")
+    (encoded,) = TASK.encode([asked], base[1], max_length=60)
+    expected = base[1]("a card was here", "what is lost my loan")["input_ids"]
+    assert encoded.extra["choices"][1]["input_ids"] == expected
+    known = row("which", ["it is light", "it is dark"], 1)._replace(pair="The night is dark")
+    assert TASK.baselines([], [known])["shared_words"][0].index == 1
+
+
 def test_a_batch_scores_as_each_row_alone(base):
     head = TASK.build_head(32).eval()
     encoded, batch, scores = scored(base, ROWS, head)

@@ -193,7 +193,10 @@ def _warnings(found: Inspection) -> list[str]:
     if small:
         listed = ", ".join(f"{_q(name)} {n}" for name, n in list(small.items())[:_SHOWN])
         more = f" and {len(small) - _SHOWN} more" if len(small) > _SHOWN else ""
-        texts.append(f"labels with fewer than {FEW_ROWS} rows, hard to learn: {listed}{more}")
+        rare = f"labels with fewer than {FEW_ROWS} rows"
+        if found.task == "tagging":  # a row may have a tag often
+            rare = f"tags that occur less than {FEW_ROWS} times"
+        texts.append(f"{rare}, hard to learn: {listed}{more}")
     texts += [f"column {_q(name)} has a different value in every row: an id" for name in found.ids]
     texts += [
         f"label {_q(name)} stands in nearly all of its texts and hardly elsewhere: leaking?"

@@ -201,7 +201,8 @@ def _inspect(
     rows = [row for split in splits.values() for row in split]
     labels = dict(Counter(label for row in rows for label in classes(row)).most_common())
     texts = _Texts(splits)
-    inputs = ["text", "pair"] if form is None else [r.name for r in form.roles if not r.is_target]
+    names = ["text", "pair"] if form is None else [r.name for r in form.roles if not r.is_target]
+    inputs = [*names[:1], *(name for name in names[1:] if name in ("pair", "context"))]
     tasks = [task_name(task)] if task else tasks_of(LABELLED if form is None else form.name)
     return Inspection(
         source=str(source), files=files, rejected=rejected, columns=columns,

@@ -29,8 +29,13 @@ from inlay.tasks.similarity import Similarity
 from inlay.tasks.writing import AbstractWritingTask
 
 _WITH_OR_WITHOUT_PAIR = {
-    LABELLED, *(name for name, form in FORMS.items() if "pair" in {r.name for r in form.roles})
-}  # fmt: skip
+    LABELLED,
+    *(
+        name
+        for name, form in FORMS.items()
+        if any(not role.is_needed and role.name in ("pair", "context") for role in form.roles)
+    ),
+}
 """Forms whose rows are texts in one data set and pairs of texts in another."""
 
 

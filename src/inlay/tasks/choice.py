@@ -96,7 +96,7 @@ class MultipleChoice(AbstractPooledTask):
     def encode(
         self, examples: Sequence[Example], tokenizer: Any, *, max_length: int
     ) -> list[Encoded]:
-        pairs = [row._replace(pair=choice) for row in examples for choice in _choices(row)]
+        pairs = [_beside(row, choice) for row in examples for choice in _choices(row)]
         features = iter(encode_texts(pairs, tokenizer, max_length=max_length))
         encoded = []
         for number, row in enumerate(examples):
@@ -164,12 +164,23 @@ class MultipleChoice(AbstractPooledTask):
     ) -> dict[str, list[AbstractPrediction]]:
         found = {
             "first_choice": [0 for _ in test],
-            "shared_words": [most_shared_words(row.text, _choices(row)) for row in test],
+            "shared_words": [most_shared_words(_asked(row), _choices(row)) for row in test],
         }
         return {
             name: [_sure(row, index) for row, index in zip(test, chosen, strict=True)]
             for name, chosen in found.items()
         }
+
+
+def _beside(row: Example, choice: str) -> Example:
+    """Return the two texts that are read: question and choice, or context and both of them."""
+    if row.pair is None:
+        return row._replace(pair=choice)
+    return row._replace(text=row.pair, pair=f"{row.text} {choice}")
+
+
+def _asked(row: Example) -> str:
+    return row.text if row.pair is None else f"{row.pair} {row.text}"
 
 
 def _choices(example: Example) -> list[str]:

@@ -6,6 +6,8 @@ import pytest
 
 from inlay.data.forms.base import Place
 from inlay.data.forms.choices import Choices
+from inlay.data.forms.registry import match
+from inlay.data.table import MISSING, Table
 
 THREE = ["red", "green", "blue"]
 
@@ -60,3 +62,43 @@ def test_names_of_choices_win_over_their_places(names, label):
 
 def test_choices_in_a_table_are_json():
     assert read(1, '["red", "green", "blue"]').parts == {"choices": THREE, "index": 1}
+
+
+def with_context(context, *, has_target=True):
+    cells = {"question": "which?", "choices": THREE, "label": 1, "context": context}
+    return Choices().example(cells, Place("f", 1), Counter(), has_target=has_target)
+
+
+def test_a_context_is_read_beside_the_question():
+    row = with_context("It is dark.")
+    assert (row.text, row.pair) == ("which?", "It is dark.")
+    assert Choices().asked(row) == {
+        "question": "which?", "choices": THREE, "context": "It is dark."
+    }  # fmt: skip
+    for nothing in (None, MISSING, "", " "):
+        assert with_context(nothing).pair is None
+    assert with_context(3) == "context is a number, not a text"
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        (("context", "endings"), {"question": "context"}),
+        (("context", "question", "endings"), {"question": "question", "context": "context"}),
+        (("article", "question", "options"), {"question": "question", "context": "article"}),
+    ],
+)
+def test_a_context_without_a_question_is_the_question(columns, found):
+    table = Table(
+        name="f", path="f", layout="jsonl", sha256="", encoding="utf-8", separator=None,
+        columns=[*columns, "label"], rows=[], lines=[], raw=str,
+    )  # fmt: skip
+    roles = match(Choices(), table, {})
+    assert {role: roles[role] for role in ("question", "context") if role in roles} == found
+
+
+def test_questions_on_one_context_stay_in_one_split():
+    one, other = with_context("It is dark."), with_context("It is late.")
+    assert Choices().group(one) == Choices().group(one._replace(text="who?"))
+    assert Choices().group(one) != Choices().group(other)
+    assert Choices().group(read(1)) == "which?"

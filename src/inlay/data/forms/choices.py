@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from inlay.data.forms.base import AbstractForm, Place, Role, kind_of, parsed, text_of
 from inlay.data.rows import Example
+from inlay.data.splits import text_key
 from inlay.data.table import MISSING, Table
 from inlay.errors import counted
 
@@ -16,6 +17,7 @@ from inlay.errors import counted
 class Choices(AbstractForm):
     """`question`, a list `choices`, and `label`: the right one's number, letter or text.
 
+    A `context` that the question is about may stand beside it; without a question it is one itself.
     Numbers count from 0, letters from A, unless `choices` is an object of `text` and `label` that
     names each, as in ARC. In a table `choices` is written as JSON. `parts` holds `choices` and, if
     known, `index`.
@@ -25,6 +27,7 @@ class Choices(AbstractForm):
     roles: ClassVar[tuple[Role, ...]] = (
         Role("question", ("question", "text", "premise", "sentence", "context", "ctx")),
         Role("choices", ("choices", "options", "endings", "candidates")),
+        Role("context", ("context", "passage", "article", "premise", "ctx", "story"), False),
         Role("label", ("label", "answer", "correct", "gold", "answerkey"), is_target=True),
     )
 
@@ -37,6 +40,15 @@ class Choices(AbstractForm):
         self, cells: Mapping[str, Any], place: Place, counts: Counter[str], *, has_target: bool
     ) -> Example | str:
         question, fault = text_of(cells.get("question", MISSING), "question")
+        context = cells.get("context", MISSING)
+        if (
+            context is MISSING
+            or context is None
+            or (isinstance(context, str) and not context.strip())
+        ):
+            context = None
+        elif fault is None:
+            context, fault = text_of(context, "context")
         if fault:
             return fault
         choices = parsed(cells.get("choices", MISSING))
@@ -64,11 +76,17 @@ class Choices(AbstractForm):
                 return index
             parts["index"] = index
         label = choices[parts["index"]] if has_target else ""
-        return Example(question, None, label, place.file, place.line, parts)
+        return Example(question, context, label, place.file, place.line, parts)
 
     @override
     def asked(self, row: Example) -> dict[str, Any]:
-        return {"question": row.text, "choices": (row.parts or {})["choices"]}
+        own = {"question": row.text, "choices": (row.parts or {})["choices"]}
+        return own if row.pair is None else {**own, "context": row.pair}
+
+    @override
+    def group(self, row: Example) -> str:
+        # Questions on one context stay together, or test would ask about what was seen.
+        return text_key(row.text if row.pair is None else row.pair, None)
 
 
 def _index(value: Any, choices: list[str]) -> int | str:
