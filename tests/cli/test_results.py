@@ -95,6 +95,7 @@ def test_points_and_verdict():
     assert points("perplexity", 4.823) == "4.82 better", "though the perplexity fell"
     assert gains("accuracy", -0.012, 0.078) == "-1.2 to +7.8"
     assert gains("perplexity", -1.234, 4.823) == "-1.23 to +4.82"
+    assert gains("perplexity", -0.0, 0.0) == "+0 to +0", "as no number is below 0 by nothing"
     assert verdict(True, 0.00041) == "beyond noise (p = 0.00041)"
 
 

@@ -160,7 +160,8 @@ def points(metric: str, gain: float) -> str:
 def gains(metric: str, low: float, high: float) -> str:
     """Return a range of how much better a value is, without a unit: `-1.0 to +7.8`."""
     factor, digits = (1, "+.3g") if metric in _PLAIN else (100, "+.1f")
-    return f"{factor * low:{digits}} to {factor * high:{digits}}"
+    # A perplexity's gain is a negated difference, and nothing at all would read -0.
+    return f"{factor * low + 0.0:{digits}} to {factor * high + 0.0:{digits}}"
 
 
 def verdict(is_beyond_noise: bool, p_value: float) -> str:  # noqa: FBT001
