@@ -31,3 +31,13 @@ def test_without_train_the_first_split_tells_the_columns(tmp_path):
     assert found.first.columns == ["text", "label"]
     with pytest.raises(DataError, match="has no train split"):
         find_tables(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_joint"), [("t.yaml", True), ("t.yml", True), ("t.doc", False)]
+)
+def test_a_file_of_several_data_sets_is_told_how_to_be_learnt(tmp_path, name, is_joint):
+    (tmp_path / name).write_text("tasks: {}", encoding="utf-8")
+    with pytest.raises(DataError, match="has an ending that is not known") as raised:
+        read_table(tmp_path / name, name)
+    assert str(raised.value).endswith("learnt together by --task joint.") == is_joint

@@ -150,3 +150,9 @@ def test_data_that_are_not_there_are_an_error(read):
 def test_a_file_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.yaml does not exist"):
         read_dataset(str(tmp_path / "none.yaml"), task="joint")
+
+
+def test_a_fault_in_data_says_whose_they_are(read, folder):
+    (folder / "topics.csv").write_text("text,label\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"^both\.yaml, task 'topics': "):
+        read()

@@ -103,9 +103,11 @@ def read_table(path: Path, name: str) -> Table:
         return read_parquet(path, name=name)
     if ending in CONLL_ENDINGS:
         return read_conll(path, name=name)
+    joint = " Several data sets that a YAML file names are learnt together by --task joint."
+    is_joint = path.suffix.lower() in (".yaml", ".yml")
     raise DataError(
         f"{name} has an ending that is not known. Labelled rows are read from "
-        f"{', '.join(TABLE_ENDINGS)} (also .gz), or from a folder."
+        f"{', '.join(TABLE_ENDINGS)} (also .gz), or from a folder.{joint * is_joint}"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from inlay.data.rows import SPLITS, Dataset, FileRecord
-from inlay.errors import ConfigError, did_you_mean
+from inlay.errors import ConfigError, DataError, did_you_mean
 
 FORM = "joint"
 """The form of a data set that is made of others."""
@@ -81,10 +81,14 @@ def read_joint(
     members = Members(plan=plan)
     for name, entry in zip(plan.names, entries.values(), strict=True):
         options = {key: entry[key] for key in _COLUMNS if key in entry}
-        members.datasets[name] = read(
-            _place(path, str(entry["data"])), task=entry.get("task"), split_seed=split_seed,
-            few_shot=entry.get("few_shot", few_shot), **options,
-        )  # fmt: skip
+        try:
+            members.datasets[name] = read(
+                _place(path, str(entry["data"])), task=entry.get("task"), split_seed=split_seed,
+                few_shot=entry.get("few_shot", few_shot), **options,
+            )  # fmt: skip
+        except DataError as error:
+            # What it tells to do is a setting of this entry, written with underscores.
+            raise DataError(f"{path.name}, task {name!r}: {error}") from error
     return _merged(path, members)
 
 
