@@ -209,3 +209,12 @@ def test_of_perplexity_and_its_inverse_one_is_shown(capsys):
     _, header, row = capsys.readouterr().err.splitlines()
     assert header.split()[-3:] == ["loss", "perplexity", "left"]
     assert row.split() == ["1", "10", "4.200", "4.553", "94.9", "?"]
+
+
+def test_the_mean_of_several_tasks_is_no_baseline(capsys):
+    TerminalReporter(has_bar=False).on_evaluation(
+        Evaluation(
+            epoch=1, step=8, train_loss=2.2, metrics={"mean": 0.218, "loss": 2.1}, is_best=False
+        )
+    )
+    assert capsys.readouterr().err.splitlines()[1].split()[-2:] == ["mean", "left"]

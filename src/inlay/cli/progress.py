@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LINE_SECONDS = 10.0
 _COLUMNS = (("epoch", 5), ("step", 6), ("train loss", 10))
-_NAMES = {"loss": "val loss"}
+_NAMES = {"loss": "val loss", "mean": "mean"}  # of several tasks, and no baseline
 
 
 @final
