@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import BartConfig, BartForConditionalGeneration
 
 import inlay
 from inlay.cli.main import main
@@ -87,6 +88,22 @@ def test_what_is_drawn_is_seeded_and_leaves_no_trace(base):
     one = drawing.write(base[0], encoded, base[1], device="cpu")
     assert drawing.write(base[0], encoded, base[1], device="cpu") == one
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_an_answer_ends_where_the_decoder_has_no_more_positions(base):
+    config = BartConfig(
+        vocab_size=len(base[1]), d_model=16, encoder_ffn_dim=16, decoder_ffn_dim=16,
+        max_position_embeddings=12, pad_token_id=0, decoder_start_token_id=2, eos_token_id=1,
+        bos_token_id=2, forced_eos_token_id=None, encoder_layers=1, decoder_layers=1,
+        encoder_attention_heads=2, decoder_attention_heads=2,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    model = BartForConditionalGeneration(config).eval()
+    model.generation_config.suppress_tokens = [1]  # it never ends by itself
+    writer = TextToText(num_beams=1, max_new_tokens=40)
+    encoded = writer.encode_prompts(ROWS, base[1], max_length=12)
+    for found in writer.write(model, encoded, base[1], device="cpu"):
+        assert found.finish_reason == "positions"
 
 
 def test_report_and_baselines():

@@ -59,7 +59,8 @@ def room_for_words(model: Any, tokens: int) -> float:
     Raises:
         DataError: If that text leaves no position to write at.
     """
-    positions = getattr(model.config, "max_position_embeddings", None) or math.inf
+    decoder = model.config.get_text_config(decoder=True)
+    positions = getattr(decoder, "max_position_embeddings", None) or math.inf
     adapters = getattr(model, "adapters", None)
     room = positions - (adapters.positions_in_front if isinstance(adapters, Adapters) else 0)
     if tokens >= room:
@@ -72,7 +73,7 @@ def room_for_words(model: Any, tokens: int) -> float:
 
 
 def generate(
-    model: Any, inputs: dict[str, Tensor], task: Any, tokenizer: Any, *, most: int | None = None
+    model: Any, inputs: dict[str, Tensor], task: Any, tokenizer: Any, *, most: float = math.inf
 ) -> list[Written]:
     """Return the texts that a model writes, by the settings of a task; what is drawn is seeded.
 
@@ -81,10 +82,10 @@ def generate(
         inputs: What it goes on with, padded on the left, or what its encoder reads.
         task: Has the settings in `DECODING`.
         tokenizer: Of the base.
-        most: Tokens that there are positions for; as many as the task allows if not given.
+        most: Tokens that there are positions for.
     """
     drawing = {"temperature": task.temperature, "top_p": task.top_p} if task.do_sample else {}
-    limit = task.max_new_tokens if most is None else min(most, task.max_new_tokens)
+    limit = int(min(most, task.max_new_tokens))
     ends = _ends(model, tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)

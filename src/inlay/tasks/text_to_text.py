@@ -12,7 +12,13 @@ from inlay.data.rows import Dataset, Example
 from inlay.metrics.generation import bleu, chrf, copy_source, exact_match, lead, rouge, rouge_l
 from inlay.metrics.headline import Headline
 from inlay.tasks.base import AbstractPrediction, BaseKind, Batch, Encoded
-from inlay.tasks.decoding import DECODING, check_decoding, finish_notes, generate
+from inlay.tasks.decoding import (
+    DECODING,
+    check_decoding,
+    finish_notes,
+    generate,
+    room_for_words,
+)
 from inlay.tasks.option_types import Count, CountOrNone, Fraction, Number, Positive, Seed, When
 from inlay.tasks.writing import (
     IGNORED,
@@ -128,7 +134,9 @@ class TextToText(AbstractWritingTask):
         self, model: Any, rows: Sequence[Encoded], tokenizer: Any, *, device: Any
     ) -> list[Written]:
         inputs = self.collate(rows, tokenizer).to(device).inputs
-        written = generate(model, inputs, self, tokenizer)
+        # What is written begins with one sign, which has a position too.
+        room = room_for_words(model, 1) - 1
+        written = generate(model, inputs, self, tokenizer, most=room)
         return [dataclasses.replace(own, text=own.text.strip()) for own in written]
 
     @override
