@@ -25,7 +25,7 @@ from benchmarks.peers.side import (
 from inlay.evaluation.scoring import score_rows
 from inlay.training.config import resolve_config
 from inlay.training.interrupt import StopRequest
-from inlay.training.loop import Fitting, Progress, _groups, _step, set_modes
+from inlay.training.loop import Fitting, _groups, _step, set_modes
 from inlay.training.opened import opened
 from inlay.training.reporter import SilentReporter
 from inlay.training.shelf import Shelf
@@ -69,9 +69,10 @@ def epoch(settings: Settings) -> Case:
         progress.epoch += 1
 
     def facts() -> dict[str, Any]:
+        score = accuracy(run)  # before the adapter is taken off
         stack.close()  # named here, as replay ends when nothing holds it any more
         return {
-            "accuracy": accuracy(run, progress), "rows": len(training.train),
+            "accuracy": score, "rows": len(training.train),
             "trained": sum(p.numel() for p in training.entry.parameters() if p.requires_grad),
             "epochs": progress.epoch, "replay": run.prepared.replay is not None,
             "numbers": numbers(training.model), "learning_rate": training.config.learning_rate,
@@ -80,11 +81,12 @@ def epoch(settings: Settings) -> Case:
     return Case(run=once, facts=facts)
 
 
-def accuracy(run: Any, progress: Progress) -> float:
+def accuracy(run: Any) -> float:
     """Return the accuracy on test of the weights as they are."""
     training, prepared = run.prepared.training, run.prepared
     rows = prepared.encoded["test"]
-    kept = score_rows(training.task, training.model, training.head, rows, training.tokenizer)
+    with prepared.computing():
+        kept = score_rows(training.task, training.model, training.head, rows, training.tokenizer)
     return training.task.metrics(kept, rows)["accuracy"]
 
 

@@ -89,8 +89,8 @@ def threads() -> int:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what is installed here."""
-    found = {}
+    """Return the versions of what is installed here, and the instructions PyTorch computes with."""
+    found = {"cpu": torch.backends.cpu.get_cpu_capability()}
     for name in ("inlay", "adapters", "peft", "transformers", "torch"):
         try:
             found[name] = version(name)
