@@ -43,12 +43,26 @@ def test_two_probes_give_a_line(ready, monkeypatch, free, micro_batch):
 
 def test_a_batch_that_fits_easily_is_measured_itself(ready, monkeypatch):
     peaks = {4: 1_400, 8: 1_800, 16: 2_900}
-    monkeypatch.setattr(module, "_peak", lambda training, rows: peaks[len(rows)])
+    monkeypatch.setattr(module, "_peak", lambda training, *batches: peaks[len(batches[-1])])
     monkeypatch.setattr(module, "_later", lambda training: 30)
     monkeypatch.setattr(module, "held", lambda device: 1_000)
     for free, expected in ((3_200, 2_930), (3_198, 2_630)):
         monkeypatch.setattr(module, "free", lambda device, free=free: free)
         assert predict_memory(ready().training).peak_bytes == expected
+
+
+def test_the_longest_batch_is_measured_behind_shorter_rows(ready, monkeypatch):
+    stepped = []
+    monkeypatch.setattr(module, "_step", lambda training, rows: stepped.append(rows))
+    monkeypatch.setattr(module, "free", lambda device: 2**50)
+    training = ready().training
+    predict_memory(training)
+    lengths = [[training.train[row].length for row in rows] for rows in stepped]
+    assert [len(own) for own in lengths] == [4, 8, 16, 16, 16, 16]
+    shorter, longest = lengths[2:4]
+    assert lengths[4:] == [shorter, longest]
+    assert max(shorter) <= min(longest)
+    assert sum(shorter) < sum(longest)
 
 
 @pytest.mark.parametrize(("optimizer", "copies"), [("adamw", 3), ("sgd", 2), ("adafactor", 1)])

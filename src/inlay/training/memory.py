@@ -2,7 +2,8 @@
 
 Activations grow with the tokens of a batch: `bytes = a + b * tokens`. Two small steps at the
 length of the longest rows give `a` and `b`, and with them the peak at the longest batch, which is
-tried too where by this it takes at most half of what is free.
+tried too where by this it takes at most half of what is free: on a CPU more than once and in turn
+with shorter rows, as batches of several lengths leave holes between blocks of memory.
 """
 
 import ctypes
@@ -24,6 +25,9 @@ Adagrad makes its own at once, Adafactor's are small."""
 
 _RESET = Path("/proc/self/clear_refs")
 """Linux' own."""
+
+_ROUNDS = 2
+"""How often the longest batch is tried, each time behind shorter rows."""
 
 _SHARE = 0.95
 """Share of what is free that may be taken."""
@@ -61,7 +65,7 @@ def predict_memory(training: Training) -> Memory | None:
     device = training.accelerator.device
     if peak_since_reset(device) is None:
         return None
-    rows = _longest_rows(training)
+    rows, shorter = _longest_rows(training)
     number, longest = len(rows), training.train[rows[0]].length
     sizes = sorted({max(1, number // 4), max(1, number // 2)})
     sizes = sizes if len(sizes) == 2 or number == 1 else [1, number]
@@ -75,8 +79,9 @@ def predict_memory(training: Training) -> Memory | None:
         for size in sizes:
             peaks[size] = _peak(training, rows[:size])
         is_safe = available is not None and _at(number, peaks) - now <= available / 2
-        if is_safe and number not in peaks:
-            peaks[number] = _peak(training, rows)
+        if is_safe:
+            rounds = 1 if device.type == "cuda" else _ROUNDS
+            peaks[number] = _peak(training, *([shorter, rows] * rounds))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -109,12 +114,13 @@ def _step(training: Training, rows: Sequence[int]) -> None:
     training.optimizer.zero_grad()
 
 
-def _longest_rows(training: Training) -> list[int]:
-    """Return the numbers of the longest rows of one kind, as many as a batch has."""
+def _longest_rows(training: Training) -> tuple[list[int], list[int]]:
+    """Return the numbers of a batch of the longest rows of one kind, and of one of shorter rows."""
     by_length = sorted(range(len(training.train)), key=lambda i: -training.train[i].length)
     kind = training.task.kind_of(training.train[by_length[0]])
     same = [i for i in by_length if training.task.kind_of(training.train[i]) == kind]
-    return same[: training.config.batch_size]
+    size = training.config.batch_size
+    return same[:size], same[len(same) // 2 :][:size]
 
 
 def _later(training: Training) -> int:
@@ -124,11 +130,13 @@ def _later(training: Training) -> int:
     return size * (1 + _STATES[training.config.optimizer])
 
 
-def _peak(training: Training, rows: Sequence[int]) -> int:
+def _peak(training: Training, *batches: Sequence[int]) -> int:
+    """Return the peak over a step for each of some batches."""
     device = training.accelerator.device
     _give_back_freed()
     reset_peak(device)
-    _step(training, rows)
+    for rows in batches:
+        _step(training, rows)
     return peak_since_reset(device) or 0
 
 
