@@ -43,7 +43,7 @@ CASES = {
     "classifier": tiny.classifier,
     "gpt2": lambda: tiny.decoder("gpt2"),
     "llama": tiny.decoder,
-    **{name: FAMILIES[name].build for name in ("t5", "vit", "distilbert", "albert")},
+    **{name: FAMILIES[name].build for name in ("t5", "vit", "whisper", "distilbert", "albert")},
 }
 
 
@@ -137,6 +137,7 @@ def test_other_folders_are_kept(tmp_path):
 def test_the_task_is_named_by_the_class():
     assert task_type(tiny.decoder(), has_head=False) == "CAUSAL_LM"
     assert task_type(tiny.encoder(), has_head=False) == "FEATURE_EXTRACTION"
+    assert task_type(FAMILIES["whisper"].build(), has_head=False) is None
     assert task_type(tiny.classifier(), has_head=True) == "SEQ_CLS"
     assert task_type(tiny.classifier(), has_head=False) is None
     assert task_type(torch.nn.Linear(2, 2), has_head=True) is None

@@ -203,9 +203,14 @@ def task_type(model: nn.Module, *, has_head: bool) -> str | None:
         is_pair = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
         return "SEQ_2_SEQ_LM" if is_pair else "CAUSAL_LM"
     if getattr(model, "base_model", None) is model:
-        return "FEATURE_EXTRACTION"
+        # PEFT's class for it gives the model `input_ids`, which those of pictures and speech lack.
+        return "FEATURE_EXTRACTION" if _reads_words(model) else None
     found = [w for end, w in _TASK_TYPES.items() if type(model).__name__.endswith(end)]
     return found[0] if found and has_head else None
+
+
+def _reads_words(model: nn.Module) -> bool:
+    return getattr(model, "main_input_name", "input_ids") == "input_ids"
 
 
 def _may_replace(folder: Path) -> bool:
