@@ -31,7 +31,8 @@ def table(measured: dict[str, Any]) -> str:
     lines = [
         _HEAD,
         "",
-        f"{processor()}, {os.cpu_count()} cores.",
+        f"{processor()}, {os.cpu_count()} cores. Rows may be of several machines; `cpu` below says "
+        "with which instructions PyTorch computed one.",
         "",
         "| row | what | A | B | A / B | goal | met | quality A | quality B |",
         "|---|---|---|---|---|---|---|---|---|",
