@@ -147,5 +147,6 @@ def test_gates_of_rows_that_have_them():
     with adapters.using(Rows("plain", "gated", None)):
         (one,) = adapters._running.prefixes("0.attention", torch.zeros(3, 4, 5, 6), states)
     (front,) = one.fronts
-    assert torch.equal(front.gates[1], layer.gates(states, None)[1])
+    # Products over one row may be rounded otherwise than over three.
+    torch.testing.assert_close(front.gates[1], layer.gates(states, None)[1], rtol=1e-12, atol=0)
     assert torch.equal(front.gates[[0, 2]], torch.ones_like(front.gates[[0, 2]]))

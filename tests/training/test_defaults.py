@@ -26,7 +26,7 @@ CASES = {
     "prefix": (1e-3, "attention", "upper", False),
     "invertible": (1e-3, "embedding, output", "all", False),
     "prompt": (1e-2, "embedding", "all", False),
-    "side": (2e-3, "embedding, block, output", "all", False),
+    "side": (1e-2, "embedding, block, output", "all", False),
     "unipelt": (1e-3, "attention, ffn, q, v", "upper", False),
     "invertible | bottleneck": (1e-3, "embedding, output, attention, ffn", "all", False),
     "bitfit": (2e-3, None, None, True),
