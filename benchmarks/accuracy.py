@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.result_lines import ResultLines
+from benchmarks.result_lines import Result, ResultLines
 
 RESULTS = ResultLines("accuracy")
 _RUN = """
@@ -73,16 +73,22 @@ def run_one(data: str, method: str, rate: float | None, seed: int, options: Any)
             "data": source, "method": method, "learning_rate": rate, "seed": seed,
             "epochs": options.epochs, "out": str(Path(folder) / "run"),
         }  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, "-c", _RUN, json.dumps(settings)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    if done.returncode != 0:
-        raise SystemExit(f"{key}: {done.stderr[-2000:]}")
-    metrics = json.loads(done.stdout.splitlines()[-1])
+        metrics = train_apart(settings, key)
     RESULTS.add({"key": key, "metrics": metrics})
     test = metrics["test"]["accuracy"]
     print(f"{key} test {test:.4f} in {metrics['train_seconds']:.0f} s", flush=True)
+    return metrics
+
+
+def train_apart(settings: dict[str, Any], key: Result) -> dict[str, Any]:
+    """Train in a process of its own and return the metrics; `key` says which run failed."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, json.dumps(settings)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise SystemExit(f"{key}: {done.stderr[-2000:]}")
+    metrics: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return metrics
 
 

@@ -54,15 +54,20 @@ def run(name: str, rows: int, options: Any) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         sizes = {"train": rows, "validation": options.validation, "test": 300}
-        for split, number in sizes.items():
-            with gzip.open(options.data_root / name / f"{split}.jsonl.gz", "rt") as file:
-                lines = taken(file.read().splitlines(), number)
-            (Path(folder) / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+        write_taken(options.data_root / name, Path(folder), sizes)
         found = inlay.depth(
             folder, seeds=options.seeds, out=Path(folder) / "runs", drop_unseen_labels=True
         )
     RESULTS.add({"key": key, "found": record(found)})
     write_table()
+
+
+def write_taken(source: Path, folder: Path, sizes: dict[str, int]) -> None:
+    """Write some rows of each split of a set; `sizes` says how many."""
+    for split, number in sizes.items():
+        with gzip.open(source / f"{split}.jsonl.gz", "rt", encoding="utf-8") as file:
+            lines = taken(file.read().splitlines(), number)
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def taken(lines: list[str], number: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a trunk in 8 bits costs in accuracy, time and memory, beside one in float32.
+"""What a trunk in 8 bits costs in accuracy and time, beside one in float32.
 
     python -m benchmarks.int8 --sets banking77=1000,rotten_tomatoes=800 --seeds 1,2,3
 
@@ -8,12 +8,8 @@ Each run is one line of `results/int8.jsonl`, and one that is there already is n
 """
 
 import argparse
-import gzip
-import json
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 from datetime import datetime
 from importlib.metadata import version
@@ -22,7 +18,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.depth import taken
+from benchmarks.accuracy import train_apart
+from benchmarks.depth import write_taken
 from benchmarks.result_lines import ResultLines, spread
 
 RESULTS = ResultLines("int8")
@@ -30,10 +27,6 @@ TRUNKS: dict[str, dict[str, Any]] = {
     "float32": {"precision": "float32"},
     "int8": {"precision": "float32", "trunk": "int8"},
 }
-_RUN = """
-import json, sys, inlay
-print(json.dumps(inlay.train(**json.loads(sys.argv[1])).metrics))
-"""
 
 
 def main() -> None:
@@ -60,22 +53,12 @@ def run(name: str, rows: int, trunk: str, seed: int, options: Any) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         sizes = {"train": rows, "validation": 500, "test": 1000}
-        for split, number in sizes.items():
-            path = options.data_root / name / f"{split}.jsonl.gz"
-            with gzip.open(path, "rt", encoding="utf-8") as file:
-                lines = taken(file.read().splitlines(), number)
-            (Path(folder) / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+        write_taken(options.data_root / name, Path(folder), sizes)
         settings = {
             "data": folder, "seed": seed, "epochs": options.epochs, "drop_unseen_labels": True,
             "replay": False, "out": str(Path(folder) / "run"), **TRUNKS[trunk],
         }  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, "-c", _RUN, json.dumps(settings)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    if done.returncode != 0:
-        raise SystemExit(f"{key}: {done.stderr[-2000:]}")
-    metrics = json.loads(done.stdout.splitlines()[-1])
+        metrics = train_apart(settings, key)
     result = {part: metrics[part]["accuracy"] for part in ("validation", "test")}
     RESULTS.add({"key": key, **result, "seconds": metrics["train_seconds"]})
     print(key, result, flush=True)
