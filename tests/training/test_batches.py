@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from inlay.training.batches import batch_order
+from inlay.training.batches import batch_order, count_steps
+from inlay.training.config import TrainConfig
 
 LENGTHS = random.Random(4).choices(range(3, 91), k=1037)
 
@@ -109,3 +110,13 @@ def test_rounds_over_the_rows_are_shuffled_anew():
     )
     assert first | second == third | fourth == set(range(40))
     assert first not in (third, fourth)
+
+
+def test_steps_are_counted_before_training():
+    def count(*rows, **settings):
+        return count_steps(TrainConfig(data="a.csv", **settings), rows)
+
+    assert count(97, batch_size=16, epochs=3) == 21
+    assert count(97, batch_size=16, epochs=3, gradient_accumulation=4) == 6
+    assert count(1, epochs=2) == 2
+    assert count(17, 16, 3, batch_size=16, epochs=2) == 8, "a batch holds rows of one kind"

@@ -9,15 +9,14 @@ from inlay.errors import ResourceError, TrainingError
 from inlay.training import loop
 from inlay.training.estimate import estimate_seconds
 from inlay.training.interrupt import Interrupted
-from inlay.training.loop import Fitting, Progress, count_steps, forward_backward
+from inlay.training.loop import Fitting, Progress, forward_backward
 from tests import tiny
 
 
 def fit(training, snapshot):
     """Train to the end; return how it went and the best tensors."""
     fitting = Fitting(training, snapshot)
-    for _ in fitting.epochs():
-        pass
+    fitting.run()
     return fitting.progress, fitting.best
 
 
@@ -119,17 +118,6 @@ def test_accumulation_takes_the_steps_of_a_big_batch(ready):
     assert listener.steps == [1, 2, 3, 4, 5, 6]
     assert [len(rows) for rows in progress.recent] == [16, 16, 16]
     assert sizes == [8] * 12
-
-
-def test_steps_are_counted_before_training(ready):
-    def count(rows, **settings):
-        return count_steps(ready(**settings).training.config, [rows])
-
-    assert count(97, batch_size=16, epochs=3) == 21
-    assert count(97, batch_size=16, epochs=3, gradient_accumulation=4) == 6
-    assert count(1, epochs=2) == 2
-    config = ready(batch_size=16, epochs=2).training.config
-    assert count_steps(config, [17, 16, 3]) == 8, "a batch holds rows of one kind"
 
 
 def test_out_of_memory_halves_the_rows_and_not_the_result(ready):
@@ -404,6 +392,54 @@ def test_evaluations_within_an_epoch(ready):
     plain = tiny.Listener()
     fit(ready(plain, epochs=2, patience=9).training, None)
     assert plain.losses == listener.losses, "to look at the model does not change it"
+
+
+def test_a_training_in_parts_learns_the_same(ready):
+    plain, parts, again = (tiny.Listener() for _ in range(3))
+    whole = ready(plain, epochs=2, patience=9).training
+    fit(whole, None)
+    whole.checkpoints.clear()
+    training = ready(parts, epochs=2, patience=9).training
+    fitting = Fitting(training, None)
+    for to_epoch, step in [(0.5, 3), (0.5, 3), (0.4, 3), (5 / 6, 5), (1, 6), (1, 6), (1.01, 7)]:
+        fitting.run(to_epoch)
+        assert fitting.progress.step == step, to_epoch
+    assert [row.step for row in parts.evaluations] == [3, 5, 6, 7], "each point is measured once"
+    assert [row.epoch for row in parts.evaluations] == [0.5, 0.83, 1, 1.17]
+    # What a new process does with the checkpoint.
+    training = ready(again, epochs=2, patience=9).training
+    snapshot, _ = training.checkpoints.newest()
+    fitting = Fitting(training, snapshot)
+    fitting.run(1.01)
+    fitting.run()
+    assert [row.step for row in again.evaluations] == [12]
+    assert parts.losses + again.losses == plain.losses
+    assert_equal(copy(training), copy(whole))
+
+
+def test_a_point_is_measured_by_whoever_was_interrupted_before_it(ready):
+    listener = tiny.Listener()
+    training = ready(epochs=2).training
+    interrupt_at(training, 3)
+    with pytest.raises(Interrupted, match="saved at step 3"):
+        Fitting(training, None).run(0.5)
+    training = ready(listener, epochs=2).training
+    snapshot, _ = training.checkpoints.newest()
+    Fitting(training, snapshot).run(0.5)
+    assert [row.step for row in listener.evaluations] == [3]
+
+
+def test_points_within_an_epoch_are_not_held_against_patience(ready):
+    training = ready(epochs=3, patience=2).training
+    script = iter([0.5, 0.4, 0.4, 0.4, 0.4, 0.6, 0.7])
+    training.task = Wrapped(
+        training.task, metrics=lambda scores, targets: {"accuracy": next(script), "loss": 0.0}
+    )
+    fitting = Fitting(training, None)
+    for to_epoch in (0.2, 0.4, 0.6, 0.8, 1, 2, 3):
+        fitting.run(to_epoch)
+    assert fitting.progress.without_gain == 0
+    assert (fitting.progress.step, fitting.progress.best_score) == (18, 0.7)
 
 
 def test_training_stops_within_an_epoch(ready):

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 import inlay
 from inlay.errors import ConfigError, TrainingError
 from inlay.training import finish as finish_module
+from inlay.training import trial as trial_module
 from inlay.training.interrupt import Interrupted
 from inlay.training.many import rungs, train_many
 from inlay.training.reporter import SilentReporter
@@ -97,6 +98,20 @@ def test_halving_leaves_off_the_worse(asked):
     assert inlay.resume(stopped[0].folder).metrics["epochs_run"] == 4
 
 
+def test_halving_compares_within_an_epoch(asked, tmp_path, monkeypatch):
+    rates = [1e-6, 2e-2, 1e-5, 1e-7]
+    given = [{"learning_rate": rate} for rate in rates]
+    late = train_many(asked(*given, epochs=1, patience=99), halving=2)
+    assert sorted(one.epochs for one in late) == [0.67, 0.67, 1, 1], "not before ten steps of 15"
+    monkeypatch.setattr(trial_module, "_LEAST_STEPS", 2)
+    given = [{**one, "out": str(tmp_path / f"early{n}")} for n, one in enumerate(given)]
+    early = train_many(asked(*given, epochs=1, patience=99), halving=2)
+    assert sorted(one.epochs for one in early) == [0.27, 0.27, 0.53, 1]
+    assert (early[1].state, early[1].epochs) == ("finished", 1)
+    stopped = [one for one in early if one.state == "stopped"]
+    assert inlay.resume(stopped[0].folder).metrics["epochs_run"] == 1
+
+
 @pytest.mark.parametrize("halving", [None, 2])
 def test_slots_are_freed_and_refilled_and_nothing_comes_out_different(
     asked, tmp_path, monkeypatch, halving
@@ -124,18 +139,21 @@ def test_slots_are_freed_and_refilled_and_nothing_comes_out_different(
 
 
 @pytest.mark.parametrize(
-    ("epochs", "number", "halving", "expected"),
+    ("epochs", "number", "halving", "least", "expected"),
     [
-        (5, 8, None, [1, 2, 3, 4, 5]),
-        (8, 8, 2, [1, 2, 4, 8]),
-        (3, 8, 2, [1, 3]),
-        (9, 9, 3, [1, 3, 9]),
-        (4, 1, 2, [4]),
-        (1, 8, 2, [1]),
+        (5, 8, None, 2, [1, 2, 3, 4, 5]),
+        (8, 8, 2, 0, [1, 2, 4, 8]),
+        (3, 8, 2, 0, [0.375, 0.75, 1.5, 3]),
+        (3, 8, 2, 0.5, [0.5, 0.75, 1.5, 3]),
+        (3, 64, 2, 1, [1, 1.5, 3]),
+        (9, 9, 3, 0.25, [1, 3, 9]),
+        (9, 5, 3, 0, [1, 3, 9]),
+        (4, 1, 2, 0.5, [4]),
+        (1, 8, 2, 1.5, [1]),
     ],
 )
-def test_rungs(epochs, number, halving, expected):
-    assert rungs(epochs, number, halving) == expected
+def test_rungs(epochs, number, halving, least, expected):
+    assert rungs(epochs, number, halving, least=least) == expected
 
 
 def test_chosen_ones_are_measured(asked):

@@ -112,7 +112,7 @@ def text_of(found: "Sweep") -> str:
         score = number(found.metric, point.mean) if point.scores else "-"
         seeds = spread(found.metric, point.scores)
         rows.append(
-            [*(str(point.settings[k]) for k in keys), score, seeds, str(point.epochs), note]
+            [*(str(point.settings[k]) for k in keys), score, seeds, f"{point.epochs:g}", note]
         )
     header = [*keys, f"validation {title(found.metric)}", "of seeds", "epochs", ""]
     text = table(header, rows, right=header[:-1], limit=console.stdout_width())

@@ -1,7 +1,11 @@
 """The order of training: shuffled, yet with rows of like length together."""
 
+import math
 import random
 from collections.abc import Sequence
+
+from inlay.tasks.base import AbstractTask, Encoded
+from inlay.training.config import TrainConfig
 
 _WINDOW = 50
 """Batches within which rows are sorted by length: little padding, still a random order."""
@@ -55,6 +59,24 @@ def _drawn(rows: Sequence[int], count: int, *, seed: int, epoch: int) -> list[in
         random.Random(seed * 1_000_003 + round_of).shuffle(order)
         drawn += order[place : place + count - len(drawn)]
     return drawn
+
+
+def mixture(task: AbstractTask, rows: Sequence[Encoded]) -> tuple[list[int], list[int]]:
+    """Return the kind of each row, and how many rows of each kind an epoch has."""
+    kinds = [task.kind_of(row) for row in rows]
+    sizes = [kinds.count(kind) for kind in range(max(kinds, default=0) + 1)]
+    return kinds, task.rows_per_epoch(sizes)
+
+
+def count_steps(config: TrainConfig, counts: Sequence[int]) -> int:
+    """Count the optimiser's steps of a whole training.
+
+    Args:
+        config: Batch size and epochs.
+        counts: Rows of each kind in an epoch.
+    """
+    batches = sum(math.ceil(count / config.batch_size) for count in counts)
+    return math.ceil(batches / config.gradient_accumulation) * config.epochs
 
 
 def usual_rows(lengths: Sequence[int], batch_size: int) -> list[int]:

@@ -18,7 +18,7 @@ from inlay.adapters.entry import Entry
 from inlay.errors import ResourceError, TrainingError
 from inlay.evaluation.scoring import score_rows
 from inlay.tasks.base import AbstractTask, Encoded
-from inlay.training.batches import batch_order
+from inlay.training.batches import batch_order, count_steps, mixture
 from inlay.training.checkpoint import (
     Checkpoints,
     Snapshot,
@@ -52,6 +52,8 @@ class Progress:
     best_epoch: int = 0
     without_gain: int = 0
     num_evaluations: int = 0
+    evaluated_step: int = 0
+    """The last step after which validation was measured."""
     is_done: bool = False
     seconds: float = 0.0
     micro_batch: int = 0
@@ -97,7 +99,7 @@ class Training:
 
 @final
 class Fitting:
-    """A training that can be run an epoch at a time.
+    """A training that can be run in parts.
 
     Args:
         training: Model, rows and settings.
@@ -108,10 +110,12 @@ class Fitting:
         self.training = training
         self.progress, self.best = _begin(training, snapshot)
 
-    def epochs(self) -> Iterator[Progress]:
+    def run(self, to_epoch: float = math.inf) -> None:
         """Train until the epochs are over or validation has not gained for long enough.
 
-        Yields at the end of each epoch, after its evaluation and checkpoint.
+        Args:
+            to_epoch: Stop here, after an evaluation and a checkpoint, even amid an epoch; the next
+                call goes on.
 
         Raises:
             Interrupted: If a signal asked to stop; a checkpoint was written.
@@ -122,15 +126,19 @@ class Fitting:
         lengths = [row.length for row in training.train]
         num_steps = steps_of(training)
         last_saved, save_seconds = time.monotonic(), 0.0
-        while not progress.is_over():
+        while not progress.is_over() and progress.epoch < to_epoch:
             groups = _groups(training, lengths, progress.epoch)
+            # Less a hair, as a point that is the end of a step may come out just behind it.
+            end = math.ceil(min(1.0, to_epoch - progress.epoch) * len(groups) - 1e-6)
+            was_evaluated = progress.step > 0 and progress.evaluated_step == progress.step
+            if progress.group > end or (progress.group == end and was_evaluated):
+                break
             set_modes(training)
-            for group in groups[progress.group :]:
+            for group in groups[progress.group : end]:
                 loss = _step(training, progress, group)
                 training.reporter.on_step(progress.step, num_steps, loss)
-                if _is_evaluation_due(config, progress, len(groups)):
-                    epoch = progress.epoch + progress.group / len(groups)
-                    self.best = _evaluate(training, progress, self.best, epoch=epoch)
+                if _is_evaluation_due(config, progress, end):
+                    self.best = _evaluate(training, progress, self.best, len(groups))
                 if training.stop.is_asked():
                     _save(training, progress, self.best)
                     raise _interrupted(training, progress.step)
@@ -141,13 +149,15 @@ class Fitting:
                 if progress.is_over():
                     break
             else:
-                progress.epoch, progress.group = progress.epoch + 1, 0
-                self.best = _evaluate(training, progress, self.best, epoch=progress.epoch)
+                if progress.group == len(groups):
+                    progress.epoch, progress.group = progress.epoch + 1, 0
+                self.best = _evaluate(
+                    training, progress, self.best, len(groups), counts=progress.group == 0
+                )
             save_seconds = _save(training, progress, self.best)
             last_saved = time.monotonic()
             if training.stop.is_asked():
                 raise _interrupted(training, progress.step)
-            yield progress
 
     def restore_best(self) -> None:
         """Put the adapter's tensors at the best evaluation in place."""
@@ -169,29 +179,11 @@ def _groups(training: Training, lengths: Sequence[int], epoch: int) -> list[list
     return [list(itertools.chain(*batches[i : i + size])) for i in range(0, len(batches), size)]
 
 
-def _is_evaluation_due(config: TrainConfig, progress: Progress, num_groups: int) -> bool:
-    """Tell whether to evaluate within an epoch; at its end there is an evaluation anyway."""
-    if config.eval_every is None or progress.group == num_groups:
+def _is_evaluation_due(config: TrainConfig, progress: Progress, end: int) -> bool:
+    """Tell whether to evaluate on the way; at its end there is an evaluation anyway."""
+    if config.eval_every is None or progress.group == end:
         return False
     return progress.step % config.eval_every == 0
-
-
-def mixture(task: AbstractTask, rows: Sequence[Encoded]) -> tuple[list[int], list[int]]:
-    """Return the kind of each row, and how many rows of each kind an epoch has."""
-    kinds = [task.kind_of(row) for row in rows]
-    sizes = [kinds.count(kind) for kind in range(max(kinds, default=0) + 1)]
-    return kinds, task.rows_per_epoch(sizes)
-
-
-def count_steps(config: TrainConfig, counts: Sequence[int]) -> int:
-    """Count the optimiser's steps of a whole training.
-
-    Args:
-        config: Batch size and epochs.
-        counts: Rows of each kind in an epoch.
-    """
-    batches = sum(math.ceil(count / config.batch_size) for count in counts)
-    return math.ceil(batches / config.gradient_accumulation) * config.epochs
 
 
 def steps_of(training: Training) -> int:
@@ -359,9 +351,17 @@ def _not_a_number(training: Training, progress: Progress, what: str) -> str:
 
 
 def _evaluate(
-    training: Training, progress: Progress, best: dict[str, Tensor], *, epoch: float
+    training: Training,
+    progress: Progress,
+    best: dict[str, Tensor],
+    num_groups: int,
+    *,
+    counts: bool = True,
 ) -> dict[str, Tensor]:
-    """Measure on validation, keep the best state, and decide whether to go on."""
+    """Measure on validation, keep the best state, and decide whether to go on.
+
+    An epoch has `num_groups` steps; no gain is held against `patience` if it `counts`.
+    """
     scores = score_rows(
         training.task, training.model, training.head, training.validation, training.tokenizer,
         autocast=training.autocast,
@@ -371,6 +371,8 @@ def _evaluate(
         raise TrainingError(_not_a_number(training, progress, what))
     metrics = training.task.metrics(scores, training.validation)
     progress.num_evaluations += 1
+    progress.evaluated_step = progress.step
+    epoch = progress.epoch + (progress.group / num_groups if progress.group else 0)
     # Of equal scores the lower loss is better: a tagger's F1 stays 0 for as long as it learns what
     # is no entity, and must not be given up for that.
     score = (metrics[training.task.better], -metrics["loss"])
@@ -381,7 +383,7 @@ def _evaluate(
         progress.without_gain = 0
         best = {key: value.detach().clone() for key, value in training.entry.tensors().items()}
     else:
-        progress.without_gain += 1
+        progress.without_gain += counts
     train_loss = progress.loss_sum / max(1, progress.loss_count)
     progress.loss_sum, progress.loss_count = 0.0, 0
     patient = progress.without_gain < training.config.patience

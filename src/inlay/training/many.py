@@ -1,6 +1,6 @@
 """Many trainings in one process: one copy of the base, one pass over its trunk, each on its own.
 
-The trainings take turns, an epoch or more at a time. Each has its own optimiser, schedule, random
+The trainings take turns, an epoch at a time or a rung. Each has its own optimiser, schedule, random
 numbers, early stopping and checkpoints, so it comes out as if it had been alone.
 """
 
@@ -34,8 +34,9 @@ def train_many(
     Args:
         settings: For each training what `inlay.train` takes.
         reporter: Is told what happens, steps and time of all together.
-        halving: Successive halving (Jamieson and Talwalkar 2016): all train for a few epochs, one
-            in so many goes on for as many times longer, and so forth; 2 keeps half.
+        halving: Successive halving (Jamieson and Talwalkar 2016, algorithm 1): all train for a
+            part of their epochs, one in so many goes on for as many times longer, and so forth; 2
+            keeps half. None is left off before twice its warm-up, or before ten steps.
         slots: How many have their adapter and optimiser in memory at once; the others wait, with
             what they have learnt in their checkpoints. All if not given.
         reports: Whether validation is scored once more at the best state of each one that trained
@@ -111,7 +112,8 @@ def _run_all(
     """Let the trainings take turns, and leave off the worse ones after each rung."""
     longest = max((trial.num_epochs for trial in trials), default=0)
     alive = list(trials)
-    found = rungs(longest, len(trials), halving)
+    least = max((trial.least_epochs for trial in trials), default=0.0)
+    found = rungs(longest, len(trials), halving, least=least)
     if halving is None and resident.number < len(trials):
         found = found[-1:]  # whoever has a slot trains to the end
     for epoch in found:
@@ -149,19 +151,24 @@ def _end_all(
         trial.end(measured=measured)
 
 
-def rungs(epochs: int, number: int, halving: int | None) -> list[int]:
-    """Return the epochs after which trainings are compared, the last one being the end.
+def rungs(epochs: int, number: int, halving: int | None, *, least: float = 0.0) -> list[float]:
+    """Return the points in epochs at which trainings are compared, the last one being the end.
 
     Args:
         epochs: Of a whole training.
         number: Of trainings.
         halving: One in so many goes on; `None` lets all go to the end, an epoch at a time.
+        least: Epochs of the first point, at least.
+
+    Example:
+        >>> rungs(4, 8, 2)
+        [0.5, 1.0, 2.0, 4.0]
     """
     if halving is None:
-        return list(range(1, epochs + 1))
-    found = [epochs]
-    while number > 1 and found[0] > 1:
-        found.insert(0, max(1, found[0] // halving))
+        return [float(epoch) for epoch in range(1, epochs + 1)]
+    found = [float(epochs)]
+    while number > 1 and found[0] > least:
+        found.insert(0, max(least, found[0] / halving))
         number = math.ceil(number / halving)
     return found
 

@@ -46,7 +46,7 @@ def build_schedule(optimizer: Optimizer, name: str, *, warmup: float, num_steps:
         warmup: A fraction of the steps if below 1, else a number of steps.
         num_steps: Steps of the whole training.
     """
-    num_warmup = round(warmup * num_steps) if warmup < 1 else round(warmup)
+    num_warmup = warmup_steps(warmup, num_steps)
 
     def factor(step: int) -> float:
         if step < num_warmup:
@@ -59,3 +59,8 @@ def build_schedule(optimizer: Optimizer, name: str, *, warmup: float, num_steps:
         return 1.0
 
     return LambdaLR(optimizer, factor)
+
+
+def warmup_steps(warmup: float, num_steps: int) -> int:
+    """Return the steps of a warm-up that is given as in `build_schedule`."""
+    return round(warmup * num_steps) if warmup < 1 else round(warmup)

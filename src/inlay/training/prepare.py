@@ -24,12 +24,12 @@ from inlay.store.bases import Base, base_kind, resolve_base
 from inlay.tasks.base import AbstractTask, Encoded
 from inlay.tasks.registry import task_for
 from inlay.training.attention import Attention, choose_attention
-from inlay.training.batches import usual_rows
+from inlay.training.batches import count_steps, mixture, usual_rows
 from inlay.training.checkpoint import Checkpoints
 from inlay.training.config import SHORTEST, TrainConfig
 from inlay.training.defaults import trains_base
 from inlay.training.interrupt import StopRequest
-from inlay.training.loop import Training, count_steps, mixture
+from inlay.training.loop import Training
 from inlay.training.optim import build_optimizer, build_schedule
 from inlay.training.precision import Numerics, choose_numerics
 from inlay.training.replay import TrunkReplay

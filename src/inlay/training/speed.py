@@ -4,8 +4,8 @@ import os
 
 import torch
 
-from inlay.training.batches import batch_order
-from inlay.training.loop import Training, mixture
+from inlay.training.batches import batch_order, mixture
+from inlay.training.loop import Training
 from inlay.training.prepare import Prepared
 from inlay.training.replay import trunks_below
 

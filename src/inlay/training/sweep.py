@@ -45,7 +45,7 @@ class Point(AbstractTried):
     settings: dict[str, Any]
 
     @property
-    def epochs(self) -> int:
+    def epochs(self) -> float:
         """Epochs of the seed that got furthest."""
         return max(one.epochs for one in self.trained)
 

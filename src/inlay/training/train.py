@@ -140,8 +140,7 @@ def _fit(run: Opened) -> Progress:
     """Train, from a checkpoint if there is one, and put the best state in place."""
     run.say_where_it_starts()
     fitting = Fitting(run.prepared.training, run.snapshot)
-    for _ in fitting.epochs():
-        pass
+    fitting.run()
     fitting.restore_best()
     return fitting.progress
 

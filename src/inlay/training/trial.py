@@ -1,7 +1,7 @@
 """One of many trainings: opened when it is its turn, closed to make room, opened again."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +14,14 @@ from inlay.training.finish import finish, report_on_validation
 from inlay.training.interrupt import Interrupted, StopRequest
 from inlay.training.loop import Fitting, Progress, steps_of
 from inlay.training.opened import Opened, opened
+from inlay.training.optim import warmup_steps
 from inlay.training.reporter import Reporter
 from inlay.training.run_folder import RunFolder
 from inlay.training.shelf import Shelf
 from inlay.training.train import Run
+
+_LEAST_STEPS = 10
+"""Steps before which scores say too little of a training."""
 
 State = Literal["finished", "stopped", "failed"]
 
@@ -38,8 +42,8 @@ class Trained:
     metric: str = ""
     report: dict[str, Any] | None = None
     """The whole report on validation at the best state, where it was asked for."""
-    epochs: int = 0
-    """Epochs that were trained."""
+    epochs: float = 0
+    """Epochs that were trained; the last may be a part of one."""
     seconds: float = 0.0
     num_adapter_parameters: int = 0
     folder: Path | None = None
@@ -58,7 +62,7 @@ class Trained:
             raise self.error
         if self.state != "finished" or self.folder is None:
             raise ConfigError(
-                f"training {self.number} was stopped after {self.epochs} epochs, as others did "
+                f"training {self.number} was stopped after {self.epochs:g} epochs, as others did "
                 f"better; go on with it: inlay resume {self.folder}"
             )
         if not self._run:
@@ -84,10 +88,13 @@ class Trial:
     """Told the number and the steps of the training when it is opened."""
     opened: Opened | None = None
     fitting: Fitting | None = None
-    epochs: Iterator[Progress] | None = None
     random: dict[str, list[int]] = field(default_factory=dict)
     num_epochs: int = 0
     """Epochs that it would train if it was not stopped."""
+    num_steps: int = 0
+    """Steps of all these."""
+    least_epochs: float = 0.0
+    """Epochs before which it cannot be compared with others."""
     is_at_end: bool = False
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -121,9 +128,11 @@ class Trial:
         result.folder, result.metric = run.folder.path, run.prepared.task.better
         result.num_adapter_parameters = training.entry.num_adapter_parameters
         self.opened, self.fitting = run, Fitting(training, run.snapshot)
-        self.epochs = self.fitting.epochs()
-        self.num_epochs = training.config.epochs
-        self.on_opened(result.number, steps_of(training))
+        self.num_epochs, self.num_steps = training.config.epochs, steps_of(training)
+        # In the warm-up the rate is not the one that was asked for yet.
+        least = max(_LEAST_STEPS, 2 * warmup_steps(training.config.warmup, self.num_steps))
+        self.least_epochs = least / self.num_steps * self.num_epochs
+        self.on_opened(result.number, self.num_steps)
         self.random = random_state(training.accelerator.device)
         self._note_progress(self.fitting.progress)
 
@@ -138,12 +147,12 @@ class Trial:
     def close(self) -> None:
         """Free the adapter and the optimiser."""
         self._stack.close()
-        self.opened = self.fitting = self.epochs = None
+        self.opened = self.fitting = None
 
-    def advance(self, to_epoch: int) -> None:
-        """Train up to the end of an epoch; what goes wrong is noted and ends only this one."""
+    def advance(self, to_epoch: float) -> None:
+        """Train up to a point in epochs; what goes wrong is noted and ends only this one."""
         run, fitting = self.opened, self.fitting
-        if run is None or fitting is None or self.epochs is None:
+        if run is None or fitting is None:
             return
         training = run.prepared.training
         device = training.accelerator.device
@@ -151,8 +160,7 @@ class Trial:
         run.prepared.adapters.train(run.prepared.name)
         try:
             with run.prepared.replaying():
-                while not fitting.progress.is_over() and fitting.progress.epoch < to_epoch:
-                    next(self.epochs, None)
+                fitting.run(to_epoch)
         except Interrupted:
             raise
         except InlayError as error:
@@ -164,7 +172,8 @@ class Trial:
     def _note_progress(self, progress: Progress) -> None:
         result = self.result
         self.is_at_end = progress.is_over()
-        result.epochs, result.seconds = progress.epoch, round(progress.seconds, 2)
+        result.epochs = round(progress.step / self.num_steps * self.num_epochs, 2)
+        result.seconds = round(progress.seconds, 2)
         if math.isfinite(progress.best_score):
             result.score = progress.best_score
 
