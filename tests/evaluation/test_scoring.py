@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from inlay.data.rows import Example
+from inlay.evaluation import scoring
 from inlay.evaluation.predictor import load_predictor
 from inlay.evaluation.scoring import score_rows
 from tests import tiny
@@ -53,6 +54,25 @@ def test_the_longest_rows_come_first(predictor):
     assert len(widths) == 5
     assert widths == sorted(widths, reverse=True)
     assert widths[0] > widths[-1]
+
+
+def test_rows_of_a_batch_are_of_like_length(predictor, monkeypatch):
+    batches = []
+    inner = type(predictor.task).collate
+
+    def collate(task, rows, tokenizer):
+        batches.append([row.length for row in rows])
+        return inner(task, rows, tokenizer)
+
+    monkeypatch.setattr(type(predictor.task), "collate", collate)
+    expected = score(predictor, ROWS)
+    assert len(batches) == 1, "so few positions are one batch"
+    monkeypatch.setattr(scoring, "_ENOUGH", 1)
+    batches.clear()
+    found = score(predictor, ROWS)
+    assert len(batches) > 1
+    assert all(min(own) >= 0.75 * max(own) for own in batches)
+    assert torch.allclose(torch.stack(found), torch.stack(expected), atol=1e-5)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 import inlay
 from inlay.errors import ConfigError, TrainingError
+from inlay.sites.lead_in import NO_LEAD_IN
 from inlay.sites.probe import probe
 from inlay.store.activations import cache_root
 from inlay.training import replay as replay_module
@@ -125,6 +126,81 @@ def test_a_ladder_is_fed_from_the_cache_alone():
             before = len(ran)
             found = model(**batch).last_hidden_state
     assert len(ran) == before
+    inside = batch["attention_mask"].bool()
+    assert torch.equal(expected[inside], found[inside])
+
+
+def lead_of(model, name):
+    (trunk,) = trunks_below([model.adapters.entry(name)], model.adapters.sites)
+    return trunk.lead_in
+
+
+def test_what_is_kept_in_front_of_an_adapter():
+    model = adapted(layers="upper")
+    (trunk,) = trunks_below([model.adapters.entry("a")], model.adapters.sites)
+    block = f"encoder.layer.{len(trunk.blocks)}"
+    model.adapters.add("ffn", "pfeiffer", layers="upper")
+    dropout, dense = f"{block}.attention.output.dropout", f"{block}.attention.output.dense"
+    assert lead_of(model, "a").kept == (dropout,)
+    assert lead_of(model, "a").around == (f"{block}.attention.self",) * 3
+    assert set(lead_of(model, "a").maps) >= {dense}
+    assert lead_of(model, "ffn").kept == (dropout, f"{block}.output.dropout")
+    for name, method, at in [("lora", "lora", "q"), ("prefix", "prefix", None)]:
+        model.adapters.add(name, method, layers="upper", **({"at": at} if at else {}))
+        assert lead_of(model, name) == NO_LEAD_IN, "the attention itself computes something else"
+    model.adapters.add("down", "lora", layers="upper", at="down")
+    assert lead_of(model, "down").kept == (dropout,)
+
+
+def test_the_maps_in_front_of_an_adapter_do_not_run_again():
+    model = adapted(layers="upper")
+    batch = ids([5, 6, 7], [8, 9])
+    with torch.no_grad():
+        expected = model(**batch).last_hidden_state
+        with opened(model).active():
+            model(**batch)
+            for path in lead_of(model, "a").maps:
+                model.get_submodule(path).weight.fill_(torch.nan)
+            found = model(**batch).last_hidden_state
+    inside = batch["attention_mask"].bool()
+    assert torch.equal(expected[inside], found[inside])
+
+
+def test_what_cannot_be_kept_in_front_is_computed_and_the_blocks_are_kept(monkeypatch):
+    monkeypatch.setattr("inlay.sites.replay._are_alike", lambda state, other: False)
+    model = adapted(layers="upper")
+    replay = opened(model)
+    with torch.no_grad(), replay.active():
+        expected = model(**ids([5, 6, 7])).last_hidden_state
+        found = model(**ids([5, 6, 7])).last_hidden_state
+    assert replay.num_replayed == 1
+    assert [store.names for store in replay.stores] == [t.kept for t in replay.replay.trunks]
+    assert torch.equal(expected[0, :3], found[0, :3])
+
+
+def test_caches_feed_only_those_whose_states_they_see_unchanged():
+    model = adapted(layers="upper")
+    model.adapters.use(None)
+    models.stir(model.adapters.add("ffn", "pfeiffer", layers="upper"), seed=4)
+    both, ffn = opened(model), opened(model, "ffn")
+    both.feed(ffn)
+    ffn.feed(both)
+    batch = ids([5, 6, 7], [8, 9])
+    with torch.no_grad():
+        model.adapters.use("a")
+        with both.active():
+            model(**batch)
+        assert len(ffn.stores[0]) == 0, "behind an adapter the update is another"
+        model.adapters.use("ffn")
+        expected = model(**batch).last_hidden_state
+        with ffn.active():
+            model(**ids([9, 8]))
+            model.adapters.use("a")
+        assert len(both.stores[0]) == 3
+        model.adapters.use("ffn")
+        with ffn.active():
+            model(**batch)
+            found = model(**batch).last_hidden_state
     inside = batch["attention_mask"].bool()
     assert torch.equal(expected[inside], found[inside])
 

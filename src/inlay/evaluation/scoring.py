@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from inlay.tasks.base import AbstractTask, Encoded
 
 BATCH_SIZE = 64
-"""Rows of a batch in evaluation."""
+"""Rows of a batch in evaluation, at most."""
+
+_ALIKE = 0.75
+"""A batch ends before a row shorter than this share of its longest, as padding costs like words."""
+
+_ENOUGH = 512
+"""Positions that a batch has at least, before it ends for that; fewer leave a processor idle."""
 
 
 def score_rows(
@@ -65,8 +71,14 @@ def score_rows(
 def _batches(
     task: AbstractTask, rows: Sequence[Encoded], order: Sequence[int], batch_size: int
 ) -> Iterator[Sequence[int]]:
-    """Cut an order of rows into batches of one kind each."""
+    """Cut an order of rows, longest first, into batches of one kind and of like length each."""
     for _, own in itertools.groupby(order, key=lambda i: task.kind_of(rows[i])):
-        numbers = list(own)
-        for start in range(0, len(numbers), batch_size):
-            yield numbers[start : start + batch_size]
+        batch: list[int] = []
+        for number in own:
+            longest = rows[batch[0]].length if batch else 0
+            is_enough = len(batch) * longest >= _ENOUGH
+            if len(batch) == batch_size or (is_enough and rows[number].length < _ALIKE * longest):
+                yield batch
+                batch = []
+            batch.append(number)
+        yield batch

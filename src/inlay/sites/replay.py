@@ -1,17 +1,19 @@
 """Let the lowest blocks of a model return what they computed before, instead of computing again.
 
-Only the blocks are passed over: masks, positions, the head and all else in the model's own
-`forward` run as always, so no model needs code of its own.
+Only the blocks are passed over, and what stands in front of the first adapter in the next one:
+masks, positions, the head and all else in the model's own `forward` run as always, so no model
+needs code of its own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 from torch import Tensor, nn
 
 from inlay.errors import SiteError
+from inlay.sites.lead_in import NO_LEAD_IN, LeadIn, holds, lead_in
 from inlay.sites.sitemap import SiteMap
 from inlay.sites.tensors import first_float, first_float_argument, replace_first_float
 
@@ -26,9 +28,16 @@ class Trunk:
     """Paths of the modules, in the order in which they run."""
     kept: tuple[str, ...]
     """Those whose output is needed later: the last one, and each that an adapter reads."""
+    lead_in: LeadIn = NO_LEAD_IN
+    """What runs unchanged in the block behind them."""
 
 
-def trunks(sites: SiteMap, acting: Iterable[str], reading: Iterable[str] = ()) -> list[Trunk]:
+def trunks(
+    sites: SiteMap,
+    acting: Iterable[str],
+    reading: Iterable[str] = (),
+    within: Iterable[str] = (),
+) -> list[Trunk]:
     """Find the blocks below the first at which anything acts, submodel by submodel.
 
     A submodel with an adapter at its embedding has none, nor has one whose block is shared by
@@ -39,9 +48,10 @@ def trunks(sites: SiteMap, acting: Iterable[str], reading: Iterable[str] = ()) -
         sites: The model's sites.
         acting: Names of the sites at which adapters change something.
         reading: Names of the sites at which they only read.
+        within: Those of `acting` where the sublayer itself computes something else.
     """
     found: list[Trunk] = []
-    acting, reading = set(acting), set(reading)
+    acting, reading, within = set(acting), set(reading), set(within)
     is_changed = False
     for submodel in sites.submodels():
         own = [site for site in sites if site.submodel == submodel]
@@ -53,7 +63,9 @@ def trunks(sites: SiteMap, acting: Iterable[str], reading: Iterable[str] = ()) -
             lowest = blocks[:depth]
             kept = tuple(s.module for s in lowest[:-1] if s.name in reading)
             paths = tuple(site.module for site in lowest)
-            found.append(Trunk(submodel, paths, (*kept, paths[-1])))
+            behind = [site for site in own if site.block == depth]
+            lead = lead_in(behind, acting | reading, within)
+            found.append(Trunk(submodel, paths, (*kept, paths[-1]), lead))
         is_changed = is_changed or bool(changed)
     return found
 
@@ -69,13 +81,13 @@ class Replay:
 
     def __init__(self, model: nn.Module, trunks: Sequence[Trunk]) -> None:
         self.trunks = tuple(trunks)
-        self.modules = {
-            path: model.get_submodule(path) for trunk in trunks for path in trunk.blocks
-        }
-        self.kept = {path for trunk in trunks for path in trunk.kept}
-        """Blocks whose output is recorded."""
+        self.blocks = {path for trunk in trunks for path in trunk.blocks}
+        in_front = [path for trunk in trunks for path in trunk.lead_in.modules]
+        self.modules = {path: model.get_submodule(path) for path in (*self.blocks, *in_front)}
+        self.kept = {path for trunk in trunks for path in (*trunk.kept, *trunk.lead_in.kept)}
+        """Modules whose output is recorded."""
         self.forms: dict[str, _Form | None] = {}
-        """How each block's output is made; filled by the first recording."""
+        """How each module's output is made; filled by the first recording."""
         self.recorded: dict[str, Tensor] | None = None
         self.replayed: Mapping[str, Tensor] | None = None
 
@@ -114,6 +126,33 @@ class Replay:
         """Compute as always from here on."""
         self.recorded = self.replayed = None
 
+    def without_lead_ins(self, recorded: Mapping[str, Tensor]) -> bool:
+        """Compute what runs in front of the first adapter after all, where it cannot be kept.
+
+        Its states must be like those of a block, row by row.
+
+        Args:
+            recorded: What a first recording gave.
+
+        Returns:
+            Whether there was any such place.
+        """
+        whole = tuple(self._without(trunk, recorded) for trunk in self.trunks)
+        is_changed, self.trunks = whole != self.trunks, whole
+        return is_changed
+
+    def _without(self, trunk: Trunk, recorded: Mapping[str, Tensor]) -> Trunk:
+        lead, like = trunk.lead_in, recorded.get(trunk.kept[-1])
+        passed = [path for path in lead.modules if self.forms.get(path) is not None]
+        if like is None or (
+            all(any(holds(path, one) for path in passed) for one in lead.maps)
+            and all(_are_alike(recorded.get(path), like) for path in lead.kept)
+        ):
+            return trunk
+        self.kept -= set(lead.kept)
+        self.forms |= dict.fromkeys(lead.modules)
+        return replace(trunk, lead_in=NO_LEAD_IN)
+
     def check(self) -> None:
         """Refuse a model whose blocks do more than hand a hidden state on.
 
@@ -142,6 +181,8 @@ class _Form:
     template: Any
     from_arguments: Mapping[int, str | int] = field(default_factory=dict)
     """Item of the output -> the argument that it is, by name or place."""
+    width: int | None = None
+    """Of the zeros that stand for the hidden state, if that is not the one it was given."""
 
     def fill(self, hidden: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Return an output with this hidden state."""
@@ -153,13 +194,23 @@ class _Form:
         return replace_first_float(type(self.template)(items), hidden)
 
 
-def _form_of(output: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Form | None:
+def _are_alike(state: Tensor | None, other: Tensor) -> bool:
+    """Tell whether two states belong to the same rows and positions, in the same numbers."""
+    return state is not None and state.shape == other.shape and state.dtype == other.dtype
+
+
+def _form_of(
+    output: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, gives_zeros: bool
+) -> _Form | None:
     """Return how an output is made from a hidden state and arguments; `None` if that is not all."""
     hidden, before = first_float(output), first_float_argument(args, kwargs)
-    if hidden is None or before is None or hidden.shape != before.shape:
+    if hidden is None or before is None:
+        return None
+    width = hidden.shape[-1] if gives_zeros else None
+    if hidden.shape != (before.shape if width is None else (*before.shape[:-1], width)):
         return None
     if output is hidden:
-        return _Form(hidden.new_empty(0))
+        return _Form(hidden.new_empty(0), width=width)
     if type(output) not in (tuple, list):
         return None
     given: dict[int, str | int] = {id(value): key for key, value in kwargs.items()}
@@ -176,7 +227,7 @@ def _form_of(output: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _
             from_arguments[index] = given[id(item)]
         else:
             return None
-    return _Form(type(output)(items), from_arguments)
+    return _Form(type(output)(items), from_arguments, width)
 
 
 @final
@@ -190,15 +241,19 @@ class _Forward:
         """Compute, keep what was computed, or give what was kept."""
         replay, path = self.replay, self.path
         kept = None if replay.replayed is None else replay.replayed.get(path)
+        if kept is not None:
+            kept = kept.clone()  # what comes next may work in place
         if replay.replayed is not None and replay.recorded is None:
             return self._again(kept, args, kwargs)
         output = self.original(*args, **kwargs)
         if replay.recorded is not None:
             if path not in replay.forms:
-                replay.forms[path] = _form_of(output, args, kwargs)
+                replay.forms[path] = _form_of(
+                    output, args, kwargs, gives_zeros=path not in replay.blocks
+                )
             hidden = first_float(output)
             if path in replay.kept and hidden is not None:
-                replay.recorded[path] = hidden.detach()
+                replay.recorded[path] = hidden.detach().clone()
         return output if kept is None else replace_first_float(output, kept)
 
     def _again(self, kept: Tensor | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -209,4 +264,6 @@ class _Forward:
         hidden = first_float_argument(args, kwargs) if kept is None else kept
         if hidden is None:
             raise SiteError(f"block {self.path!r} was called without a hidden state.")
+        if kept is None and form.width is not None:
+            hidden = hidden.new_zeros((*hidden.shape[:-1], form.width))
         return form.fill(hidden, args, kwargs)

@@ -84,9 +84,3 @@ def usual_rows(lengths: Sequence[int], batch_size: int) -> list[int]:
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     middle, half = len(order) // 2, batch_size // 2
     return order[max(0, middle - half) : middle + half + 1][:batch_size]
-
-
-def by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Return batches for evaluation: longest rows first, so that memory runs out at once or not."""
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]

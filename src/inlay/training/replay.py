@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from inlay.adapters.entry import Entry
 from inlay.errors import SiteError, TrainingError, counted
+from inlay.methods.base import AbstractAdapterLayer
 from inlay.sites.replay import Replay, Trunk, trunks
 from inlay.sites.sitemap import SiteMap
 from inlay.store.activations import ActivationStore
@@ -37,7 +38,8 @@ def trunks_below(entries: Sequence[Entry], sites: SiteMap) -> list[Trunk]:
     layers = [(site, layer) for entry in entries for site, layer in entry.layers.items()]
     acting = {site for site, layer in layers if not layer.only_reads}
     reading = {site for site, layer in layers if layer.only_reads}
-    return trunks(sites, acting, reading - acting)
+    within = {site for site, layer in layers if not isinstance(layer, AbstractAdapterLayer)}
+    return trunks(sites, acting, reading - acting, within)
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -143,7 +145,7 @@ class TrunkReplay:
     Args:
         model: The base.
         replay: Its blocks that can be passed over.
-        stores: One for each trunk.
+        open_store: Opens the cache of a trunk.
         sides: What each trunk's states depend on, see `row_keys`.
         seed: Of the choice of passes that are verified.
     """
@@ -152,13 +154,14 @@ class TrunkReplay:
         self,
         model: nn.Module,
         replay: Replay,
-        stores: Sequence[ActivationStore],
+        open_store: Callable[[Trunk], ActivationStore],
         sides: Sequence[Side],
         *,
         seed: int,
     ) -> None:
         self.model, self.replay = model, replay
-        self.stores, self.sides = list(stores), list(sides)
+        self.stores, self.sides = [open_store(trunk) for trunk in replay.trunks], list(sides)
+        self._open_store = open_store
         self.refused: str | None = None
         """Why nothing is replayed after all."""
         self.is_paused = False
@@ -173,10 +176,15 @@ class TrunkReplay:
 
         So adapters at several depths need one pass over the rows, if the highest trains first.
         """
-        own = set(self.replay.modules)
-        if other is not self and set(other.replay.modules) <= own and other not in self._fed:
+        own, blocks = self.replay.modules, self.replay.blocks
+        is_there = all(
+            path in own or any(path.startswith(f"{block}.") for block in blocks)
+            for path in other.replay.modules
+        )
+        if other is not self and is_there and other not in self._fed:
             self._fed.append(other)
             self.replay.kept |= other.replay.kept
+            self.replay.modules |= other.replay.modules
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -222,8 +230,10 @@ class TrunkReplay:
         number = sum(len(trunk.blocks) for trunk in self.replay.trunks)
         blocks = "block is" if number == 1 else f"{number} blocks are"
         reused = f", {counted(self.num_reused, 'row')} there already" if self.num_reused else ""
+        leads = any(trunk.lead_in.kept for trunk in self.replay.trunks)
+        more = ", with what comes before the adapter in the next," if leads else ""
         return (
-            f"the lowest {blocks} computed once for each row and kept in "
+            f"the lowest {blocks} computed once for each row{more} and kept in "
             f"{self.stores[0].folder.parent}{reused}"
         )
 
@@ -263,6 +273,8 @@ class TrunkReplay:
             self.num_replayed += len(rows[0].keys)
         elif recorded is not None:
             self.num_computed += len(rows[0].keys)
+            if self.replay.without_lead_ins(recorded):
+                self.stores = [self._open_store(trunk) for trunk in self.replay.trunks]
             self.refused = self._why_not(recorded)
             if self.refused is not None:
                 return
@@ -368,12 +380,14 @@ def open_replay(
         str(getattr(config, "_attn_implementation", None)), torch.__version__,
         version("transformers"), type(model).__name__,
     ]  # fmt: skip
-    stores: list[ActivationStore] = []
+
+    def open_store(trunk: Trunk) -> ActivationStore:
+        names = (*trunk.kept, *trunk.lead_in.kept)
+        key = hashlib.sha256("\n".join([*about, *trunk.blocks, "", *names]).encode())
+        return ActivationStore(root / key.hexdigest()[:32], names, first.dtype, limit=limit)
+
     sides: list[Side] = []
     for trunk in found:
         is_first = trunk.submodel == sites.submodels()[0]
         sides.append(("encoder" if is_first else "decoder") if is_pair else "all")
-        key = hashlib.sha256("\n".join([*about, *trunk.blocks, "", *trunk.kept]).encode())
-        folder = root / key.hexdigest()[:32]
-        stores.append(ActivationStore(folder, trunk.kept, first.dtype, limit=limit))
-    return TrunkReplay(model, Replay(model, found), stores, sides, seed=seed)
+    return TrunkReplay(model, Replay(model, found), open_store, sides, seed=seed)
