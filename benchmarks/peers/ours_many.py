@@ -1,6 +1,5 @@
 """What this library saves over epochs, searches and tasks: `-m benchmarks.peers.ours_many`."""
 
-import ctypes
 import os
 import tempfile
 from contextlib import ExitStack
@@ -123,13 +122,7 @@ class LastStep(EndOfTraining):
 
 
 def tasks(settings: Settings) -> Case:
-    """Answer for several tasks at once: `Parallel` of as many bottlenecks over one trunk.
-
-    With `pages=kept` freed memory stays with the process, as `MALLOC_MMAP_MAX_=0` and
-    `MALLOC_TRIM_THRESHOLD_=-1` in the environment say to glibc.
-    """
-    if settings.get("pages") == "kept":
-        keep_pages()
+    """Answer for several tasks at once: `Parallel` of as many bottlenecks over one trunk."""
     number = int(settings["tasks"])
     model = encoder(settings.get("dtype", "float32"))
     names = [f"a{index}" for index in range(number)]
@@ -150,14 +143,6 @@ def tasks(settings: Settings) -> Case:
                 "difference": difference}  # fmt: skip
 
     return Case(run=case.run, facts=facts)
-
-
-def keep_pages() -> None:
-    """Let glibc give no freed page back, so that none is cleared anew for the next pass."""
-    trim_threshold, mmap_max = -1, -4  # as <malloc.h> numbers them
-    mallopt = ctypes.CDLL(None).mallopt
-    if not (mallopt(mmap_max, 0) and mallopt(trim_threshold, -1)):
-        raise SystemExit("pages=kept: the C library does not take these settings")
 
 
 if __name__ == "__main__":

@@ -199,17 +199,18 @@ _MANY = [
 _EPOCH = "rows=1000 epochs=8"
 """As many epochs as are run with `--repeats 5`, the schedule falling to zero over them."""
 _SAVED = [
-    *(
-        Row(
-            name=f"replay-epoch{suffix}",
-            what=f"an epoch after the first, upper half{words}: with / without replay",
-            a=f"ours_many epoch {_EPOCH}{method} replay=yes",
-            b=f"ours_many epoch {_EPOCH}{method} replay=no",
-            goal="<= 0.70", quality="accuracy", same=("rows", "trained"), together=True,
-        )
-        for suffix, words, method in (
-            ("", "", ""), ("-16", ", reduction 16", " method=bottleneck[reduction=16]")
-        )
+    Row(
+        name="replay-epoch",
+        what="an epoch after the first, upper half: with / without replay",
+        a=f"ours_many epoch {_EPOCH} replay=yes", b=f"ours_many epoch {_EPOCH} replay=no",
+        goal="<= 0.70", quality="accuracy", same=("rows", "trained"), together=True,
+    ),
+    Row(
+        name="ffn-epoch",
+        what="the same with replay: an adapter of as many weights after the feed-forward / default",
+        a=f"ours_many epoch {_EPOCH} at=ffn method=bottleneck[reduction=2]",
+        b=f"ours_many epoch {_EPOCH}",
+        quality="accuracy", same=("rows",), together=True,
     ),
     *(
         Row(
@@ -234,15 +235,14 @@ _SAVED = [
     ),
     *(
         Row(
-            name=f"tasks-{name}{suffix}", what=f"8 tasks on one text, {words}{kept} / 1 task",
-            a=f"ours_many tasks tasks=8 layers={layers}{pages}",
-            b=f"ours_many tasks tasks=1 layers={layers}{pages}",
+            name=f"tasks-{name}", what=f"8 tasks on one text, {words} / 1 task",
+            a=f"ours_many tasks tasks=8 layers={layers}",
+            b=f"ours_many tasks tasks=1 layers={layers}",
             goal=goal, quality="difference", same=("batch", "numbers"), together=True,
         )
         for name, words, layers, goal in (
             ("upper", "upper half", "upper", "<= 4.6"), ("last", "last block", "-1", "<= 2.4")
         )
-        for suffix, kept, pages in (("", "", ""), ("-kept", ", pages kept", " pages=kept"))
     ),
 ]  # fmt: skip
 

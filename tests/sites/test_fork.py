@@ -65,6 +65,28 @@ def test_blocks_below_the_adapters_run_on_one_copy(family):
     assert (low, high[-1]) == ([2], 6)
 
 
+@pytest.mark.parametrize("family", ["bert", "llama", "gpt-neox", "t5", "vit"])
+def test_what_stands_in_front_of_the_adapters_runs_on_one_copy(family):
+    model = FAMILIES[family].build()
+    adapters = inlay.attach(model, sites=FAMILIES[family].sites)
+    last = adapters.sites.num_blocks(adapters.sites.submodels()[0]) - 1
+    for seed, name in enumerate("ab"):
+        method = inlay.Bottleneck(inner_width=4)
+        added = adapters.add(name, method, at="ffn", layers=str(last))
+        tiny.stir(added, seed=seed)
+    up = next(s.module for s in adapters.sites if s.block == last and s.kind == "up")
+    seen = rows_seen(model, up)
+    inputs = example_inputs(model)
+    with torch.no_grad():
+        alone = [hidden_of(model(**inputs)) for name in "ab" if adapters.use(name) is None]
+        seen.clear()
+        with adapters.using(Parallel("a", "b")):
+            together = hidden_of(model(**inputs))
+    assert len(together) == 4
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-4)
+    assert seen == [2]
+
+
 def test_gradients_are_those_of_each_alone():
     model = adapted(tiny.encoder().double()).eval()
     inputs = tiny.batch(2, 6)

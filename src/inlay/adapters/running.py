@@ -247,9 +247,9 @@ class Running:
         shifts = [shifts_of(program, self.entry) for program in self.active.plan.programs]
         if any(shift != shifts[0] for shift in shifts):
             return []
-        return trunks(
-            self.sites, [s for name in self.active.names for s in self.entry(name).layers]
-        )
+        layers = [pair for name in self.active.names for pair in self.entry(name).layers.items()]
+        within = [site for site, layer in layers if not isinstance(layer, AbstractAdapterLayer)]
+        return trunks(self.sites, [site for site, _ in layers], within=within)
 
     def note_start(self, rows: int | None) -> None:
         """Remember the forward pass that starts in this thread.

@@ -2,9 +2,12 @@
 
 `Parallel` repeats the batch at the model's own inputs. Below the first adapter the copies are the
 same rows, so there only the first copy is computed: a block's arguments are cut to it, and what
-the last such block returns is repeated. Masks, positions and the head stay those of all copies.
+the last such block returns is repeated. In the block behind them the same is done for what stands
+in front of the first adapter, module by module (`sites/lead_in.py`). Masks, positions and the head
+stay those of all copies.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -43,6 +46,14 @@ class Fork:
                 before = _Cut(state, is_first=number == 0)
                 self.handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
             self.handles.append(modules[-1].register_forward_hook(_Grow(state)))
+            for path in trunk.lead_in.outermost:
+                module = model.get_submodule(path)
+                cut, grow = _CutAlone(state), _GrowAlone(state)
+                self.handles += [
+                    module.register_forward_pre_hook(cut, with_kwargs=True),
+                    # Before adapters act, which do so on all copies.
+                    module.register_forward_hook(grow, prepend=True),
+                ]
 
     def remove(self) -> None:
         """Take the hooks out."""
@@ -65,13 +76,15 @@ def can_fork(model: nn.Module, kwargs: Mapping[str, Any]) -> bool:
 
 
 @final
-class _Branch:
-    """Where a pass through one trunk is: before it, on one copy, or behind it."""
+class _Branch(threading.local):
+    """Where this thread's pass through one trunk is: before it, on one copy, or behind it."""
 
     def __init__(self, copies: int) -> None:
         self.copies = copies
         self.rows: int | None = None
         """Rows of all copies while one of them is computed."""
+        self.rows_behind: int | None = None
+        """Rows of all copies behind blocks of which one was computed."""
         self.known: dict[int, tuple[Tensor, Tensor]] = {}
         """What was cut already: identity -> the whole, kept so that it stays the same, and its
         part."""
@@ -118,7 +131,7 @@ class _Cut:
         branch = self.branch
         if self.is_first:
             hidden = first_float_argument(args, kwargs)
-            branch.rows = None
+            branch.rows = branch.rows_behind = None
             branch.known = {}
             if hidden is None or cache_in(kwargs) is not None or len(hidden) % branch.copies:
                 return None
@@ -143,11 +156,45 @@ class _Grow:
         if branch.rows is None:
             return None
         one = branch.rows // branch.copies
-        branch.rows, branch.known = None, {}
+        branch.rows_behind, branch.rows = branch.rows, None
+        branch.known = {key: pair for key, pair in branch.known.items() if pair[0] is not pair[1]}
         hidden = first_float(output)
         if hidden is None or len(hidden) % one:
             return None
         return _grown(output, len(hidden), branch.copies)
+
+
+@final
+class _CutAlone:
+    """Gives a module the first copy of rows that are the same in all copies."""
+
+    def __init__(self, branch: _Branch) -> None:
+        self.branch = branch
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the arguments, cut."""
+        branch, hidden = self.branch, first_float_argument(args, kwargs)
+        if branch.rows_behind is None or hidden is None or len(hidden) != branch.rows_behind:
+            return None
+        branch.rows = branch.rows_behind
+        branch.known[id(hidden)] = (hidden, hidden[: len(hidden) // branch.copies])
+        return branch.cut(args), {name: branch.cut(value) for name, value in kwargs.items()}
+
+
+@final
+class _GrowAlone:
+    """Repeats what such a module gives."""
+
+    def __init__(self, branch: _Branch) -> None:
+        self.branch = branch
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        """Return the output of all copies."""
+        branch = self.branch
+        if branch.rows is None:
+            return None
+        one, branch.rows = branch.rows // branch.copies, None
+        return _grown(output, one, branch.copies)
 
 
 def _grown(value: Any, rows: int, copies: int) -> Any:

@@ -28,6 +28,15 @@ class LeadIn:
         """All of them."""
         return tuple(dict.fromkeys((*self.around, *self.maps, *self.kept)))
 
+    @property
+    def outermost(self) -> tuple[str, ...]:
+        """Those that are in no other one; they make all that is kept."""
+        everything = self.modules
+        return tuple(
+            path for path in everything
+            if not any(holds(other, path) for other in everything if other != path)
+        )  # fmt: skip
+
 
 NO_LEAD_IN = LeadIn()
 
