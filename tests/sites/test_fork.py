@@ -1,5 +1,7 @@
 """One text for many adapters: what they share is computed once, and nothing else changes."""
 
+import threading
+
 import pytest
 import torch
 
@@ -163,3 +165,64 @@ def test_prefixes_above_share_blocks_unless_they_move_words(takes_positions):
     for part, child in zip(together, ("a", None, "b"), strict=True):
         with adapters.using(child):
             torch.testing.assert_close(part, tiny.hidden(model, inputs), atol=1e-12, rtol=1e-9)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt-neox", "bloom", "falcon", "gpt-j", "llama"])
+def test_a_cache_is_filled_for_all_copies(family):
+    model = FAMILIES[family].build().double()
+    adapters = inlay.attach(model, sites=FAMILIES[family].sites)
+    for seed, name in enumerate("ab"):
+        added = adapters.add(name, inlay.Bottleneck(inner_width=4), at="ffn", layers="-1")
+        tiny.stir(added, seed=seed)
+    ids = torch.randint(5, 100, (2, 6), generator=torch.Generator().manual_seed(1))
+
+    def second(composition):
+        with torch.no_grad(), adapters.using(composition):
+            first = model(input_ids=ids[:, :4], use_cache=True)
+            cache = first.past_key_values
+            return model(input_ids=ids[:, 4:5], past_key_values=cache, use_cache=True)[0]
+
+    together = second(Parallel("a", "b"))
+    torch.testing.assert_close(
+        together, torch.cat([second("a"), second("b")]), atol=1e-9, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("other", [Parallel("b", "a"), "b"])
+def test_a_pass_of_another_thread_is_its_own(other):
+    model = adapted(tiny.encoder().double(), layers="-1")
+    rows = tiny.batch(2, 6)
+    equal = {key: value[:1].repeat(2, 1) for key, value in rows.items()}
+
+    def answer(composition, inputs):
+        with torch.no_grad(), model.adapters.using(composition):
+            return hidden_of(model(**inputs))
+
+    expected = answer(Parallel("a", "b"), rows), answer(other, equal)
+    is_in = {name: threading.Event() for name in ("one", "two")}
+    is_done = threading.Event()
+    found = {}
+
+    def wait(*_):
+        """Let the first pass end while the second one is below the adapters."""
+        name = threading.current_thread().name
+        is_in[name].set()
+        (is_in["two"] if name == "one" else is_done).wait(10)
+
+    def one():
+        found["one"] = answer(Parallel("a", "b"), rows)
+        is_done.set()
+
+    def two():
+        is_in["one"].wait(10)
+        found["two"] = answer(other, equal)
+
+    lowest = next(s.module for s in model.adapters.sites if s.kind == "block")
+    model.get_submodule(lowest).register_forward_hook(wait)
+    threads = [threading.Thread(target=run, name=run.__name__) for run in (one, two)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert torch.equal(found["one"], expected[0])
+    assert torch.equal(found["two"], expected[1])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers as hf
 from torch import nn
 
 import inlay
@@ -62,9 +63,9 @@ def test_replayed_equals_computed_bit_for_bit(family, acting, attention):
             computed, states = model(**inputs), dict(replay.recorded)
             replay.check()
             assert states.keys() == replay.kept
-            if replay.without_lead_ins(states):
-                states = {path: state for path, state in states.items() if path in replay.kept}
-            is_led = any(trunk.lead_in.kept for trunk in replay.trunks)
+            replay.shorten(states, replay.forms)
+            states = {path: states[path] for trunk in replay.trunks for path in trunk.states}
+            is_led = any(trunk.lead_in for trunk in replay.trunks)
             assert is_led == (family not in COMPUTED)
             replay.replay(states)
             again = model(**inputs)
@@ -117,6 +118,19 @@ def test_what_counts_as_trunk():
     assert len(behind.blocks) == 3
     (one,) = trunks(sites, ["1.block"])
     assert one.blocks == whole.blocks[:1]
+
+
+def test_a_stack_within_a_block_ends_the_trunk_above_it():
+    config = hf.MobileBertConfig(
+        hidden_size=32, embedding_size=16, num_hidden_layers=3, num_attention_heads=4,
+        intermediate_size=48, intra_bottleneck_size=16, vocab_size=120,
+        num_feedforward_networks=3, true_hidden_size=16,
+    )  # fmt: skip
+    sites = probe(hf.MobileBertModel(config).eval())
+    inner = [s for s in sites if s.submodel == "ffn" and s.kind == "ffn"]
+    (trunk, *_) = trunks(sites, [inner[-1].name])
+    assert [path.rsplit(".", 1)[-1] for path in trunk.blocks] == ["0", "1"]
+    assert trunk.lead_in == ()
 
 
 def test_a_later_submodel_is_changed_by_an_earlier_one():

@@ -440,6 +440,15 @@ def test_points_within_an_epoch_are_not_held_against_patience(ready):
         fitting.run(to_epoch)
     assert fitting.progress.without_gain == 0
     assert (fitting.progress.step, fitting.progress.best_score) == (18, 0.7)
+    script = iter([0.5, 0.4, 0.4])
+    training = ready(epochs=3, patience=2, eval_every=2).training
+    training.task = Wrapped(
+        training.task, metrics=lambda scores, targets: {"accuracy": next(script), "loss": 0.0}
+    )
+    fitting = Fitting(training, None)
+    for to_epoch in (2 / 6, 4 / 6, 1):
+        fitting.run(to_epoch)
+    assert fitting.progress.is_done, "an evaluation that was due anyway is held against it"
 
 
 def test_training_stops_within_an_epoch(ready):

@@ -15,7 +15,7 @@ from inlay.training import trial as trial_module
 from inlay.training.interrupt import Interrupted
 from inlay.training.many import rungs, train_many
 from inlay.training.reporter import SilentReporter
-from inlay.training.trial import Trial
+from inlay.training.trial import Trained, Trial
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("no_reload")
@@ -101,15 +101,28 @@ def test_halving_leaves_off_the_worse(asked):
 def test_halving_compares_within_an_epoch(asked, tmp_path, monkeypatch):
     rates = [1e-6, 2e-2, 1e-5, 1e-7]
     given = [{"learning_rate": rate} for rate in rates]
-    late = train_many(asked(*given, epochs=1, patience=99), halving=2)
-    assert sorted(one.epochs for one in late) == [0.67, 0.67, 1, 1], "not before ten steps of 15"
+    listener = tiny.Listener()
+    late = train_many(asked(*given, epochs=1, patience=99), halving=2, reporter=listener)
+    assert [one.epochs for one in late] == [1, 1, 1, 1], "not before ten steps of 15"
+    assert any(note.startswith("halving: too few steps to compare") for note in listener.notes)
     monkeypatch.setattr(trial_module, "_LEAST_STEPS", 2)
     given = [{**one, "out": str(tmp_path / f"early{n}")} for n, one in enumerate(given)]
     early = train_many(asked(*given, epochs=1, patience=99), halving=2)
     assert sorted(one.epochs for one in early) == [0.27, 0.27, 0.53, 1]
     assert (early[1].state, early[1].epochs) == ("finished", 1)
+    # The same call finds the best one finished, and lets no other take its place.
+    again = train_many(asked(*given, epochs=1, patience=99), halving=2)
+    assert [(one.state, one.epochs) for one in again] == [(o.state, o.epochs) for o in early]
     stopped = [one for one in early if one.state == "stopped"]
     assert inlay.resume(stopped[0].folder).metrics["epochs_run"] == 1
+
+
+def test_of_equal_scores_the_lower_loss_goes_on():
+    none, zero, low, below = (
+        Trained(number=n, settings={}, score=score, loss=loss)
+        for n, (score, loss) in enumerate([(None, 0.1), (0.0, 2.0), (0.0, 1.0), (-0.4, 0.5)])
+    )
+    assert sorted([none, zero, low, below], key=lambda one: one.rank) == [none, below, zero, low]
 
 
 @pytest.mark.parametrize("halving", [None, 2])
@@ -144,8 +157,9 @@ def test_slots_are_freed_and_refilled_and_nothing_comes_out_different(
         (5, 8, None, 2, [1, 2, 3, 4, 5]),
         (8, 8, 2, 0, [1, 2, 4, 8]),
         (3, 8, 2, 0, [0.375, 0.75, 1.5, 3]),
-        (3, 8, 2, 0.5, [0.5, 0.75, 1.5, 3]),
-        (3, 64, 2, 1, [1, 1.5, 3]),
+        (3, 8, 2, 0.5, [0.75, 1.5, 3]),
+        (3, 64, 2, 1, [1.5, 3]),
+        (0, 8, 2, 0, [0]),
         (9, 9, 3, 0.25, [1, 3, 9]),
         (9, 5, 3, 0, [1, 3, 9]),
         (4, 1, 2, 0.5, [4]),

@@ -6,7 +6,6 @@ from safetensors.torch import load_file
 
 import inlay
 from inlay.errors import ConfigError, TrainingError
-from inlay.sites.lead_in import NO_LEAD_IN
 from inlay.sites.probe import probe
 from inlay.store.activations import cache_root
 from inlay.training import replay as replay_module
@@ -141,15 +140,15 @@ def test_what_is_kept_in_front_of_an_adapter():
     block = f"encoder.layer.{len(trunk.blocks)}"
     model.adapters.add("ffn", "pfeiffer", layers="upper")
     dropout, dense = f"{block}.attention.output.dropout", f"{block}.attention.output.dense"
-    assert lead_of(model, "a").kept == (dropout,)
-    assert lead_of(model, "a").around == (f"{block}.attention.self",) * 3
-    assert set(lead_of(model, "a").maps) >= {dense}
-    assert lead_of(model, "ffn").kept == (dropout, f"{block}.output.dropout")
+    (attention,) = lead_of(model, "a")
+    assert (attention.kept, attention.around) == (dropout, (f"{block}.attention.self",))
+    assert dense in attention.maps
+    assert [one.kept for one in lead_of(model, "ffn")] == [dropout, f"{block}.output.dropout"]
     for name, method, at in [("lora", "lora", "q"), ("prefix", "prefix", None)]:
         model.adapters.add(name, method, layers="upper", **({"at": at} if at else {}))
-        assert lead_of(model, name) == NO_LEAD_IN, "the attention itself computes something else"
+        assert lead_of(model, name) == (), "the attention itself computes something else"
     model.adapters.add("down", "lora", layers="upper", at="down")
-    assert lead_of(model, "down").kept == (dropout,)
+    assert [one.kept for one in lead_of(model, "down")] == [dropout]
 
 
 def test_the_maps_in_front_of_an_adapter_do_not_run_again():
@@ -159,7 +158,7 @@ def test_the_maps_in_front_of_an_adapter_do_not_run_again():
         expected = model(**batch).last_hidden_state
         with opened(model).active():
             model(**batch)
-            for path in lead_of(model, "a").maps:
+            for path in lead_of(model, "a")[0].maps:
                 model.get_submodule(path).weight.fill_(torch.nan)
             found = model(**batch).last_hidden_state
     inside = batch["attention_mask"].bool()
@@ -167,7 +166,7 @@ def test_the_maps_in_front_of_an_adapter_do_not_run_again():
 
 
 def test_what_cannot_be_kept_in_front_is_computed_and_the_blocks_are_kept(monkeypatch):
-    monkeypatch.setattr("inlay.sites.replay._are_alike", lambda state, other: False)
+    monkeypatch.setattr("inlay.sites.replay._can_pass", lambda *given: False)
     model = adapted(layers="upper")
     replay = opened(model)
     with torch.no_grad(), replay.active():

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from inlay.sites.batch import cache_in
+from inlay.sites.batch import has_cache
 from inlay.sites.replay import Trunk
 from inlay.sites.tensors import first_float, first_float_argument
 
-_OUTPUTS_OF_BLOCKS = ("output_hidden_states", "output_attentions")
+_OUTPUTS_OF_BLOCKS = ("output_hidden_states", "output_attentions", "output_router_logits")
 """Arguments with which a caller sees what single blocks give."""
 
 
@@ -27,8 +27,7 @@ _OUTPUTS_OF_BLOCKS = ("output_hidden_states", "output_attentions")
 class Fork:
     """One forward pass in which the lowest blocks run on one copy of the batch.
 
-    It watches blocks through hooks, which other threads' passes go through unchanged if they are
-    given no fork of their own.
+    It watches modules through hooks, which other threads' passes go through unchanged.
 
     Args:
         model: The base.
@@ -46,7 +45,7 @@ class Fork:
                 before = _Cut(state, is_first=number == 0)
                 self.handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
             self.handles.append(modules[-1].register_forward_hook(_Grow(state)))
-            for path in trunk.lead_in.outermost:
+            for path in (path for one in trunk.lead_in for path in one.outermost):
                 module = model.get_submodule(path)
                 cut, grow = _CutAlone(state), _GrowAlone(state)
                 self.handles += [
@@ -70,24 +69,42 @@ def can_fork(model: nn.Module, kwargs: Mapping[str, Any]) -> bool:
         model: The base.
         kwargs: Named arguments of the forward pass.
     """
+    is_computed = shows_blocks(model, kwargs) or model.training or torch.compiler.is_compiling()
+    return not is_computed
+
+
+def shows_blocks(model: nn.Module, kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether the caller of a forward pass sees what single blocks give.
+
+    Args:
+        model: The base.
+        kwargs: Named arguments of the pass.
+    """
     config = getattr(model, "config", None)
-    shown = any(kwargs.get(name, getattr(config, name, False)) for name in _OUTPUTS_OF_BLOCKS)
-    return not (shown or model.training or torch.compiler.is_compiling())
+    return any(kwargs.get(name, getattr(config, name, False)) for name in _OUTPUTS_OF_BLOCKS)
 
 
 @final
-class _Branch(threading.local):
-    """Where this thread's pass through one trunk is: before it, on one copy, or behind it."""
+class _Branch:
+    """Where a pass through one trunk is: before it, on one copy, or behind it."""
 
     def __init__(self, copies: int) -> None:
         self.copies = copies
+        self.thread = threading.get_ident()
         self.rows: int | None = None
         """Rows of all copies while one of them is computed."""
         self.rows_behind: int | None = None
         """Rows of all copies behind blocks of which one was computed."""
+        self.masks: dict[int, tuple[Tensor, Tensor]] = {}
+        """What was known before the module that runs now."""
         self.known: dict[int, tuple[Tensor, Tensor]] = {}
         """What was cut already: identity -> the whole, kept so that it stays the same, and its
         part."""
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this is the pass of another thread, through the same modules."""
+        return self.thread != threading.get_ident()
 
     def cut(self, value: Any) -> Any:
         """Return the first copy's part of an argument."""
@@ -129,11 +146,13 @@ class _Cut:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the arguments, cut."""
         branch = self.branch
+        if branch.is_elsewhere:
+            return None
         if self.is_first:
             hidden = first_float_argument(args, kwargs)
             branch.rows = branch.rows_behind = None
             branch.known = {}
-            if hidden is None or cache_in(kwargs) is not None or len(hidden) % branch.copies:
+            if hidden is None or has_cache(args, kwargs) or len(hidden) % branch.copies:
                 return None
             if not is_repeated(hidden, len(hidden) // branch.copies):
                 return None
@@ -153,7 +172,7 @@ class _Grow:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Return the output of all copies."""
         branch = self.branch
-        if branch.rows is None:
+        if branch.rows is None or branch.is_elsewhere:
             return None
         one = branch.rows // branch.copies
         branch.rows_behind, branch.rows = branch.rows, None
@@ -174,10 +193,11 @@ class _CutAlone:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the arguments, cut."""
         branch, hidden = self.branch, first_float_argument(args, kwargs)
-        if branch.rows_behind is None or hidden is None or len(hidden) != branch.rows_behind:
+        if branch.is_elsewhere or branch.rows_behind is None:
             return None
-        branch.rows = branch.rows_behind
-        branch.known[id(hidden)] = (hidden, hidden[: len(hidden) // branch.copies])
+        if hidden is None or len(hidden) != branch.rows_behind:
+            return None
+        branch.rows, branch.masks = branch.rows_behind, dict(branch.known)
         return branch.cut(args), {name: branch.cut(value) for name, value in kwargs.items()}
 
 
@@ -191,9 +211,10 @@ class _GrowAlone:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Return the output of all copies."""
         branch = self.branch
-        if branch.rows is None:
+        if branch.rows is None or branch.is_elsewhere:
             return None
         one, branch.rows = branch.rows // branch.copies, None
+        branch.known = branch.masks  # nothing as large as the inputs is held until the end
         return _grown(output, one, branch.copies)
 
 

@@ -13,36 +13,34 @@ from inlay.sites.sitemap import Site
 
 @final
 @dataclass(frozen=True, slots=True)
-class LeadIn:
-    """Modules of one block."""
+class Sublayer:
+    """One of a block whose update nothing has a part in, as paths of modules."""
 
-    kept: tuple[str, ...] = ()
-    """Paths of those whose output is kept, one for each sublayer."""
-    maps: tuple[str, ...] = ()
-    """Paths of the linear maps and convolutions that need not run then."""
-    around: tuple[str, ...] = ()
-    """Paths of larger modules around some of these, which need not run either."""
+    kept: str
+    """What gives the update; its output is kept."""
+    maps: tuple[str, ...]
+    """The linear maps and convolutions that need not run then."""
+    around: tuple[str, ...]
+    """Larger modules around some of these, which need not run either."""
 
     @property
     def modules(self) -> tuple[str, ...]:
         """All of them."""
-        return tuple(dict.fromkeys((*self.around, *self.maps, *self.kept)))
+        return tuple(dict.fromkeys((*self.around, *self.maps, self.kept)))
 
     @property
     def outermost(self) -> tuple[str, ...]:
-        """Those that are in no other one; they make all that is kept."""
-        everything = self.modules
+        """Those that are in no other one; together they give the update."""
         return tuple(
-            path for path in everything
-            if not any(holds(other, path) for other in everything if other != path)
+            path for path in self.modules
+            if not any(holds(other, path) for other in self.modules if other != path)
         )  # fmt: skip
 
 
-NO_LEAD_IN = LeadIn()
-
-
-def lead_in(block: Sequence[Site], acting: Collection[str], within: Collection[str]) -> LeadIn:
-    """Find the sublayers of a block whose update no adapter has a part in.
+def lead_in(
+    block: Sequence[Site], acting: Collection[str], within: Collection[str]
+) -> tuple[Sublayer, ...]:
+    """Find the sublayers of a block in front of the first adapter, in the order in which they run.
 
     Args:
         block: The sites of the block, in the order of a forward pass.
@@ -50,11 +48,9 @@ def lead_in(block: Sequence[Site], acting: Collection[str], within: Collection[s
         within: Those of them where the sublayer itself computes something else, as with prefixes.
     """
     residual = [site for site in block if site.is_residual]
-    maps: list[str] = []
-    around: list[str] = []
-    kept: list[str] = []
+    found: list[Sublayer] = []
     if not all(map(_is_plain, block)):
-        return NO_LEAD_IN
+        return ()
     for site in residual:
         own = [s for s in block if s.is_map and _is_part(s, site, residual)]
         if not own or site.name in within or any(s.name in acting for s in own):
@@ -64,12 +60,14 @@ def lead_in(block: Sequence[Site], acting: Collection[str], within: Collection[s
         rest -= {site.module}
         if any(holds(site.module, path) for path in rest):
             break
-        maps += [s.module for s in own]
-        around += [_around(s.module, {*rest, site.module}) for s in own]
-        kept.append(site.module)
+        maps = {s.module: _around(s.module, {*rest, site.module}) for s in own}
+        alone = [s for s in own if maps[s.module] == s.module and not holds(site.module, s.module)]
+        if any(s.kind == "kernel" for s in alone):
+            break  # its positions are not those of what it is given
+        found.append(Sublayer(site.module, tuple(maps), tuple(set(maps.values()) - set(maps))))
         if site.name in acting:
             break
-    return LeadIn(tuple(kept), tuple(maps), tuple(path for path in around if path not in maps))
+    return tuple(found)
 
 
 def _is_plain(site: Site) -> bool:

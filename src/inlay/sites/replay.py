@@ -13,7 +13,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from inlay.errors import SiteError
-from inlay.sites.lead_in import NO_LEAD_IN, LeadIn, holds, lead_in
+from inlay.sites.lead_in import Sublayer, holds, lead_in
 from inlay.sites.sitemap import SiteMap
 from inlay.sites.tensors import first_float, first_float_argument, replace_first_float
 
@@ -28,8 +28,18 @@ class Trunk:
     """Paths of the modules, in the order in which they run."""
     kept: tuple[str, ...]
     """Those whose output is needed later: the last one, and each that an adapter reads."""
-    lead_in: LeadIn = NO_LEAD_IN
+    lead_in: tuple[Sublayer, ...] = ()
     """What runs unchanged in the block behind them."""
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Paths of all modules whose output is kept."""
+        return (*self.kept, *(sublayer.kept for sublayer in self.lead_in))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Paths of all modules that are passed over."""
+        return (*self.blocks, *(path for one in self.lead_in for path in one.modules))
 
 
 def trunks(
@@ -52,19 +62,27 @@ def trunks(
     """
     found: list[Trunk] = []
     acting, reading, within = set(acting), set(reading), set(within)
+    touched = acting | reading
     is_changed = False
     for submodel in sites.submodels():
         own = [site for site in sites if site.submodel == submodel]
         changed = [site for site in own if site.name in acting]
         blocks = [site for site in own if site.kind == "block"]
         changed_here = [s for s in changed if s.kind not in ("output", "lm_head")]
-        depth = min([len(blocks), *(0 if s.block is None else s.block for s in changed_here)])
+        foreign = [s.module for s in sites if s.name in touched and s.submodel != submodel]
+        nested = [  # blocks with a stack of their own inside
+            number for number, block in enumerate(blocks)
+            if any(holds(block.module, module) for module in foreign)
+        ]  # fmt: skip
+        depth = min(
+            [len(blocks), *nested, *(0 if s.block is None else s.block for s in changed_here)]
+        )
         if depth and not is_changed and all(site.calls == 1 for site in blocks):
             lowest = blocks[:depth]
             kept = tuple(s.module for s in lowest[:-1] if s.name in reading)
             paths = tuple(site.module for site in lowest)
             behind = [site for site in own if site.block == depth]
-            lead = lead_in(behind, acting | reading, within)
+            lead = () if depth in nested else lead_in(behind, touched, within)
             found.append(Trunk(submodel, paths, (*kept, paths[-1]), lead))
         is_changed = is_changed or bool(changed)
     return found
@@ -82,9 +100,11 @@ class Replay:
     def __init__(self, model: nn.Module, trunks: Sequence[Trunk]) -> None:
         self.trunks = tuple(trunks)
         self.blocks = {path for trunk in trunks for path in trunk.blocks}
-        in_front = [path for trunk in trunks for path in trunk.lead_in.modules]
-        self.modules = {path: model.get_submodule(path) for path in (*self.blocks, *in_front)}
-        self.kept = {path for trunk in trunks for path in (*trunk.kept, *trunk.lead_in.kept)}
+        self.passed = {path for trunk in trunks for path in trunk.modules}
+        """Modules that are passed over."""
+        self.modules = {path: model.get_submodule(path) for path in self.passed}
+        """These, and those that are only recorded, for others."""
+        self.kept = {path for trunk in trunks for path in trunk.states}
         """Modules whose output is recorded."""
         self.forms: dict[str, _Form | None] = {}
         """How each module's output is made; filled by the first recording."""
@@ -126,32 +146,26 @@ class Replay:
         """Compute as always from here on."""
         self.recorded = self.replayed = None
 
-    def without_lead_ins(self, recorded: Mapping[str, Tensor]) -> bool:
+    def shorten(
+        self, recorded: Mapping[str, Tensor], forms: "Mapping[str, _Form | None]"
+    ) -> list[int]:
         """Compute what runs in front of the first adapter after all, where it cannot be kept.
 
         Its states must be like those of a block, row by row.
 
         Args:
             recorded: What a first recording gave.
+            forms: What that found of how outputs are made.
 
         Returns:
-            Whether there was any such place.
+            Numbers of the trunks where this was so.
         """
-        whole = tuple(self._without(trunk, recorded) for trunk in self.trunks)
-        is_changed, self.trunks = whole != self.trunks, whole
-        return is_changed
-
-    def _without(self, trunk: Trunk, recorded: Mapping[str, Tensor]) -> Trunk:
-        lead, like = trunk.lead_in, recorded.get(trunk.kept[-1])
-        passed = [path for path in lead.modules if self.forms.get(path) is not None]
-        if like is None or (
-            all(any(holds(path, one) for path in passed) for one in lead.maps)
-            and all(_are_alike(recorded.get(path), like) for path in lead.kept)
-        ):
-            return trunk
-        self.kept -= set(lead.kept)
-        self.forms |= dict.fromkeys(lead.modules)
-        return replace(trunk, lead_in=NO_LEAD_IN)
+        shorter = tuple(_shortened(trunk, recorded, forms) for trunk in self.trunks)
+        pairs = zip(self.trunks, shorter, strict=True)
+        changed = [number for number, (old, new) in enumerate(pairs) if old != new]
+        self.trunks = shorter
+        self.passed = {path for trunk in shorter for path in trunk.modules}
+        return changed
 
     def check(self) -> None:
         """Refuse a model whose blocks do more than hand a hidden state on.
@@ -194,9 +208,32 @@ class _Form:
         return replace_first_float(type(self.template)(items), hidden)
 
 
-def _are_alike(state: Tensor | None, other: Tensor) -> bool:
-    """Tell whether two states belong to the same rows and positions, in the same numbers."""
-    return state is not None and state.shape == other.shape and state.dtype == other.dtype
+def _shortened(
+    trunk: Trunk, recorded: Mapping[str, Tensor], forms: Mapping[str, _Form | None]
+) -> Trunk:
+    """Return a trunk with no more of its lead-in than can be kept."""
+    like = recorded.get(trunk.kept[-1])
+    if like is None:
+        return trunk
+    can_pass = [_can_pass(sublayer, recorded, like, forms) for sublayer in trunk.lead_in]
+    number = can_pass.index(False) if False in can_pass else len(can_pass)
+    return replace(trunk, lead_in=trunk.lead_in[:number])
+
+
+def _can_pass(
+    sublayer: Sublayer,
+    recorded: Mapping[str, Tensor],
+    like: Tensor,
+    forms: Mapping[str, _Form | None],
+) -> bool:
+    """Tell whether a sublayer gives a state as a block does, and no map need run for it."""
+    state = recorded.get(sublayer.kept)
+    formed = [path for path in sublayer.modules if forms.get(path) is not None]
+    return (
+        state is not None
+        and (state.shape, state.dtype) == (like.shape, like.dtype)
+        and all(any(holds(path, one) for path in formed) for one in sublayer.maps)
+    )
 
 
 def _form_of(
@@ -257,8 +294,8 @@ class _Forward:
         return output if kept is None else replace_first_float(output, kept)
 
     def _again(self, kept: Tensor | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        form = self.replay.forms[self.path]
-        if form is None:
+        form = self.replay.forms.get(self.path)
+        if form is None or self.path not in self.replay.passed:
             output = self.original(*args, **kwargs)
             return output if kept is None else replace_first_float(output, kept)
         hidden = first_float_argument(args, kwargs) if kept is None else kept

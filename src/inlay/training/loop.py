@@ -152,8 +152,9 @@ class Fitting:
                 if progress.group == len(groups):
                     progress.epoch, progress.group = progress.epoch + 1, 0
                 self.best = _evaluate(
-                    training, progress, self.best, len(groups), counts=progress.group == 0
-                )
+                    training, progress, self.best, len(groups),
+                    is_asked=progress.group == 0 or _is_evaluation_due(config, progress, -1),
+                )  # fmt: skip
             save_seconds = _save(training, progress, self.best)
             last_saved = time.monotonic()
             if training.stop.is_asked():
@@ -356,11 +357,11 @@ def _evaluate(
     best: dict[str, Tensor],
     num_groups: int,
     *,
-    counts: bool = True,
+    is_asked: bool = True,
 ) -> dict[str, Tensor]:
     """Measure on validation, keep the best state, and decide whether to go on.
 
-    An epoch has `num_groups` steps; no gain is held against `patience` if it `counts`.
+    An epoch has `num_groups` steps. What only others ask for is not held against `patience`.
     """
     scores = score_rows(
         training.task, training.model, training.head, training.validation, training.tokenizer,
@@ -383,7 +384,7 @@ def _evaluate(
         progress.without_gain = 0
         best = {key: value.detach().clone() for key, value in training.entry.tensors().items()}
     else:
-        progress.without_gain += counts
+        progress.without_gain += is_asked
     train_loss = progress.loss_sum / max(1, progress.loss_count)
     progress.loss_sum, progress.loss_count = 0.0, 0
     patient = progress.without_gain < training.config.patience

@@ -1,7 +1,8 @@
 """Many trainings in one process: one copy of the base, one pass over its trunk, each on its own.
 
 The trainings take turns, an epoch at a time or a rung. Each has its own optimiser, schedule, random
-numbers, early stopping and checkpoints, so it comes out as if it had been alone.
+numbers, early stopping and checkpoints, so it comes out as if it had been alone; but a rung amid an
+epoch is one more evaluation, at which a state can be the best.
 """
 
 import math
@@ -67,7 +68,7 @@ def train_many(
         try:
             for trial in trials:  # so that what is wrong is told before anything is trained
                 resident.open(trial)
-            _run_all([one for one in trials if not one.is_at_end], halving, shared, resident)
+            _run_all(trials, halving, shared, resident)
             _end_all(trials, choose, resident, reports=reports)
         finally:
             for trial in trials:
@@ -114,6 +115,10 @@ def _run_all(
     alive = list(trials)
     least = max((trial.least_epochs for trial in trials), default=0.0)
     found = rungs(longest, len(trials), halving, least=least)
+    if halving is not None and len(found) == 1 and longest > 0 and len(trials) > 1:
+        shared.reporter.on_note(
+            "halving: too few steps to compare before the end, so all train to it; give more epochs"
+        )
     if halving is None and resident.number < len(trials):
         found = found[-1:]  # whoever has a slot trains to the end
     for epoch in found:
@@ -122,7 +127,7 @@ def _run_all(
             trial.advance(epoch)
         alive = [trial for trial in alive if trial.result.state != "failed"]
         if halving is not None and epoch < longest:
-            alive.sort(key=lambda trial: -(trial.result.score or -math.inf))
+            alive.sort(key=lambda trial: trial.result.rank, reverse=True)
             number = math.ceil(len(alive) / halving)
             for trial in alive[number:]:
                 shared.leave_off(trial.result.number)
@@ -167,8 +172,8 @@ def rungs(epochs: int, number: int, halving: int | None, *, least: float = 0.0) 
     if halving is None:
         return [float(epoch) for epoch in range(1, epochs + 1)]
     found = [float(epochs)]
-    while number > 1 and found[0] > least:
-        found.insert(0, max(least, found[0] / halving))
+    while number > 1 and found[0] > 0 and least <= found[0] / halving:
+        found.insert(0, found[0] / halving)
         number = math.ceil(number / halving)
     return found
 

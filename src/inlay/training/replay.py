@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from inlay.adapters.entry import Entry
 from inlay.errors import SiteError, TrainingError, counted
 from inlay.methods.base import AbstractAdapterLayer
+from inlay.sites.fork import shows_blocks
+from inlay.sites.lead_in import holds
 from inlay.sites.replay import Replay, Trunk, trunks
 from inlay.sites.sitemap import SiteMap
 from inlay.store.activations import ActivationStore
@@ -176,15 +178,13 @@ class TrunkReplay:
 
         So adapters at several depths need one pass over the rows, if the highest trains first.
         """
-        own, blocks = self.replay.modules, self.replay.blocks
-        is_there = all(
-            path in own or any(path.startswith(f"{block}.") for block in blocks)
-            for path in other.replay.modules
-        )
+        own, blocks = self.replay.passed, self.replay.blocks
+        passed = other.replay.passed
+        is_there = all(p in own or any(holds(block, p) for block in blocks) for p in passed)
         if other is not self and is_there and other not in self._fed:
             self._fed.append(other)
             self.replay.kept |= other.replay.kept
-            self.replay.modules |= other.replay.modules
+            self.replay.modules |= {path: other.replay.modules[path] for path in passed}
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -230,7 +230,7 @@ class TrunkReplay:
         number = sum(len(trunk.blocks) for trunk in self.replay.trunks)
         blocks = "block is" if number == 1 else f"{number} blocks are"
         reused = f", {counted(self.num_reused, 'row')} there already" if self.num_reused else ""
-        leads = any(trunk.lead_in.kept for trunk in self.replay.trunks)
+        leads = any(trunk.lead_in for trunk in self.replay.trunks)
         more = ", with what comes before the adapter in the next," if leads else ""
         return (
             f"the lowest {blocks} computed once for each row{more} and kept in "
@@ -241,7 +241,8 @@ class TrunkReplay:
         """Decide for one pass whether to compute or to replay."""
         self._pass = self._expected = None
         self.replay.stop()
-        if args or module.training or self.is_paused or self.refused is not None:
+        is_off = module.training or self.is_paused or self.refused is not None
+        if args or is_off or shows_blocks(module, kwargs):
             return
         keys = [row_keys(kwargs, side) for side in self.sides]
         known = [own for own in keys if own is not None]
@@ -273,8 +274,7 @@ class TrunkReplay:
             self.num_replayed += len(rows[0].keys)
         elif recorded is not None:
             self.num_computed += len(rows[0].keys)
-            if self.replay.without_lead_ins(recorded):
-                self.stores = [self._open_store(trunk) for trunk in self.replay.trunks]
+            self._settle(recorded, self.replay)
             self.refused = self._why_not(recorded)
             if self.refused is not None:
                 return
@@ -283,7 +283,13 @@ class TrunkReplay:
             else:
                 self._keep(recorded, rows)
                 for other in self._fed:
+                    other._settle(recorded, self.replay)
                     other._keep(recorded, [rows[self.sides.index(side)] for side in other.sides])
+
+    def _settle(self, recorded: Mapping[str, Tensor], replay: Replay) -> None:
+        """Keep less, before anything is kept, where a first recording says so."""
+        for number in self.replay.shorten(recorded, replay.forms):
+            self.stores[number] = self._open_store(self.replay.trunks[number])
 
     def _why_not(self, recorded: Mapping[str, Tensor]) -> str | None:
         """Tell why what was recorded cannot be replayed, if it cannot."""
@@ -382,9 +388,9 @@ def open_replay(
     ]  # fmt: skip
 
     def open_store(trunk: Trunk) -> ActivationStore:
-        names = (*trunk.kept, *trunk.lead_in.kept)
-        key = hashlib.sha256("\n".join([*about, *trunk.blocks, "", *names]).encode())
-        return ActivationStore(root / key.hexdigest()[:32], names, first.dtype, limit=limit)
+        key = hashlib.sha256("\n".join([*about, *trunk.blocks, "", *trunk.states]).encode())
+        folder = root / key.hexdigest()[:32]
+        return ActivationStore(folder, trunk.states, first.dtype, limit=limit)
 
     sides: list[Side] = []
     for trunk in found:

@@ -214,7 +214,7 @@ def _best_of(at_end: Sequence[Trained], seeds: int) -> list[int]:
         return fmean(one.score if one.score is not None else -math.inf for one in group)
 
     best = max(by_point.values(), key=lambda group: (len(group), mean(group)))
-    return [max(best, key=lambda one: one.score or -math.inf).number]
+    return [max(best, key=lambda one: one.rank).number]
 
 
 def with_values(settings: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class Trained:
     """`stopped`: others did better and it was left off; `failed`: see `error`."""
     score: float | None = None
     """The best value on validation of the metric by which states are chosen."""
+    loss: float = math.inf
+    """The loss on validation there."""
     metric: str = ""
     report: dict[str, Any] | None = None
     """The whole report on validation at the best state, where it was asked for."""
@@ -49,6 +51,11 @@ class Trained:
     folder: Path | None = None
     error: InlayError | None = None
     _run: list[Run] = field(default_factory=list, repr=False)
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What is better is greater; of equal scores the lower loss, as in training."""
+        return (-math.inf if self.score is None else self.score, -self.loss)
 
     @property
     def run(self) -> Run:
@@ -140,6 +147,7 @@ class Trial:
         result, metrics = self.result, done.metrics
         result.folder, result.epochs = done.folder, metrics["epochs_run"]
         result.seconds, result.score = metrics["train_seconds"], metrics.get("best_score")
+        result.loss = metrics["validation"].get("loss", math.inf)
         result.report, result.metric = metrics["validation"], metrics["headline"]["name"]
         result.num_adapter_parameters = metrics["adapter_parameters"]
         self.is_at_end = True
@@ -175,7 +183,7 @@ class Trial:
         result.epochs = round(progress.step / self.num_steps * self.num_epochs, 2)
         result.seconds = round(progress.seconds, 2)
         if math.isfinite(progress.best_score):
-            result.score = progress.best_score
+            result.score, result.loss = progress.best_score, progress.best_loss
 
     def _fail(self, error: InlayError) -> None:
         self.result.state, self.result.error = "failed", error
