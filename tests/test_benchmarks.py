@@ -1,12 +1,14 @@
 """The comparison with the peers: its rows name what there is, and its arithmetic is right."""
 
 import ast
+import contextlib
 import dataclasses
 import json
 import sys
 from pathlib import Path
 
 import pytest
+from benchmarks.peers import __main__ as program
 from benchmarks.peers.__main__ import chosen, main, write
 from benchmarks.peers.alternate import How, NotComparedError, check, measure_pair, value
 from benchmarks.peers.rows import ALL, ROWS, Row
@@ -131,6 +133,37 @@ def test_rows_that_went_wrong_stay_in_the_table(tmp_path):
     assert "not compared" in text
     assert "went wrong: it broke" in text
     assert json.loads((tmp_path / "peers.json").read_text()) == {"step": found}
+
+
+def measured(monkeypatch, tmp_path, outcome, *options):
+    """Run the program on row `step`, each pair being `outcome`; return what was written."""
+
+    def pair(row, number, how):
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(program, "measure_pair", pair)
+    argv = ["peers", "--rows", "step", "--out", str(tmp_path), "--peers-python", "/x/python"]
+    monkeypatch.setattr(sys, "argv", [*argv, *options])
+    with contextlib.suppress(SystemExit):
+        main()
+    return json.loads((tmp_path / "peers.json").read_text())["step"]
+
+
+def test_more_pairs_are_added_to_those_of_the_same_versions(monkeypatch, tmp_path):
+    facts = {"batch": [32, 64], "last_loss": 4.25}
+    pair = [reading([2.0], **facts), reading([0.4], **facts)]
+    other = [side | {"versions": {"torch": "9"}} for side in pair]
+    found = measured(monkeypatch, tmp_path, pair, "--pairs", "2")
+    assert (len(found["pairs"]), found["command"]) == (
+        2, "python -m benchmarks.peers --rows step --pairs 2",
+    )  # fmt: skip
+    assert len(measured(monkeypatch, tmp_path, pair, "--pairs", "3", "--more")["pairs"]) == 5
+    for outcome in (other, NotComparedError("it broke")):
+        found = measured(monkeypatch, tmp_path, outcome, "--pairs", "1", "--more")
+        assert (len(found["pairs"]), "problem" in found) == (5, False)
+    assert len(measured(monkeypatch, tmp_path, other, "--pairs", "1")["pairs"]) == 1
 
 
 def test_the_table_says_what_ran():

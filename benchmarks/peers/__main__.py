@@ -3,7 +3,8 @@
     make bench      or: python -m benchmarks.peers --rows step,step-bf16 --pairs 5
 
 The peers run in an environment of their own (`make .venv-peers/.installed`). Each pair is written
-as soon as it is there; a row that is measured again replaces the older one.
+as soon as it is there; a row that is measured again replaces the older one, or with `--more` adds
+to it.
 """
 
 import argparse
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="only name the rows")
     parser.add_argument("--table", action="store_true", help="only write the table anew")
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--more", action="store_true", help="add pairs to those of a row")
     parser.add_argument("--repeats", type=int, default=15, help="in each process")
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--threads", type=int, help="of both sides; PyTorch's choice if not given")
@@ -71,19 +73,45 @@ def chosen(patterns: str) -> list[Row]:
 
 def measure(row: Row, how: How, options: Any) -> bool:
     """Measure a row's pairs, writing each; tell whether all of them were compared."""
-    command = " ".join(["python -m benchmarks.peers", *sys.argv[1:]])
-    found: dict[str, Any] = {"date": f"{datetime.now():%Y-%m-%d}", "command": command, "pairs": []}
-    for number in range(1, options.pairs + 1):
+    earlier = read(options.out).get(row.name, {}) if options.more else {}
+    pairs = [] if "problem" in earlier else list(earlier.get("pairs", []))
+    found: dict[str, Any] = {
+        "date": f"{datetime.now():%Y-%m-%d}", "command": command_of(sys.argv[1:]), "pairs": pairs,
+    }  # fmt: skip
+    first = len(pairs) + 1
+    for number in range(first, first + options.pairs):
         try:
-            found["pairs"].append(measure_pair(row, number, how))
+            pair = measure_pair(row, number, how)
         except NotComparedError as error:
-            found["problem"] = str(error)
             print(f"{row.name}: {error}", file=sys.stderr)
+            if options.more and pairs:
+                return False  # those that were there stay good
+            found["problem"] = str(error)
+        else:
+            if pairs and versions_in(pair) != versions_in(pairs[0]):
+                raise SystemExit(
+                    f"{row.name}: this pair is of {versions_in(pair)}, those before of "
+                    f"{versions_in(pairs[0])}; measure all of them anew, without --more"
+                )
+            pairs.append(pair)
         write({**read(options.out), row.name: found}, options.out)
         if "problem" in found:
             return False
     print(line(row, found), flush=True)
     return True
+
+
+def command_of(arguments: list[str]) -> str:
+    """Return the command as somebody else would give it, without paths of this machine."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--peers-python")
+    parser.add_argument("--out")
+    return " ".join(["python -m benchmarks.peers", *parser.parse_known_args(arguments)[1]])
+
+
+def versions_in(pair: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return what each side of a pair ran with."""
+    return [side["versions"] for side in pair]
 
 
 def read(folder: Path) -> dict[str, Any]:
