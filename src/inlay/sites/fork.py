@@ -106,6 +106,13 @@ class _Branch:
         """Whether this is the pass of another thread, through the same modules."""
         return self.thread != threading.get_ident()
 
+    def end(self) -> int | None:
+        """Go on with all copies; return the rows of one if only that was computed."""
+        if self.rows is None or self.is_elsewhere:
+            return None
+        one, self.rows = self.rows // self.copies, None
+        return one
+
     def cut(self, value: Any) -> Any:
         """Return the first copy's part of an argument."""
         if isinstance(value, Tensor):
@@ -172,10 +179,10 @@ class _Grow:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Return the output of all copies."""
         branch = self.branch
-        if branch.rows is None or branch.is_elsewhere:
+        one = branch.end()
+        if one is None:
             return None
-        one = branch.rows // branch.copies
-        branch.rows_behind, branch.rows = branch.rows, None
+        branch.rows_behind = one * branch.copies
         branch.known = {key: pair for key, pair in branch.known.items() if pair[0] is not pair[1]}
         hidden = first_float(output)
         if hidden is None or len(hidden) % one:
@@ -211,9 +218,9 @@ class _GrowAlone:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Return the output of all copies."""
         branch = self.branch
-        if branch.rows is None or branch.is_elsewhere:
+        one = branch.end()
+        if one is None:
             return None
-        one, branch.rows = branch.rows // branch.copies, None
         branch.known = branch.masks  # nothing as large as the inputs is held until the end
         return _grown(output, one, branch.copies)
 

@@ -137,7 +137,7 @@ class Fitting:
             for group in groups[progress.group : end]:
                 loss = _step(training, progress, group)
                 training.reporter.on_step(progress.step, num_steps, loss)
-                if _is_evaluation_due(config, progress, end):
+                if progress.group < end and _is_evaluation_due(config, progress):
                     self.best = _evaluate(training, progress, self.best, len(groups))
                 if training.stop.is_asked():
                     _save(training, progress, self.best)
@@ -153,7 +153,7 @@ class Fitting:
                     progress.epoch, progress.group = progress.epoch + 1, 0
                 self.best = _evaluate(
                     training, progress, self.best, len(groups),
-                    is_asked=progress.group == 0 or _is_evaluation_due(config, progress, -1),
+                    is_asked=progress.group == 0 or _is_evaluation_due(config, progress),
                 )  # fmt: skip
             save_seconds = _save(training, progress, self.best)
             last_saved = time.monotonic()
@@ -180,11 +180,9 @@ def _groups(training: Training, lengths: Sequence[int], epoch: int) -> list[list
     return [list(itertools.chain(*batches[i : i + size])) for i in range(0, len(batches), size)]
 
 
-def _is_evaluation_due(config: TrainConfig, progress: Progress, end: int) -> bool:
-    """Tell whether to evaluate on the way; at its end there is an evaluation anyway."""
-    if config.eval_every is None or progress.group == end:
-        return False
-    return progress.step % config.eval_every == 0
+def _is_evaluation_due(config: TrainConfig, progress: Progress) -> bool:
+    """Tell whether an evaluation was asked for after this step."""
+    return config.eval_every is not None and progress.step % config.eval_every == 0
 
 
 def steps_of(training: Training) -> int:
