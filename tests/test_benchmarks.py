@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.peers import __main__ as program
+from benchmarks.peers import alternate
 from benchmarks.peers.__main__ import chosen, main, write
 from benchmarks.peers.alternate import How, NotComparedError, check, measure_pair, value
 from benchmarks.peers.rows import ALL, ROWS, Row
@@ -122,7 +123,54 @@ def test_a_side_that_fails_is_an_error_with_its_last_words(tmp_path):
     peer.chmod(0o755)
     how = How(base="minilm", peers_python=peer, repeats=1, warmup=0, threads=1)
     with pytest.raises(NotComparedError, match="no such package"):
-        measure_pair(row, 1, how)
+        measure_pair(row, 1, how, {})
+
+
+def test_rows_of_a_round_share_what_is_the_same(monkeypatch):
+    ran = []
+
+    def run_side(script, cases, how):
+        ran.append((script, *cases))
+        return [reading([2.0], output=[1.0], accuracy=0.5) for _ in cases]
+
+    monkeypatch.setattr(alternate, "run_side", run_side)
+    rows = [
+        Row(name=name, what="", a=a, b="ours train", measure="training", close={"output": 0.1})
+        for name, a in (("r", "adapterhub train"), ("s", "plain train"))
+    ]
+    how = How(base="minilm", peers_python=Path("python"), repeats=1, warmup=0, threads=1)
+    done = {}
+    for row in rows:
+        for side in measure_pair(row, 2, how, done):
+            assert "output" not in side["facts"]
+    measure_pair(rows[0], 3, how, done)  # another seed is another training
+    assert [(script, case.strip()) for script, case in ran] == [
+        ("adapterhub", "train seed=2"), ("ours", "train seed=2"), ("plain", "train seed=2"),
+        ("adapterhub", "train seed=3"), ("ours", "train seed=3"),
+    ]  # fmt: skip
+
+
+def test_rows_take_turns_and_one_that_breaks_stops_none_of_the_others(monkeypatch, tmp_path):
+    order = []
+
+    def pair(row, number, how, done):
+        order.append((row.name, number))
+        if row.name == "step":
+            raise NotComparedError("it broke")
+        return [reading([2.0], batch=1, last_loss=1.0), reading([1.0], batch=1, last_loss=1.0)]
+
+    monkeypatch.setattr(program, "measure_pair", pair)
+    monkeypatch.setattr(
+        sys, "argv",
+        ["peers", "--rows", "step,floor,fuse", "--pairs", "2", "--out", str(tmp_path)],
+    )  # fmt: skip
+    with pytest.raises(SystemExit, match="1 of 3 rows"):
+        main()
+    assert order == [("step", 1), ("floor", 1), ("fuse", 1), ("floor", 2), ("fuse", 2)]
+    found = json.loads((tmp_path / "peers.json").read_text())
+    assert {name: len(own["pairs"]) for name, own in found.items()} == {
+        "step": 0, "floor": 2, "fuse": 2,
+    }  # fmt: skip
 
 
 def test_rows_that_went_wrong_stay_in_the_table(tmp_path):
@@ -138,7 +186,7 @@ def test_rows_that_went_wrong_stay_in_the_table(tmp_path):
 def measured(monkeypatch, tmp_path, outcome, *options):
     """Run the program on row `step`, each pair being `outcome`; return what was written."""
 
-    def pair(row, number, how):
+    def pair(row, number, how, done):
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

@@ -2,9 +2,9 @@
 
     make bench      or: python -m benchmarks.peers --rows step,step-bf16 --pairs 5
 
-The peers run in an environment of their own (`make .venv-peers/.installed`). Each pair is written
-as soon as it is there; a row that is measured again replaces the older one, or with `--more` adds
-to it.
+The peers run in an environment of their own (`make .venv-peers/.installed`). Rows take turns, pair
+by pair, and what two of them share is run once a round. Each pair is written as soon as it is
+there; a row that is measured again replaces the older one, or with `--more` adds to it.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.alternate import ROOT, How, NotComparedError, measure_pair
+from benchmarks.peers.alternate import ROOT, How, NotComparedError, Round, measure_pair
 from benchmarks.peers.rows import ROWS, Row
 from benchmarks.peers.table import line, table
 from inlay.store.bases import resolve_base
@@ -52,7 +52,7 @@ def main() -> None:
             repeats=options.repeats, warmup=options.warmup, threads=options.threads,
             settings=options.set,
         )  # fmt: skip
-        problems = sum(not measure(row, how, options) for row in rows)
+        problems = measure(rows, how, options)
     write(read(options.out), options.out)
     if problems:
         raise SystemExit(f"{problems} of {len(rows)} rows could not be compared")
@@ -71,34 +71,46 @@ def chosen(patterns: str) -> list[Row]:
     return [row for row in ROWS.values() if any(fnmatch(row.name, own) for own in wanted)]
 
 
-def measure(row: Row, how: How, options: Any) -> bool:
-    """Measure a row's pairs, writing each; tell whether all of them were compared."""
+def measure(rows: list[Row], how: How, options: Any) -> int:
+    """Measure pairs of rows in turn, writing each; return how many rows could not be compared."""
+    measured = {row.name: begun(row, options) for row in rows}
+    left = list(rows)
+    for _ in range(options.pairs):
+        done: Round = {}
+        left = [row for row in left if add_pair(row, measured[row.name], how, done, options)]
+    for row in left:
+        print(line(row, measured[row.name]), flush=True)
+    return len(rows) - len(left)
+
+
+def begun(row: Row, options: Any) -> dict[str, Any]:
+    """Return what is known of a row before it is measured: with `--more` its pairs."""
     earlier = read(options.out).get(row.name, {}) if options.more else {}
-    pairs = [] if "problem" in earlier else list(earlier.get("pairs", []))
-    found: dict[str, Any] = {
-        "date": f"{datetime.now():%Y-%m-%d}", "command": command_of(sys.argv[1:]), "pairs": pairs,
+    return {
+        "date": f"{datetime.now():%Y-%m-%d}", "command": command_of(sys.argv[1:]),
+        "pairs": [] if "problem" in earlier else list(earlier.get("pairs", [])),
     }  # fmt: skip
-    first = len(pairs) + 1
-    for number in range(first, first + options.pairs):
-        try:
-            pair = measure_pair(row, number, how)
-        except NotComparedError as error:
-            print(f"{row.name}: {error}", file=sys.stderr)
-            if options.more and pairs:
-                return False  # those that were there stay good
-            found["problem"] = str(error)
-        else:
-            if pairs and versions_in(pair) != versions_in(pairs[0]):
-                raise SystemExit(
-                    f"{row.name}: this pair is of {versions_in(pair)}, those before of "
-                    f"{versions_in(pairs[0])}; measure all of them anew, without --more"
-                )
-            pairs.append(pair)
-        write({**read(options.out), row.name: found}, options.out)
-        if "problem" in found:
-            return False
-    print(line(row, found), flush=True)
-    return True
+
+
+def add_pair(row: Row, found: dict[str, Any], how: How, done: Round, options: Any) -> bool:
+    """Measure one more pair of a row and write it; tell whether it could be compared."""
+    pairs = found["pairs"]
+    try:
+        pair = measure_pair(row, len(pairs) + 1, how, done)
+    except NotComparedError as error:
+        print(f"{row.name}: {error}", file=sys.stderr)
+        if options.more and pairs:
+            return False  # those that were there stay good
+        found["problem"] = str(error)
+    else:
+        if pairs and versions_in(pair) != versions_in(pairs[0]):
+            raise SystemExit(
+                f"{row.name}: this pair is of {versions_in(pair)}, those before of "
+                f"{versions_in(pairs[0])}; measure all of them anew, without --more"
+            )
+        pairs.append(pair)
+    write({**read(options.out), row.name: found}, options.out)
+    return "problem" not in found
 
 
 def command_of(arguments: list[str]) -> str:

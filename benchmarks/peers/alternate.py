@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,6 +18,10 @@ from benchmarks.peers.rows import Row
 ROOT = Path(__file__).parents[2]
 
 Reading = dict[str, Any]
+
+Round = dict[tuple[str, ...], list[Reading]]
+"""Script and cases -> what a process of them gave, within a round: rows that share a side have it
+measured once."""
 
 
 class NotComparedError(Exception):
@@ -36,22 +41,30 @@ class How:
     """Added to whole trainings, to try them out on few rows."""
 
 
-def measure_pair(row: Row, number: int, how: How) -> tuple[Reading, Reading]:
-    """Measure A, then B.
+def measure_pair(row: Row, number: int, how: How, done: Round) -> tuple[Reading, Reading]:
+    """Measure A, then B, but for what this round has measured already.
 
     Raises:
         NotComparedError: If a side fails, or facts that must agree do not.
     """
     if row.together:
         (script, a), (_, b) = (_parts(side) for side in (row.a, row.b))
-        first, second = run_side(script, [a, b], how)
+        first, second = _measured(script, [a, b], how, done)
     else:
         extra = f" seed={number} {how.settings}" if row.measure == "training" else ""
         ((first,), (second,)) = (
-            run_side(script, [case + extra], how) for script, case in (_parts(row.a), _parts(row.b))
+            _measured(script, [case + extra], how, done)
+            for script, case in (_parts(row.a), _parts(row.b))
         )
     check(row, first["facts"], second["facts"])
     return first, second
+
+
+def _measured(script: str, cases: list[str], how: How, done: Round) -> list[Reading]:
+    key = (script, *cases)
+    if key not in done:
+        done[key] = run_side(script, cases, how)
+    return deepcopy(done[key])  # a check takes facts out
 
 
 def _parts(side: str) -> tuple[str, str]:
