@@ -214,6 +214,33 @@ def test_an_optimizer_goes_on_as_if_it_had_never_stopped(name):
     assert torch.equal(other.bias, network.bias)
 
 
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_what_was_saved_of_an_optimizer_that_is_not_fused_goes_on(name):
+    """As older versions saved it."""
+    found = []
+    for fused in (False, True):
+        torch.manual_seed(2)
+        network = nn.Linear(6, 4)
+        optimizer = build_optimizer(
+            name, network.parameters(), learning_rate=0.03, weight_decay=0.1
+        )
+        for group in optimizer.param_groups:
+            assert group["fused"] is True
+            group["fused"] = fused
+        for step in range(3):
+            if step == 1:
+                saved = unflatten_optimizer(*flatten_optimizer(optimizer.state_dict()))
+                optimizer = build_optimizer(
+                    name, network.parameters(), learning_rate=0.03, weight_decay=0.1
+                )
+                optimizer.load_state_dict(saved)
+            optimizer.zero_grad()
+            network(torch.linspace(-1, 1, 30).view(5, 6)).square().sum().backward()
+            optimizer.step()
+        found.append(network.weight.detach())
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-7)
+
+
 def test_random_numbers_go_on_after_json():
     state = json.loads(json.dumps(random_state()))
     expected = torch.rand(5)

@@ -45,8 +45,9 @@ def test_steps_equal_those_of_pytorch(name):
         ],
         lr=0.01, **options,
     )  # fmt: skip
-    expected = train(theirs, reference)
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    for own, expected in zip(found, train(theirs, reference), strict=True):
+        # One kernel for all of an update rounds otherwise than one for each of its terms.
+        torch.testing.assert_close(own, expected, rtol=1e-5, atol=1e-7)
     assert not torch.equal(found[0], next(iter(model().parameters())))
 
 

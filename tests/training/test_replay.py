@@ -9,18 +9,14 @@ from inlay.errors import ConfigError, TrainingError
 from inlay.sites.probe import probe
 from inlay.store.activations import cache_root
 from inlay.training import replay as replay_module
-from inlay.training.replay import open_replay, row_keys, trunks_below
+from inlay.training.replay import open_replay, trunks_below
+from inlay.training.row_keys import row_keys
 from tests import tiny
 from tests.contracts import tiny as models
 from tests.contracts.families import FAMILIES
+from tests.training.padded_ids import ids
 
 LIMIT = 2**30
-
-
-def ids(*rows, length=8):
-    padded = [[*row, *[0] * (length - len(row))] for row in rows]
-    mask = [[1] * len(row) + [0] * (length - len(row)) for row in rows]
-    return {"input_ids": torch.tensor(padded), "attention_mask": torch.tensor(mask)}
 
 
 def opened(model, name="a", root=None):
@@ -37,39 +33,6 @@ def adapted(family="bert", **placed):
     models.stir(entry, seed=3)
     model.adapters.use("a")
     return model
-
-
-def test_a_row_is_the_same_whatever_it_is_padded_to():
-    short, long = row_keys(ids([5, 6], [7]), "all"), row_keys(ids([7], [5, 6], length=3), "all")
-    assert short.keys == long.keys[::-1]
-    assert (short.lengths, short.padded, long.padded) == ([2, 1], 8, 3)
-    other = row_keys(ids([5, 9]), "all")
-    assert other.keys[0] not in short.keys
-    left = {"input_ids": torch.tensor([[0, 5, 6]]), "attention_mask": torch.tensor([[0, 1, 1]])}
-    assert row_keys(left, "all").keys[0] not in short.keys, "positions may be counted from the left"
-
-
-def test_what_else_a_pass_is_given_counts():
-    plain, typed = (
-        ids([5, 6]),
-        {**ids([5, 6]), "token_type_ids": torch.ones(1, 8, dtype=torch.long)},
-    )
-    assert row_keys(plain, "all").keys != row_keys(typed, "all").keys
-    assert row_keys(plain, "all").keys != row_keys({**plain, "use_cache": False}, "all").keys
-    assert row_keys({**plain, "past_key_values": object()}, "all") is None
-    assert row_keys({"use_cache": False}, "all") is None
-    assert row_keys({**plain, "other": torch.ones(3, 2)}, "all") is None
-    pixels = row_keys({"pixel_values": torch.randn(2, 3, 8, 8)}, "all")
-    assert (len(pixels.keys), pixels.lengths) == (2, None)
-
-
-def test_an_encoder_does_not_depend_on_the_decoder():
-    pair = {**ids([5, 6]), "labels": torch.tensor([[3, 4, -100]])}
-    other = {**ids([5, 6]), "labels": torch.tensor([[9, 4, -100]])}
-    assert row_keys(pair, "encoder").keys == row_keys(other, "encoder").keys
-    assert row_keys(pair, "decoder").keys != row_keys(other, "decoder").keys
-    decoder = row_keys(pair, "decoder")
-    assert (decoder.lengths, decoder.padded) == ([2], 3)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "llama", "gpt2", "modernbert"])

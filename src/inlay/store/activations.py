@@ -7,6 +7,7 @@ disk would end the process.
 """
 
 import json
+import math
 import mmap
 import os
 import shutil
@@ -101,22 +102,20 @@ class ActivationStore:
             FormatError: If the bytes are not those that were written.
         """
         place = self._places[key]
-        sizes = [self._num_bytes(shape) for shape in place.shapes]
+        counts = [math.prod(shape) for shape in place.shapes]
         if key not in self._checked:
-            view = memoryview(place.chunk)[place.offset : place.offset + sum(sizes)]
+            size = sum(counts) * self.dtype.itemsize
+            view = memoryview(place.chunk)[place.offset : place.offset + size]
             if zlib.crc32(view) != place.checksum:
                 raise FormatError(
                     f"{self.folder}: the cached states of a row are damaged; remove the folder."
                 )
             self._checked.add(key)
-        states, offset = [], place.offset
-        for shape, size in zip(place.shapes, sizes, strict=True):
-            flat = torch.frombuffer(
-                place.chunk, dtype=self.dtype, offset=offset, count=size // self.dtype.itemsize
-            )
-            states.append(flat.view(shape))
-            offset += size
-        return states
+        flat = torch.frombuffer(
+            place.chunk, dtype=self.dtype, offset=place.offset, count=sum(counts)
+        )
+        parts = zip(torch.split(flat, counts), place.shapes, strict=True)
+        return [part.view(shape) for part, shape in parts]
 
     def put(self, key: bytes, states: Sequence[Tensor]) -> None:
         """Take a row in, unless the limit or the disk says no; then `is_full` is set."""
@@ -176,10 +175,7 @@ class ActivationStore:
         self.is_full = True
 
     def _num_bytes(self, shape: Sequence[int]) -> int:
-        size = self.dtype.itemsize
-        for length in shape:
-            size *= length
-        return size
+        return math.prod(shape) * self.dtype.itemsize
 
     def _new_chunk(self, size: int) -> bool:
         """Reserve space and map it, older caches making room; tell whether that went well."""

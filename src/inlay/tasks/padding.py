@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from inlay.tasks.writing import pad, padding_of
@@ -19,7 +20,8 @@ def padded(
         side: Where to pad, "left" or "right"; the tokenizer's own side if not given.
     """
     if tokenizer.pad_token_id is not None:
-        return dict(tokenizer.pad(list(rows), padding_side=side, return_tensors="pt"))
+        lists = tokenizer.pad(list(rows), padding_side=side)
+        return {key: torch.tensor(values) for key, values in lists.items()}
     # What stands there does not matter, as it is masked.
     fills = {"input_ids": padding_of(tokenizer)}
     on_left = (side or tokenizer.padding_side) == "left"

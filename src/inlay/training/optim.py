@@ -8,6 +8,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+_FUSED = ("cpu", "cuda")
+"""Devices on which PyTorch updates a tensor in one kernel."""
+
 
 def build_optimizer(
     name: str, parameters: Iterable[nn.Parameter], *, learning_rate: float, weight_decay: float
@@ -26,12 +29,14 @@ def build_optimizer(
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    # An adapter is many small tensors: one kernel for each, not one for each term of the update.
+    fused = all(p.device.type in _FUSED and p.is_floating_point() for p in parameters)
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate)
+        return torch.optim.AdamW(groups, lr=learning_rate, fused=fused)
     if name == "adam":
-        return torch.optim.Adam(groups, lr=learning_rate)
+        return torch.optim.Adam(groups, lr=learning_rate, fused=fused)
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9)
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, fused=fused)
     if name == "adagrad":
         return torch.optim.Adagrad(groups, lr=learning_rate)
     return torch.optim.Adafactor(groups, lr=learning_rate)

@@ -4,13 +4,14 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 from inlay.adapters.entry import Entry
 from inlay.errors import SiteError, TrainingError, counted
@@ -21,8 +22,7 @@ from inlay.sites.replay import Replay, Trunk, trunks
 from inlay.sites.sitemap import SiteMap
 from inlay.store.activations import ActivationStore
 from inlay.store.int8 import plain_tensors
-
-Side = Literal["all", "encoder", "decoder"]
+from inlay.training.row_keys import RowKeys, Side, row_keys
 
 VERIFIED = 0.01
 """Share of replayed passes that are computed as well and compared."""
@@ -57,85 +57,6 @@ def weights_digest(model: nn.Module) -> str:
             digest.update(f"{name}{tuple(part.shape)}{part.dtype}".encode())
             digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
     return digest.hexdigest()
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class RowKeys:
-    """What tells the rows of a pass apart.
-
-    Attributes:
-        keys: One for each row: a hash of all that the base was given for it.
-        lengths: Positions of each row up to its last that is no padding; `None` if that is not
-            known, and rows are kept as they came.
-        padded: Positions of the longest.
-    """
-
-    keys: list[bytes]
-    lengths: list[int] | None
-    padded: int
-
-
-def row_keys(arguments: Mapping[str, Any], side: Side) -> RowKeys | None:
-    """Hash each row of a call's arguments; `None` if they have parts that are no rows.
-
-    Padding behind a row does not count, so that a row is the same in any batch.
-
-    Args:
-        arguments: What the model was called with, by name.
-        side: What the states depend on: `all` arguments; of an encoder-decoder model those of the
-            `encoder`; or all of them, with positions counted in the `decoder`.
-    """
-    own = {
-        name: value
-        for name, value in arguments.items()
-        if value is not None and not (side == "encoder" and _is_for_decoder(name))
-    }
-    tensors = {name: value for name, value in own.items() if isinstance(value, Tensor)}
-    plain = {name: value for name, value in own.items() if name not in tensors}
-    if not tensors or not all(isinstance(v, bool | int | float | str) for v in plain.values()):
-        return None
-    sizes = {len(value) if value.ndim else 0 for value in tensors.values()}
-    if len(sizes) != 1 or 0 in sizes:
-        return None
-    groups: list[dict[str, Tensor]] = [{}, {}]
-    for name, value in sorted(tensors.items()):
-        groups[side == "decoder" and _is_for_decoder(name)][name] = value
-    ends = [_ends(group) for group in groups]
-    common = hashlib.blake2b(repr(sorted(plain.items())).encode()).digest()
-    keys = []
-    for row in range(sizes.pop()):
-        digest = hashlib.blake2b(common, digest_size=16)
-        for group, end in zip(groups, ends, strict=True):
-            for name, value in group.items():
-                part = value[row] if end is None else value[row, : end[row]]
-                digest.update(f"{name}{tuple(part.shape)}{part.dtype}".encode())
-                digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        keys.append(digest.digest())
-    about = 1 if side == "decoder" else 0
-    padded = next((v.shape[1] for v in groups[about].values() if v.ndim > 1), 0)
-    return RowKeys(keys, ends[about], padded)
-
-
-def _is_for_decoder(name: str) -> bool:
-    return name.startswith("decoder_") or name == "labels"
-
-
-def _ends(group: Mapping[str, Tensor]) -> list[int] | None:
-    """Return how far each row goes, if the arguments are sequences of one length with a mask."""
-    if "attention_mask" in group:
-        known = group["attention_mask"]
-    elif "decoder_attention_mask" in group:
-        known = group["decoder_attention_mask"]
-    elif "labels" in group:
-        known = group["labels"] != -100  # what transformers' losses ignore
-    else:
-        return None
-    if known.ndim != 2 or any(v.ndim < 2 or v.shape[1] != known.shape[1] for v in group.values()):
-        return None
-    positions = torch.arange(1, known.shape[1] + 1, device=known.device)
-    ends: list[int] = (positions * (known != 0)).amax(1).clamp_min(1).tolist()
-    return ends
 
 
 @final
@@ -314,9 +235,10 @@ class TrunkReplay:
                 if own.lengths is None:
                     states[name] = torch.stack(parts).to(device)
                     continue
-                whole = parts[0].new_zeros(len(parts), own.padded, *parts[0].shape[1:])
-                for row, part in enumerate(parts):
-                    whole[row, : len(part)] = part
+                whole = pad_sequence(parts, batch_first=True)
+                missing = own.padded - whole.shape[1]
+                if missing:
+                    whole = pad(whole, (0, 0) * (whole.ndim - 2) + (0, missing))
                 states[name] = whole.to(device)
         return states
 
