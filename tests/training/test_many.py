@@ -93,6 +93,7 @@ def test_halving_leaves_off_the_worse(asked):
     assert trained[1].epochs == 4
     stopped = [one for one in trained if one.state == "stopped"]
     assert sorted(one.epochs for one in stopped) == [1, 1, 2]
+    assert sorted(one.rung for one in trained) == [1, 1, 2, 3]
     with pytest.raises(ConfigError, match="was stopped after 1 epochs, as others did better"):
         next(one for one in stopped if one.epochs == 1).run  # noqa: B018
     assert inlay.resume(stopped[0].folder).metrics["epochs_run"] == 4

@@ -6,6 +6,7 @@ import pytest
 
 import inlay
 from inlay.errors import ConfigError, TrainingError
+from inlay.training import trial as trial_module
 from inlay.training.sweep import values_of, with_values
 from tests import tiny
 
@@ -79,6 +80,20 @@ def test_the_same_call_again_goes_on(root, tmp_path, monkeypatch):
     again = sweep(root, {"weight_decay": "0,0.1"}, epochs=1)
     assert again.folder == first.folder
     assert [p.scores for p in again.points] == [p.scores for p in first.points]
+
+
+def test_at_one_rung_the_better_comes_first_though_others_had_more_steps(
+    root, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(trial_module, "_LEAST_STEPS", 2)
+    found = sweep(
+        root, {"batch_size": "16,7,9", "learning_rate": [2e-2, 1e-7]}, epochs=1, halving=2,
+        out=tmp_path / "out", learning_rate=None,
+    )  # fmt: skip
+    order = [(-point.rung, -point.mean) for point in found.points]
+    assert order == sorted(order)
+    first = [point.epochs for point in found.points if point.rung == 1]
+    assert len(set(first)) > 1, "batches of other sizes end a rung elsewhere"
 
 
 def test_some_are_drawn_and_one_that_fails_is_told(root, tmp_path):

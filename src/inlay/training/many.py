@@ -121,11 +121,13 @@ def _run_all(
         )
     if halving is None and resident.number < len(trials):
         found = found[-1:]  # whoever has a slot trains to the end
-    for epoch in found:
+    for rung, epoch in enumerate(found, start=1):
         for trial in alive:
             resident.open(trial)
             trial.advance(epoch)
         alive = [trial for trial in alive if trial.result.state != "failed"]
+        for trial in alive:
+            trial.result.rung = rung
         if halving is not None and epoch < longest:
             alive.sort(key=lambda trial: trial.result.rank, reverse=True)
             number = math.ceil(len(alive) / halving)

@@ -152,7 +152,7 @@ class TrunkReplay:
         blocks = "block is" if number == 1 else f"{number} blocks are"
         reused = f", {counted(self.num_reused, 'row')} there already" if self.num_reused else ""
         leads = any(trunk.lead_in for trunk in self.replay.trunks)
-        more = ", with what comes before the adapter in the next," if leads else ""
+        more = ", with what can be kept of the next before the adapter," if leads else ""
         return (
             f"the lowest {blocks} computed once for each row{more} and kept in "
             f"{self.stores[0].folder.parent}{reused}"

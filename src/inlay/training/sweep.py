@@ -49,6 +49,11 @@ class Point(AbstractTried):
         """Epochs of the seed that got furthest."""
         return max(one.epochs for one in self.trained)
 
+    @property
+    def rung(self) -> int:
+        """Up to which comparison it went on; epochs would set one that needs fewer behind."""
+        return max(one.rung for one in self.trained)
+
     @override
     def about(self) -> dict[str, Any]:
         seconds = round(sum(one.seconds for one in self.trained), 2)
@@ -182,7 +187,7 @@ def sweep(
     points = [
         Point(settings=p, trained=tuple(trained[i * seeds :][:seeds])) for i, p in enumerate(grid)
     ]
-    points.sort(key=lambda point: (-point.is_whole, -point.epochs, -point.mean))
+    points.sort(key=lambda point: (-point.is_whole, -point.rung, -point.mean))
     found = Sweep(points=tuple(points), metric=metric_of(trained), folder=folder)
     write_atomically(folder / SWEEP_FILE, json.dumps(record(found), indent=2) + "\n")
     return found

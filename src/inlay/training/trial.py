@@ -46,6 +46,8 @@ class Trained:
     """The whole report on validation at the best state, where it was asked for."""
     epochs: float = 0
     """Epochs that were trained; the last may be a part of one."""
+    rung: int = 0
+    """Up to which point it went on with others, of those at which they are compared."""
     seconds: float = 0.0
     num_adapter_parameters: int = 0
     folder: Path | None = None
