@@ -4,12 +4,13 @@ import threading
 
 import pytest
 import torch
+import transformers as hf
 
 import inlay
 from inlay import Parallel, Stack
 from inlay.sites.example import example_inputs
 from inlay.sites.fork import can_fork, is_repeated
-from inlay.sites.tensors import first_float
+from inlay.sites.tensors import first_float, first_float_argument
 from tests.contracts import tiny
 from tests.contracts.families import FAMILIES
 
@@ -33,7 +34,8 @@ def hidden_of(output):
 def rows_seen(model, module):
     seen = []
     model.get_submodule(module).register_forward_hook(
-        lambda _, args, output: seen.append(len(first_float(output)))
+        lambda _, args, kwargs, output: seen.append(len(first_float_argument(args, kwargs))),
+        with_kwargs=True,
     )
     return seen
 
@@ -55,6 +57,78 @@ def test_each_copy_is_as_if_alone(family):
     tolerance = 1e-6 if dtype == torch.float32 else 1e-12
     torch.testing.assert_close(together, torch.cat(alone), atol=tolerance, rtol=1e3 * tolerance)
     assert torch.equal(together, again)
+
+
+SMALL = {
+    "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24,
+}  # fmt: skip
+BETWEEN_BLOCKS = {
+    # Its first block gives all others a bias, with an entry for each head of each row.
+    "wavlm": lambda: hf.WavLMModel(
+        hf.WavLMConfig(
+            **SMALL, conv_dim=(8, 8), conv_stride=(2, 2), conv_kernel=(3, 3),
+            num_feat_extract_layers=2, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
+        )
+    ),
+    # Adds a convolution of the embeddings to what the first block gives.
+    "deberta-v2": lambda: hf.DebertaV2Model(
+        hf.DebertaV2Config(**SMALL, vocab_size=40, conv_kernel_size=3)
+    ),
+    # Turn rows into pictures from stage to stage, by the number of rows at the start.
+    "pvt": lambda: hf.PvtModel(
+        hf.PvtConfig(
+            image_size=32, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 2, 2],
+            num_attention_heads=[1, 1, 2, 2],
+        )
+    ),
+    "mobilevit": lambda: hf.MobileViTModel(
+        hf.MobileViTConfig(
+            image_size=32, hidden_sizes=[16, 16, 16], num_attention_heads=2,
+            neck_hidden_sizes=[8, 8, 8, 8, 8, 8, 16],
+        )
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4])
+@pytest.mark.parametrize("name", BETWEEN_BLOCKS)
+def test_what_a_model_does_between_its_blocks_sees_all_copies(name, rows):
+    torch.manual_seed(3)
+    model = adapted(BETWEEN_BLOCKS[name]().double().eval(), layers="-1")
+    inputs = {
+        key: value[:1].repeat(rows, *[1] * (value.ndim - 1))
+        for key, value in example_inputs(model).items()
+    }
+    for value in inputs.values():
+        if value.is_floating_point():
+            value += torch.randn(rows, *[1] * (value.ndim - 1))
+    low = rows_seen(model, next(s.module for s in model.adapters.sites if s.kind == "block"))
+    with torch.no_grad():
+        alone = [hidden_of(model(**inputs)) for one in "abc" if model.adapters.use(one) is None]
+        ordinary = low.pop()
+        low.clear()
+        with model.adapters.using(Parallel("a", "b", "c")):
+            together = hidden_of(model(**inputs))
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+    # Convolutions of sound may round otherwise from copy to copy, and then all are computed.
+    assert low == [ordinary] or name == "wavlm"
+
+
+def test_a_state_that_is_changed_between_blocks_is_computed_as_it_is_then():
+    model = adapted(tiny.encoder().double(), layers="-1")
+    blocks = [model.get_submodule(s.module) for s in model.adapters.sites if s.kind == "block"]
+
+    def change(module, args):
+        args[0].add_(0.5)
+
+    blocks[1].register_forward_pre_hook(change)
+    inputs = tiny.batch(2, 6)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            alone = [hidden_of(model(**inputs)) for one in "ab" if model.adapters.use(one) is None]
+            with model.adapters.using(Parallel("a", "b")):
+                together = hidden_of(model(**inputs))
+        torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "gpt2", "modernbert", "vit", "deberta-v2"])

@@ -1,14 +1,15 @@
-"""Compute once what all copies of a repeated batch share, and repeat it where they part.
+"""Compute once what all copies of a repeated batch share.
 
 `Parallel` repeats the batch at the model's own inputs. Below the first adapter the copies are the
-same rows, so there only the first copy is computed: a block's arguments are cut to it, and what
-the last such block returns is repeated. In the block behind them the same is done for what stands
-in front of the first adapter, module by module (`sites/lead_in.py`). Masks, positions and the head
-stay those of all copies.
+same rows, so only the first one is computed there, module by module: the lowest blocks, and in the
+block behind them what stands in front of the first adapter (`sites/lead_in.py`). A module's
+arguments are cut to the first copy, and what it returns is repeated, so that all that a model does
+in between (masks, positions, reshaping from stage to stage) sees every copy.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -17,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from inlay.sites.batch import has_cache
 from inlay.sites.replay import Trunk
-from inlay.sites.tensors import first_float, first_float_argument
+from inlay.sites.tensors import first_float_argument
 
 _OUTPUTS_OF_BLOCKS = ("output_hidden_states", "output_attentions", "output_router_logits")
 """Arguments with which a caller sees what single blocks give."""
@@ -36,22 +37,17 @@ class Fork:
     """
 
     def __init__(self, model: nn.Module, trunks: Sequence[Trunk], copies: int) -> None:
-        self.copies = copies
         self.handles: list[RemovableHandle] = []
         for trunk in trunks:
-            state = _Branch(copies)
-            modules = [model.get_submodule(path) for path in trunk.blocks]
-            for number, module in enumerate(modules):
-                before = _Cut(state, is_first=number == 0)
-                self.handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-            self.handles.append(modules[-1].register_forward_hook(_Grow(state)))
-            for path in (path for one in trunk.lead_in for path in one.outermost):
+            branch = _Branch(copies)
+            lead_in = [path for one in trunk.lead_in for path in one.outermost]
+            for path in (*trunk.blocks, *lead_in):
                 module = model.get_submodule(path)
-                cut, grow = _CutAlone(state), _GrowAlone(state)
+                cut = _Cut(branch, is_block=path in trunk.blocks)
                 self.handles += [
                     module.register_forward_pre_hook(cut, with_kwargs=True),
                     # Before adapters act, which do so on all copies.
-                    module.register_forward_hook(grow, prepend=True),
+                    module.register_forward_hook(_Grow(branch), prepend=True),
                 ]
 
     def remove(self) -> None:
@@ -86,53 +82,100 @@ def shows_blocks(model: nn.Module, kwargs: Mapping[str, Any]) -> bool:
 
 @final
 class _Branch:
-    """Where a pass through one trunk is: before it, on one copy, or behind it."""
+    """A pass through one trunk: which module runs on one copy, and what is known of tensors."""
 
     def __init__(self, copies: int) -> None:
         self.copies = copies
         self.thread = threading.get_ident()
-        self.rows: int | None = None
-        """Rows of all copies while one of them is computed."""
-        self.rows_behind: int | None = None
-        """Rows of all copies behind blocks of which one was computed."""
-        self.masks: dict[int, tuple[Tensor, Tensor]] = {}
-        """What was known before the module that runs now."""
-        self.known: dict[int, tuple[Tensor, Tensor]] = {}
-        """What was cut already: identity -> the whole, kept so that it stays the same, and its
-        part."""
+        self.hidden: Tensor | None = None
+        """What all copies gave the module that runs on one of them now."""
+        self.is_shared = False
+        """Whether the last block ran on one copy."""
+        self.known: dict[int, _Known] = {}
+        """Identity of a tensor of all copies -> its part."""
+        self.given: dict[int, Tensor] = {}
+        """Identity of what that module was given -> what it would have been given."""
 
     @property
     def is_elsewhere(self) -> bool:
         """Whether this is the pass of another thread, through the same modules."""
         return self.thread != threading.get_ident()
 
-    def end(self) -> int | None:
-        """Go on with all copies; return the rows of one if only that was computed."""
-        if self.rows is None or self.is_elsewhere:
-            return None
-        one, self.rows = self.rows // self.copies, None
-        return one
+    def begin(self, hidden: Tensor) -> bool:
+        """Go on with one copy, if a hidden state is copies of one thing; tell whether it is."""
+        if not hidden.ndim or len(hidden) % self.copies or self.part_of(hidden) is hidden:
+            return False
+        self.hidden = hidden
+        return True
 
     def cut(self, value: Any) -> Any:
         """Return the first copy's part of an argument."""
         if isinstance(value, Tensor):
-            return self.cut_tensor(value)
+            rows = 0 if self.hidden is None else len(self.hidden)
+            is_rows = rows and value.ndim and len(value) and len(value) % rows == 0
+            part = self.part_of(value) if is_rows else value
+            self.given[id(part)] = value
+            return part
         if isinstance(value, tuple | list):
-            items = [self.cut(item) for item in value]
-            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+            return _with_items(value, map(self.cut, value))
         return value
 
-    def cut_tensor(self, value: Tensor) -> Tensor:
+    def part_of(self, whole: Tensor) -> Tensor:
         """Return a tensor's first copy, if it is copies of one thing; else itself."""
-        if id(value) in self.known:
-            return self.known[id(value)][1]
-        part = value
-        if self.rows and value.ndim and len(value) and len(value) % self.rows == 0:
-            size = len(value) // self.copies
-            if is_repeated(value, size):
-                part = value[:size]
-        self.known[id(value)] = (value, part)
-        return part
+        known = self.known.get(id(whole))
+        if known is None or known.version != _version(whole):
+            size = len(whole) // self.copies
+            part = whole[:size] if is_repeated(whole, size) else whole
+            known = self.known[id(whole)] = _Known(whole, part, _version(whole))
+        return known.part
+
+    def end(self, output: Any) -> Any:
+        """Go on with all copies; return what a module gave to each."""
+        hidden, self.hidden = self.hidden, None
+        if hidden is None:
+            return output
+        # Nothing as large as the hidden state is held until the end.
+        self.known = {
+            key: own for key, own in self.known.items()
+            if own.whole.shape[:-1] != hidden.shape[:-1]
+        }  # fmt: skip
+        grown = self._grown(output, len(hidden) // self.copies)
+        self.given = {}
+        return grown
+
+    def _grown(self, value: Any, rows: int) -> Any:
+        """Repeat each tensor of rows, or of several entries for each, as of heads."""
+        if isinstance(value, tuple | list):
+            return _with_items(value, (self._grown(item, rows) for item in value))
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) in self.given:
+            return self.given[id(value)]
+        if not value.ndim or not len(value) or len(value) % rows:
+            return value
+        whole = value.repeat(self.copies, *[1] * (value.ndim - 1))
+        if not whole.is_inference():  # of these, none tells whether it was changed since
+            self.known[id(whole)] = _Known(whole, value, _version(whole))
+        return whole
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A tensor, kept so that its identity stays its own, and the first copy in it."""
+
+    whole: Tensor
+    part: Tensor
+    version: int | None
+
+
+def _version(value: Tensor) -> int | None:
+    """Return a number that grows when a tensor is changed in place."""
+    return None if value.is_inference() else value._version
+
+
+def _with_items(value: Any, items: Iterable[Any]) -> Any:
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 
 def is_repeated(value: Tensor, size: int) -> bool:
@@ -145,71 +188,30 @@ def is_repeated(value: Tensor, size: int) -> bool:
 
 @final
 class _Cut:
-    """Gives a block the first copy of the batch."""
+    """Gives a module the first copy of rows that are the same in all copies."""
 
-    def __init__(self, branch: _Branch, *, is_first: bool) -> None:
-        self.branch, self.is_first = branch, is_first
+    def __init__(self, branch: _Branch, *, is_block: bool) -> None:
+        self.branch, self.is_block = branch, is_block
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the arguments, cut."""
         branch = self.branch
         if branch.is_elsewhere:
             return None
-        if self.is_first:
-            hidden = first_float_argument(args, kwargs)
-            branch.rows = branch.rows_behind = None
-            branch.known = {}
-            if hidden is None or has_cache(args, kwargs) or len(hidden) % branch.copies:
-                return None
-            if not is_repeated(hidden, len(hidden) // branch.copies):
-                return None
-            branch.rows = len(hidden)
-        if branch.rows is None:
+        hidden = first_float_argument(args, kwargs)
+        is_asked = self.is_block or branch.is_shared
+        is_cut = (
+            is_asked and hidden is not None and not has_cache(args, kwargs) and branch.begin(hidden)
+        )
+        if self.is_block:
+            branch.is_shared = is_cut
+        if not is_cut:
             return None
         return branch.cut(args), {name: branch.cut(value) for name, value in kwargs.items()}
 
 
 @final
 class _Grow:
-    """Repeats what the last block gives."""
-
-    def __init__(self, branch: _Branch) -> None:
-        self.branch = branch
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        """Return the output of all copies."""
-        branch = self.branch
-        one = branch.end()
-        if one is None:
-            return None
-        branch.rows_behind = one * branch.copies
-        branch.known = {key: pair for key, pair in branch.known.items() if pair[0] is not pair[1]}
-        hidden = first_float(output)
-        if hidden is None or len(hidden) % one:
-            return None
-        return _grown(output, len(hidden), branch.copies)
-
-
-@final
-class _CutAlone:
-    """Gives a module the first copy of rows that are the same in all copies."""
-
-    def __init__(self, branch: _Branch) -> None:
-        self.branch = branch
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the arguments, cut."""
-        branch, hidden = self.branch, first_float_argument(args, kwargs)
-        if branch.is_elsewhere or branch.rows_behind is None:
-            return None
-        if hidden is None or len(hidden) != branch.rows_behind:
-            return None
-        branch.rows, branch.masks = branch.rows_behind, dict(branch.known)
-        return branch.cut(args), {name: branch.cut(value) for name, value in kwargs.items()}
-
-
-@final
-class _GrowAlone:
     """Repeats what such a module gives."""
 
     def __init__(self, branch: _Branch) -> None:
@@ -218,19 +220,4 @@ class _GrowAlone:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Return the output of all copies."""
         branch = self.branch
-        one = branch.end()
-        if one is None:
-            return None
-        branch.known = branch.masks  # nothing as large as the inputs is held until the end
-        return _grown(output, one, branch.copies)
-
-
-def _grown(value: Any, rows: int, copies: int) -> Any:
-    """Repeat each tensor that has as many entries as the hidden state."""
-    if isinstance(value, Tensor):
-        is_rows = value.ndim > 0 and len(value) == rows
-        return value.repeat(copies, *[1] * (value.ndim - 1)) if is_rows else value
-    if isinstance(value, tuple | list):
-        items = [_grown(item, rows, copies) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value
+        return None if branch.is_elsewhere else branch.end(output)
