@@ -1,5 +1,6 @@
 """One text for many adapters: what they share is computed once, and nothing else changes."""
 
+import gc
 import threading
 
 import pytest
@@ -9,8 +10,8 @@ import transformers as hf
 import inlay
 from inlay import Parallel, Stack
 from inlay.sites.example import example_inputs
-from inlay.sites.fork import can_fork, is_repeated
-from inlay.sites.tensors import first_float, first_float_argument
+from inlay.sites.fork import _Branch, can_fork, is_repeated
+from inlay.sites.tensors import first_float, first_float_argument, replace_first_float
 from tests.contracts import tiny
 from tests.contracts.families import FAMILIES
 
@@ -131,6 +132,93 @@ def test_a_state_that_is_changed_between_blocks_is_computed_as_it_is_then():
         torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_a_block_that_works_in_place_is_as_if_alone(family, mode):
+    model = adapted(FAMILIES[family].build().double(), layers="-1")
+    for site in model.adapters.sites:
+        if site.kind == "block":
+            work_in_place(model.get_submodule(site.module))
+    inputs = example_inputs(model)
+    with mode():
+        alone = [hidden_of(model(**inputs)) for one in "ab" if model.adapters.use(one) is None]
+        with model.adapters.using(Parallel("a", "b")):
+            together = hidden_of(model(**inputs))
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+
+
+def work_in_place(module):
+    real = module.forward
+
+    def forward(hidden, *args, **kwargs):
+        output = real(hidden.clone(), *args, **kwargs)
+        hidden.copy_(first_float(output))
+        return replace_first_float(output, hidden)
+
+    module.forward = forward
+
+
+@pytest.mark.parametrize("family", ["whisper", "bart", "t5"])
+def test_copies_that_differ_in_what_a_block_is_given_besides_are_all_computed(family):
+    model = FAMILIES[family].build().double()
+    adapters = inlay.attach(model, sites=FAMILIES[family].sites)
+    for seed, name in enumerate("ab"):
+        method = inlay.Bottleneck(inner_width=4)
+        placed = {"at": "ffn", "layers": "-1", "submodel": "decoder"}
+        tiny.stir(adapters.add(name, method, **placed), seed=seed)
+    inputs = {**example_inputs(model), "use_cache": False}
+    low = rows_seen(model, adapters.sites["decoder.0.block"].module)
+
+    def round_otherwise(module, args, output):
+        states = first_float(output).clone()
+        states[2:] += 1e-14
+        return replace_first_float(output, states)
+
+    encoder = model.get_encoder()
+    for changed in (False, True):
+        if changed:
+            encoder.register_forward_hook(round_otherwise)
+        with torch.no_grad():
+            alone = [hidden_of(model(**inputs)) for name in "ab" if adapters.use(name) is None]
+            low.clear()
+            with adapters.using(Parallel("a", "b")):
+                together = hidden_of(model(**inputs))
+        torch.testing.assert_close(together, torch.cat(alone), atol=1e-9, rtol=1e-6)
+        assert low == [4 if changed else 2]
+
+
+def test_what_a_block_gives_in_a_form_that_is_not_known_is_computed_for_all():
+    model = adapted(tiny.encoder().double(), layers="-1")
+    block = model.get_submodule(model.adapters.sites["0.block"].module)
+    behind = model.get_submodule(model.adapters.sites["1.block"].module)
+    real, next_real = block.forward, behind.forward
+    block.forward = lambda *args, **kwargs: {"state": real(*args, **kwargs)}
+    behind.forward = lambda hidden, *args, **kwargs: next_real(hidden["state"], *args, **kwargs)
+    inputs = tiny.batch(2, 6)
+    with torch.no_grad():
+        alone = [hidden_of(model(**inputs)) for one in "ab" if model.adapters.use(one) is None]
+        with model.adapters.using(Parallel("a", "b")):
+            together = hidden_of(model(**inputs))
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+
+
+def test_nothing_of_the_size_of_a_state_is_held_until_the_end():
+    model = adapted(tiny.encoder(), layers="-1")
+    held = []
+    last = next(s.module for s in reversed(list(model.adapters.sites)) if s.kind == "block")
+
+    def look(module, args, output):
+        for handle in gc.get_objects():
+            if isinstance(handle, _Branch):
+                held.extend(own.whole.shape for own in handle.known.values())
+
+    model.get_submodule(last).register_forward_hook(look)
+    with torch.no_grad(), model.adapters.using(Parallel("a", "b")):
+        model(**tiny.batch(2, 6))
+    assert held
+    assert not [shape for shape in held if shape[:2] == (4, 6)]
+
+
 @pytest.mark.parametrize("family", ["bert", "llama", "gpt2", "modernbert", "vit", "deberta-v2"])
 def test_blocks_below_the_adapters_run_on_one_copy(family):
     model = adapted(FAMILIES[family].build(), sites=FAMILIES[family].sites)
@@ -216,12 +304,17 @@ def test_hooks_are_gone_after_a_pass_and_after_an_error():
     assert hooks() == before
 
 
-def test_what_counts_as_repeated():
-    one = torch.randn(2, 3)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_what_counts_as_repeated(dtype):
+    one = torch.randn(2, 3, requires_grad=True).to(dtype)
     assert is_repeated(one.repeat(3, 1), 2)
+    assert is_repeated(one.repeat(3, 1).t().contiguous().t(), 2)
     other = one.repeat(3, 1)
-    other[5, 2] += 1e-3
+    other[5, 2] += 0.1
     assert not is_repeated(other, 2)
+    for whole in (torch.tensor([True, False] * 3), torch.tensor([4, 5] * 3)):
+        assert is_repeated(whole, 2)
+        assert not is_repeated(whole, 3)
 
 
 @pytest.mark.parametrize("takes_positions", [True, False])

@@ -51,6 +51,32 @@ def test_steps_equal_those_of_pytorch(name):
     assert not torch.equal(found[0], next(iter(model().parameters())))
 
 
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_weight_may_get_its_first_gradient_late(name):
+    """As a head of several tasks does, or a layer that is left out by chance."""
+    early, late = nn.Parameter(torch.ones(3, 2)), nn.Parameter(torch.ones(3, 2))
+    optimizer = build_optimizer(name, [early, late], learning_rate=0.1, weight_decay=0.0)
+    for step in range(3):
+        optimizer.zero_grad()
+        (early.square().sum() + (late.square().sum() if step else 0)).backward()
+        optimizer.step()
+        assert torch.equal(late, torch.ones(3, 2)) is (step == 0)
+    assert (early < late).all()
+
+
+def test_what_does_not_lie_in_a_row_is_updated_as_ever():
+    one = nn.Parameter(torch.arange(12.0).view(3, 4).t())
+    two = nn.Parameter(one.detach().clone().contiguous())
+    for parameter in (one, two):
+        optimizer = build_optimizer("adamw", [parameter], learning_rate=0.1, weight_decay=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (parameter * torch.arange(12.0).view(4, 3)).square().sum().backward()
+            optimizer.step()
+    assert not one.is_contiguous()
+    torch.testing.assert_close(one, two)
+
+
 def test_weight_decay_spares_what_has_one_dimension():
     network = model()
     optimizer = build_optimizer("adamw", network.parameters(), learning_rate=1.0, weight_decay=0.5)

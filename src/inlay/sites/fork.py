@@ -9,7 +9,7 @@ in between (masks, positions, reshaping from stage to stage) sees every copy.
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
@@ -18,10 +18,13 @@ from torch.utils.hooks import RemovableHandle
 
 from inlay.sites.batch import has_cache
 from inlay.sites.replay import Trunk
-from inlay.sites.tensors import first_float_argument
+from inlay.sites.tensors import first_float, first_float_argument
 
 _OUTPUTS_OF_BLOCKS = ("output_hidden_states", "output_attentions", "output_router_logits")
 """Arguments with which a caller sees what single blocks give."""
+
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Bytes of a number -> the whole numbers of that size."""
 
 
 @final
@@ -42,12 +45,14 @@ class Fork:
             branch = _Branch(copies)
             lead_in = [path for one in trunk.lead_in for path in one.outermost]
             for path in (*trunk.blocks, *lead_in):
-                module = model.get_submodule(path)
-                cut = _Cut(branch, is_block=path in trunk.blocks)
+                module, is_block = model.get_submodule(path), path in trunk.blocks
+                is_read = is_block and (path != trunk.blocks[-1] or bool(lead_in))
                 self.handles += [
-                    module.register_forward_pre_hook(cut, with_kwargs=True),
+                    module.register_forward_pre_hook(
+                        _Cut(branch, is_block=is_block), with_kwargs=True
+                    ),
                     # Before adapters act, which do so on all copies.
-                    module.register_forward_hook(_Grow(branch), prepend=True),
+                    module.register_forward_hook(_Grow(branch, is_read=is_read), prepend=True),
                 ]
 
     def remove(self) -> None:
@@ -87,76 +92,93 @@ class _Branch:
     def __init__(self, copies: int) -> None:
         self.copies = copies
         self.thread = threading.get_ident()
-        self.hidden: Tensor | None = None
-        """What all copies gave the module that runs on one of them now."""
+        self.call: _Call | None = None
+        """Of the module that runs on one copy now."""
         self.is_shared = False
         """Whether the last block ran on one copy."""
         self.known: dict[int, _Known] = {}
         """Identity of a tensor of all copies -> its part."""
-        self.given: dict[int, Tensor] = {}
-        """Identity of what that module was given -> what it would have been given."""
 
     @property
     def is_elsewhere(self) -> bool:
         """Whether this is the pass of another thread, through the same modules."""
         return self.thread != threading.get_ident()
 
-    def begin(self, hidden: Tensor) -> bool:
-        """Go on with one copy, if a hidden state is copies of one thing; tell whether it is."""
-        if not hidden.ndim or len(hidden) % self.copies or self.part_of(hidden) is hidden:
-            return False
-        self.hidden = hidden
-        return True
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "_Call | None":
+        """Return a call for one copy, if all that has rows is copies of one thing."""
+        hidden, tensors = first_float_argument(args, kwargs), _tensors_in((args, *kwargs.values()))
+        if hidden is None or tensors is None or has_cache(args, kwargs):
+            return None
+        if not hidden.ndim or not hidden.numel() or len(hidden) % self.copies:
+            return None
+        of_rows = [tensor for tensor in tensors if _has_rows(tensor, len(hidden))]
+        if any(self.part_of(tensor) is tensor for tensor in of_rows):
+            self._forget_states(hidden)
+            return None
+        self.call = _Call(args, kwargs, hidden)
+        return self.call
 
     def cut(self, value: Any) -> Any:
         """Return the first copy's part of an argument."""
-        if isinstance(value, Tensor):
-            rows = 0 if self.hidden is None else len(self.hidden)
-            is_rows = rows and value.ndim and len(value) and len(value) % rows == 0
-            part = self.part_of(value) if is_rows else value
-            self.given[id(part)] = value
-            return part
-        if isinstance(value, tuple | list):
+        call = self.call
+        if call is None or not isinstance(value, Tensor | tuple | list):
+            return value
+        if not isinstance(value, Tensor):
             return _with_items(value, map(self.cut, value))
-        return value
+        is_rows = value.ndim and len(value) and len(value) % len(call.hidden) == 0
+        part = self.part_of(value) if is_rows else value
+        call.given[id(part)] = _Known(value, part, _version(part))
+        return part
 
     def part_of(self, whole: Tensor) -> Tensor:
         """Return a tensor's first copy, if it is copies of one thing; else itself."""
         known = self.known.get(id(whole))
         if known is None or known.version != _version(whole):
             size = len(whole) // self.copies
-            part = whole[:size] if is_repeated(whole, size) else whole
+            is_cut = len(whole) % self.copies == 0 and is_repeated(whole, size)
+            part = whole[:size] if is_cut else whole
             known = self.known[id(whole)] = _Known(whole, part, _version(whole))
         return known.part
 
-    def end(self, output: Any) -> Any:
-        """Go on with all copies; return what a module gave to each."""
-        hidden, self.hidden = self.hidden, None
-        if hidden is None:
+    def end(self, module: nn.Module, output: Any, *, is_read: bool) -> Any:
+        """Go on with all copies; return what a module gives to each.
+
+        Args:
+            module: What ran on one copy.
+            output: What it gave.
+            is_read: Whether a module that may run on one copy is given its hidden state.
+        """
+        call, self.call = self.call, None
+        if call is None:
             return output
-        # Nothing as large as the hidden state is held until the end.
+        self._forget_states(call.hidden)
+        rows, tensors = len(call.hidden) // self.copies, _tensors_in(output)
+        if tensors is None or any(call.is_unclear(tensor, rows) for tensor in tensors):
+            return module.forward(*call.args, **call.kwargs)
+        hidden, grown = first_float(output), self._grown(output, call, rows)
+        whole = first_float(grown)
+        # An inference tensor does not tell whether it was changed since.
+        if is_read and hidden is not None and whole is not None and not whole.is_inference():
+            self.known[id(whole)] = _Known(whole, hidden, _version(whole))
+        return grown
+
+    def _forget_states(self, hidden: Tensor) -> None:
+        """Hold nothing as large as a hidden state until the end of the pass."""
         self.known = {
             key: own for key, own in self.known.items()
             if own.whole.shape[:-1] != hidden.shape[:-1]
         }  # fmt: skip
-        grown = self._grown(output, len(hidden) // self.copies)
-        self.given = {}
-        return grown
 
-    def _grown(self, value: Any, rows: int) -> Any:
-        """Repeat each tensor of rows, or of several entries for each, as of heads."""
+    def _grown(self, value: Any, call: "_Call", rows: int) -> Any:
         if isinstance(value, tuple | list):
-            return _with_items(value, (self._grown(item, rows) for item in value))
+            return _with_items(value, (self._grown(item, call, rows) for item in value))
         if not isinstance(value, Tensor):
             return value
-        if id(value) in self.given:
-            return self.given[id(value)]
-        if not value.ndim or not len(value) or len(value) % rows:
-            return value
-        whole = value.repeat(self.copies, *[1] * (value.ndim - 1))
-        if not whole.is_inference():  # of these, none tells whether it was changed since
-            self.known[id(whole)] = _Known(whole, value, _version(whole))
-        return whole
+        whole = call.whole_of(value)
+        if whole is not None:
+            return whole
+        is_rows = value.ndim and len(value) == rows
+        return value.repeat(self.copies, *[1] * (value.ndim - 1)) if is_rows else value
 
 
 @final
@@ -169,8 +191,33 @@ class _Known:
     version: int | None
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What a module was called with, before it was cut to one copy."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    hidden: Tensor
+    given: dict[int, _Known] = field(default_factory=dict)
+    """Identity of what the module was given instead -> what that was."""
+
+    def whole_of(self, value: Tensor) -> Tensor | None:
+        """Return what stands for all copies of an argument that is handed on unchanged."""
+        known = self.given.get(id(value))
+        if known is None or known.whole is value:
+            return value if known is not None else None
+        is_changed = known.version is None or known.version != _version(value)
+        return None if is_changed else known.whole
+
+    def is_unclear(self, value: Tensor, rows: int) -> bool:
+        """Tell whether a tensor may have several entries for each row, or be of all rows alike."""
+        is_several = value.ndim > 0 and len(value) != rows and len(value) % rows == 0
+        return is_several and self.whole_of(value) is None
+
+
 def _version(value: Tensor) -> int | None:
-    """Return a number that grows when a tensor is changed in place."""
+    """Return a number that grows when a tensor is changed in place; none in inference mode."""
     return None if value.is_inference() else value._version
 
 
@@ -178,8 +225,31 @@ def _with_items(value: Any, items: Iterable[Any]) -> Any:
     return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 
+def _has_rows(value: Tensor, rows: int) -> bool:
+    """Tell whether a tensor has entries for each row; positions are counted in one or two."""
+    is_split = value.ndim > 2 and len(value) % rows == 0
+    return value.ndim > 0 and len(value) > 0 and (is_split or len(value) == rows)
+
+
+def _tensors_in(value: Any) -> list[Tensor] | None:
+    """Return the tensors in tuples and lists; `None` if there are any in other containers."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        return [] if _tensors_in(list(value.values())) == [] else None
+    found: list[Tensor] = []
+    for item in value if isinstance(value, tuple | list) else ():
+        own = _tensors_in(item)
+        if own is None:
+            return None
+        found += own
+    return found
+
+
 def is_repeated(value: Tensor, size: int) -> bool:
-    """Tell whether a tensor is its first `size` entries again and again."""
+    """Tell whether a tensor is its first `size` entries again and again, bit by bit."""
+    if value.is_floating_point():  # compared as such, it would take five times as long
+        value = value.detach().view(_BITS[value.itemsize])
     return all(
         torch.equal(value[:size], value[start : start + size])
         for start in range(size, len(value), size)
@@ -198,11 +268,7 @@ class _Cut:
         branch = self.branch
         if branch.is_elsewhere:
             return None
-        hidden = first_float_argument(args, kwargs)
-        is_asked = self.is_block or branch.is_shared
-        is_cut = (
-            is_asked and hidden is not None and not has_cache(args, kwargs) and branch.begin(hidden)
-        )
+        is_cut = (self.is_block or branch.is_shared) and branch.begin(args, kwargs) is not None
         if self.is_block:
             branch.is_shared = is_cut
         if not is_cut:
@@ -214,10 +280,10 @@ class _Cut:
 class _Grow:
     """Repeats what such a module gives."""
 
-    def __init__(self, branch: _Branch) -> None:
-        self.branch = branch
+    def __init__(self, branch: _Branch, *, is_read: bool) -> None:
+        self.branch, self.is_read = branch, is_read
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Return the output of all copies."""
         branch = self.branch
-        return None if branch.is_elsewhere else branch.end(output)
+        return None if branch.is_elsewhere else branch.end(module, output, is_read=self.is_read)

@@ -21,7 +21,7 @@ def padded(
     """
     if tokenizer.pad_token_id is not None:
         lists = tokenizer.pad(list(rows), padding_side=side)
-        return {key: torch.tensor(values) for key, values in lists.items()}
+        return {key: torch.tensor(values, dtype=torch.long) for key, values in lists.items()}
     # What stands there does not matter, as it is masked.
     fills = {"input_ids": padding_of(tokenizer)}
     on_left = (side or tokenizer.padding_side) == "left"

@@ -8,9 +8,6 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-_FUSED = ("cpu", "cuda")
-"""Devices on which PyTorch updates a tensor in one kernel."""
-
 
 def build_optimizer(
     name: str, parameters: Iterable[nn.Parameter], *, learning_rate: float, weight_decay: float
@@ -30,16 +27,22 @@ def build_optimizer(
     ]
     groups = [group for group in groups if group["params"]]
     # An adapter is many small tensors: one kernel for each, not one for each term of the update.
-    fused = all(p.device.type in _FUSED and p.is_floating_point() for p in parameters)
+    fused = all(_can_be_fused(parameter) for parameter in parameters)
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate, fused=fused)
     if name == "adam":
         return torch.optim.Adam(groups, lr=learning_rate, fused=fused)
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, fused=fused)
+        # Not fused: it fails where some have no gradient at the first step.
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9)
     if name == "adagrad":
         return torch.optim.Adagrad(groups, lr=learning_rate)
     return torch.optim.Adafactor(groups, lr=learning_rate)
+
+
+def _can_be_fused(parameter: nn.Parameter) -> bool:
+    is_plain = parameter.is_floating_point() and parameter.is_contiguous()
+    return is_plain and parameter.device.type in ("cpu", "cuda")
 
 
 def build_schedule(optimizer: Optimizer, name: str, *, warmup: float, num_steps: int) -> LambdaLR:
