@@ -32,6 +32,13 @@ def hidden_of(output):
     return output["image_embeds"] if "image_embeds" in output else first_float(output)
 
 
+def together_and_alone(model, inputs, names="ab"):
+    """Return what adapters give at once, and what each gives alone, one behind the other."""
+    alone = [hidden_of(model(**inputs)) for name in names if model.adapters.use(name) is None]
+    with model.adapters.using(Parallel(*names)):
+        return hidden_of(model(**inputs)), torch.cat(alone)
+
+
 def rows_seen(model, module):
     seen = []
     model.get_submodule(module).register_forward_hook(
@@ -105,14 +112,10 @@ def test_what_a_model_does_between_its_blocks_sees_all_copies(name, rows):
             value += torch.randn(rows, *[1] * (value.ndim - 1))
     low = rows_seen(model, next(s.module for s in model.adapters.sites if s.kind == "block"))
     with torch.no_grad():
-        alone = [hidden_of(model(**inputs)) for one in "abc" if model.adapters.use(one) is None]
-        ordinary = low.pop()
-        low.clear()
-        with model.adapters.using(Parallel("a", "b", "c")):
-            together = hidden_of(model(**inputs))
-    torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+        together, alone = together_and_alone(model, inputs, "abc")
+    torch.testing.assert_close(together, alone, atol=1e-12, rtol=1e-9)
     # Convolutions of sound may round otherwise from copy to copy, and then all are computed.
-    assert low == [ordinary] or name == "wavlm"
+    assert low == [low[0]] * 4 or name == "wavlm"
 
 
 def test_a_state_that_is_changed_between_blocks_is_computed_as_it_is_then():
@@ -126,10 +129,8 @@ def test_a_state_that_is_changed_between_blocks_is_computed_as_it_is_then():
     inputs = tiny.batch(2, 6)
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
-            alone = [hidden_of(model(**inputs)) for one in "ab" if model.adapters.use(one) is None]
-            with model.adapters.using(Parallel("a", "b")):
-                together = hidden_of(model(**inputs))
-        torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+            together, alone = together_and_alone(model, inputs)
+        torch.testing.assert_close(together, alone, atol=1e-12, rtol=1e-9)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -141,10 +142,8 @@ def test_a_block_that_works_in_place_is_as_if_alone(family, mode):
             work_in_place(model.get_submodule(site.module))
     inputs = example_inputs(model)
     with mode():
-        alone = [hidden_of(model(**inputs)) for one in "ab" if model.adapters.use(one) is None]
-        with model.adapters.using(Parallel("a", "b")):
-            together = hidden_of(model(**inputs))
-    torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+        together, alone = together_and_alone(model, inputs)
+    torch.testing.assert_close(together, alone, atol=1e-12, rtol=1e-9)
 
 
 def work_in_place(module):
@@ -178,13 +177,11 @@ def test_copies_that_differ_in_what_a_block_is_given_besides_are_all_computed(fa
     for changed in (False, True):
         if changed:
             encoder.register_forward_hook(round_otherwise)
+        low.clear()
         with torch.no_grad():
-            alone = [hidden_of(model(**inputs)) for name in "ab" if adapters.use(name) is None]
-            low.clear()
-            with adapters.using(Parallel("a", "b")):
-                together = hidden_of(model(**inputs))
-        torch.testing.assert_close(together, torch.cat(alone), atol=1e-9, rtol=1e-6)
-        assert low == [4 if changed else 2]
+            together, alone = together_and_alone(model, inputs)
+        torch.testing.assert_close(together, alone, atol=1e-9, rtol=1e-6)
+        assert low == [2, 2, 4 if changed else 2]
 
 
 def test_what_a_block_gives_in_a_form_that_is_not_known_is_computed_for_all():
@@ -196,10 +193,8 @@ def test_what_a_block_gives_in_a_form_that_is_not_known_is_computed_for_all():
     behind.forward = lambda hidden, *args, **kwargs: next_real(hidden["state"], *args, **kwargs)
     inputs = tiny.batch(2, 6)
     with torch.no_grad():
-        alone = [hidden_of(model(**inputs)) for one in "ab" if model.adapters.use(one) is None]
-        with model.adapters.using(Parallel("a", "b")):
-            together = hidden_of(model(**inputs))
-    torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+        together, alone = together_and_alone(model, inputs)
+    torch.testing.assert_close(together, alone, atol=1e-12, rtol=1e-9)
 
 
 def test_nothing_of_the_size_of_a_state_is_held_until_the_end():

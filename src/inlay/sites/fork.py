@@ -104,19 +104,19 @@ class _Branch:
         """Whether this is the pass of another thread, through the same modules."""
         return self.thread != threading.get_ident()
 
-    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "_Call | None":
-        """Return a call for one copy, if all that has rows is copies of one thing."""
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Go on with one copy, if all that has rows is copies of one thing; tell whether it is."""
         hidden, tensors = first_float_argument(args, kwargs), _tensors_in((args, *kwargs.values()))
         if hidden is None or tensors is None or has_cache(args, kwargs):
-            return None
+            return False
         if not hidden.ndim or not hidden.numel() or len(hidden) % self.copies:
-            return None
+            return False
         of_rows = [tensor for tensor in tensors if _has_rows(tensor, len(hidden))]
         if any(self.part_of(tensor) is tensor for tensor in of_rows):
             self._forget_states(hidden)
-            return None
+            return False
         self.call = _Call(args, kwargs, hidden)
-        return self.call
+        return True
 
     def cut(self, value: Any) -> Any:
         """Return the first copy's part of an argument."""
@@ -205,10 +205,10 @@ class _Call:
     def whole_of(self, value: Tensor) -> Tensor | None:
         """Return what stands for all copies of an argument that is handed on unchanged."""
         known = self.given.get(id(value))
-        if known is None or known.whole is value:
-            return value if known is not None else None
-        is_changed = known.version is None or known.version != _version(value)
-        return None if is_changed else known.whole
+        if known is None:
+            return None
+        is_unchanged = known.version is not None and known.version == _version(value)
+        return known.whole if is_unchanged or known.whole is value else None
 
     def is_unclear(self, value: Tensor, rows: int) -> bool:
         """Tell whether a tensor may have several entries for each row, or be of all rows alike."""
@@ -248,7 +248,7 @@ def _tensors_in(value: Any) -> list[Tensor] | None:
 
 def is_repeated(value: Tensor, size: int) -> bool:
     """Tell whether a tensor is its first `size` entries again and again, bit by bit."""
-    if value.is_floating_point():  # compared as such, it would take five times as long
+    if value.is_floating_point():  # compared as such, it takes far longer
         value = value.detach().view(_BITS[value.itemsize])
     return all(
         torch.equal(value[:size], value[start : start + size])
@@ -268,7 +268,7 @@ class _Cut:
         branch = self.branch
         if branch.is_elsewhere:
             return None
-        is_cut = (self.is_block or branch.is_shared) and branch.begin(args, kwargs) is not None
+        is_cut = (self.is_block or branch.is_shared) and branch.begin(args, kwargs)
         if self.is_block:
             branch.is_shared = is_cut
         if not is_cut:
