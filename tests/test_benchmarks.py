@@ -203,11 +203,13 @@ def test_more_pairs_are_added_to_those_of_the_same_versions(monkeypatch, tmp_pat
     facts = {"batch": [32, 64], "last_loss": 4.25}
     pair = [reading([2.0], **facts), reading([0.4], **facts)]
     other = [side | {"versions": {"torch": "9"}} for side in pair]
+    first = "python -m benchmarks.peers --rows step --pairs 2"
     found = measured(monkeypatch, tmp_path, pair, "--pairs", "2")
+    assert (len(found["pairs"]), found["command"]) == (2, first)
+    found = measured(monkeypatch, tmp_path, pair, "--pairs", "3", "--more")
     assert (len(found["pairs"]), found["command"]) == (
-        2, "python -m benchmarks.peers --rows step --pairs 2",
+        5, f"{first}; python -m benchmarks.peers --rows step --pairs 3 --more",
     )  # fmt: skip
-    assert len(measured(monkeypatch, tmp_path, pair, "--pairs", "3", "--more")["pairs"]) == 5
     for outcome in (other, NotComparedError("it broke")):
         found = measured(monkeypatch, tmp_path, outcome, "--pairs", "1", "--more")
         assert (len(found["pairs"]), "problem" in found) == (5, False)

@@ -86,10 +86,14 @@ def measure(rows: list[Row], how: How, options: Any) -> int:
 def begun(row: Row, options: Any) -> dict[str, Any]:
     """Return what is known of a row before it is measured: with `--more` its pairs."""
     earlier = read(options.out).get(row.name, {}) if options.more else {}
+    if "problem" in earlier:
+        earlier = {}
+    commands = [earlier["command"]] if earlier else []
     return {
-        "date": f"{datetime.now():%Y-%m-%d}", "command": command_of(sys.argv[1:]),
-        "pairs": [] if "problem" in earlier else list(earlier.get("pairs", [])),
-    }  # fmt: skip
+        "date": f"{datetime.now():%Y-%m-%d}",
+        "command": "; ".join([*commands, command_of(sys.argv[1:])]),
+        "pairs": list(earlier.get("pairs", [])),
+    }
 
 
 def add_pair(row: Row, found: dict[str, Any], how: How, done: Round, options: Any) -> bool:
