@@ -122,21 +122,24 @@ class LastStep(EndOfTraining):
 
 
 def tasks(settings: Settings) -> Case:
-    """Answer for several tasks at once: `Parallel` of as many bottlenecks over one trunk."""
-    number = int(settings["tasks"])
+    """Answer for several tasks at once: `Parallel` of as many adapters over one trunk.
+
+    With no task it is the base alone.
+    """
     model = encoder(settings.get("dtype", "float32"))
-    names = [f"a{index}" for index in range(number)]
+    names = [f"a{index}" for index in range(int(settings["tasks"]))]
     for name in names:
-        entry = model.adapters.add(name, "pfeiffer", layers=settings["layers"])
-        fill_entry(entry, name)
-    model.adapters.use(inlay.Parallel(*names) if number > 1 else names[0])
+        method = settings.get("method", "pfeiffer")
+        fill_entry(model.adapters.add(name, method, layers=settings["layers"]), name)
+    children = names or [None]
+    model.adapters.use(inlay.Parallel(*children) if len(children) > 1 else children[0])
     case = inference_case(model, settings, about=numbers(model))
 
     def facts() -> dict[str, Any]:
         together = case.run()
         alone: list[Tensor] = []
-        for name in names:
-            model.adapters.use(name)
+        for child in children:
+            model.adapters.use(child)
             alone.append(case.run())
         difference = float((together - torch.cat(alone)).abs().max())
         return {"batch": list(tokens(settings).shape), "numbers": numbers(model),

@@ -244,6 +244,11 @@ _SAVED = [
             ("upper", "upper half", "upper", "<= 4.6"), ("last", "last block", "-1", "<= 2.4")
         )
     ),
+    Row(
+        name="tasks-side", what="8 tasks on one text, side networks / the base alone",
+        a="ours_many tasks tasks=8 layers=all method=side", b="ours_many tasks tasks=0",
+        quality="difference", same=("batch", "numbers"), together=True,
+    ),
 ]  # fmt: skip
 
 ALL = (*_STEPS, *_TRAININGS, *_MEMORY, *_INFERENCE, *_MANY, *_SAVED)

@@ -224,6 +224,43 @@ def test_blocks_below_the_adapters_run_on_one_copy(family):
     assert (low, high[-1]) == ([2], 6)
 
 
+READ = ("bert", "llama", "gpt2", "modernbert", "deberta-v2", "t5", "whisper", "vit", "mamba")
+"""Families whose blocks are of one width, as side networks need them."""
+
+
+@pytest.mark.parametrize("family", READ)
+def test_blocks_that_adapters_only_read_run_on_one_copy(family):
+    model = FAMILIES[family].build().double()
+    adapters = inlay.attach(model, sites=FAMILIES[family].sites)
+    for seed, name in enumerate("abc"):
+        tiny.stir(adapters.add(name, "side[reduction=3]"), seed=seed)
+    first = adapters.sites.submodels()[0]
+    blocks = [s.module for s in adapters.sites if s.kind == "block" and s.submodel == first]
+    seen = [rows_seen(model, block) for block in blocks]
+    with torch.no_grad():
+        together, alone = together_and_alone(model, example_inputs(model), "abc")
+    torch.testing.assert_close(together, alone, atol=1e-12, rtol=1e-9)
+    assert not torch.allclose(*together.chunk(3)[:2])
+    assert seen == [[2] * 4] * len(blocks)  # three alone, and all at once
+
+
+def test_a_block_that_one_adapter_changes_and_another_reads_runs_on_all_copies():
+    model = adapted(tiny.encoder().double(), layers="-1")
+    tiny.stir(model.adapters.add("side", "side[reduction=3]"), seed=4)
+    blocks = [s.module for s in model.adapters.sites if s.kind == "block"]
+    seen = [rows_seen(model, block) for block in blocks]
+    inputs = tiny.batch(2, 6)
+    with torch.no_grad():
+        alone = []
+        for composition in ("side", "a", Stack("b", "side"), None):
+            with model.adapters.using(composition):
+                alone.append(hidden_of(model(**inputs)))
+        with model.adapters.using(Parallel("side", "a", Stack("b", "side"), None)):
+            together = hidden_of(model(**inputs))
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+    assert [rows[-1] for rows in seen] == [2] * (len(blocks) - 1) + [8]
+
+
 @pytest.mark.parametrize("family", ["bert", "llama", "gpt-neox", "t5", "vit"])
 def test_what_stands_in_front_of_the_adapters_runs_on_one_copy(family):
     model = FAMILIES[family].build()

@@ -9,7 +9,7 @@ from inlay.errors import ConfigError, TrainingError
 from inlay.sites.probe import probe
 from inlay.store.activations import cache_root
 from inlay.training import replay as replay_module
-from inlay.training.replay import open_replay, trunks_below
+from inlay.training.replay import open_replay, replayable
 from inlay.training.row_keys import row_keys
 from tests import tiny
 from tests.contracts import tiny as models
@@ -21,7 +21,7 @@ LIMIT = 2**30
 
 def opened(model, name="a", root=None):
     return open_replay(
-        model, trunks_below([model.adapters.entry(name)], model.adapters.sites),
+        model, replayable([model.adapters.entry(name)], model.adapters.sites),
         model.adapters.sites, root or cache_root(), limit=LIMIT, seed=1,
     )  # fmt: skip
 
@@ -93,13 +93,13 @@ def test_a_ladder_is_fed_from_the_cache_alone():
 
 
 def lead_of(model, name):
-    (trunk,) = trunks_below([model.adapters.entry(name)], model.adapters.sites)
+    (trunk,) = replayable([model.adapters.entry(name)], model.adapters.sites)
     return trunk.lead_in
 
 
 def test_what_is_kept_in_front_of_an_adapter():
     model = adapted(layers="upper")
-    (trunk,) = trunks_below([model.adapters.entry("a")], model.adapters.sites)
+    (trunk,) = replayable([model.adapters.entry("a")], model.adapters.sites)
     block = f"encoder.layer.{len(trunk.blocks)}"
     model.adapters.add("ffn", "pfeiffer", layers="upper")
     dropout, dense = f"{block}.attention.output.dropout", f"{block}.attention.output.dense"
@@ -203,16 +203,16 @@ def test_other_weights_have_another_cache():
 
 def test_what_an_adapter_leaves_as_it_is():
     model = adapted(layers="upper")
-    assert len(trunks_below([model.adapters.entry("a")], model.adapters.sites)) == 1
+    assert len(replayable([model.adapters.entry("a")], model.adapters.sites)) == 1
     model.adapters.add("all", "bottleneck")
-    assert trunks_below([model.adapters.entry("all")], model.adapters.sites) == []
+    assert replayable([model.adapters.entry("all")], model.adapters.sites) == []
     model.adapters.add("full", "full")
-    assert trunks_below([model.adapters.entry("full")], model.adapters.sites) == []
+    assert replayable([model.adapters.entry("full")], model.adapters.sites) == []
     moving = inlay.Prefix(length=2, inner_width=None, takes_positions=True)
     model.adapters.add("moving", moving, layers="upper")
-    assert trunks_below([model.adapters.entry("moving")], model.adapters.sites) == []
+    assert replayable([model.adapters.entry("moving")], model.adapters.sites) == []
     model.adapters.add("pooled", "lora", at="pooler.dense")
-    assert trunks_below([model.adapters.entry("pooled")], model.adapters.sites) == []
+    assert replayable([model.adapters.entry("pooled")], model.adapters.sites) == []
 
 
 def run(root, out, **settings):

@@ -22,6 +22,7 @@ from inlay.methods.fusion import FusionLayer
 from inlay.ops.fusion import LowRankUpdates
 from inlay.sites.padding import Call
 from inlay.sites.reading import Read
+from inlay.sites.tensors import Index, entries
 
 
 @final
@@ -57,12 +58,12 @@ class SitePass:
     turns: dict[str, int] = field(default_factory=dict)
     """How often adapters ran here already in this pass, of those that take turns."""
 
-    def rows(self, index: Tensor) -> "SitePass":
+    def rows(self, index: Index) -> "SitePass":
         """Return the same for some entries of the first dimension."""
         picked = self.around.call.rows(index, len(self.start))
         return SitePass(
             self.site,
-            self.start.index_select(0, index),
+            entries(self.start, index),
             self.read.rows(index),
             dataclasses.replace(self.around, call=picked),
             self.turns,

@@ -12,6 +12,7 @@ from inlay.adapters.stacks import Stacks
 from inlay.compose.plan import Plan, Program
 from inlay.methods.base import AbstractAdapterLayer, Grouped
 from inlay.ops.grouped import Slots
+from inlay.sites.tensors import Index, entries
 
 
 @final
@@ -61,7 +62,7 @@ class Part:
 
     programs: tuple[Program, ...]
     """One program, or several adapters of one kind that run in one grouped pass."""
-    index: Tensor
+    index: Index
     """Their rows, in the order of the batch."""
     slots: Slots
     """The place of each row's program among them."""
@@ -129,8 +130,9 @@ class RowGroups:
         parts = tuple(
             self._part(programs, is_busy=key is not None) for key, programs in together.items()
         )
-        order = torch.cat([part.index for part in parts])
-        in_order = torch.equal(order, torch.arange(len(order), device=order.device))
+        every = torch.arange(len(self.numbers), device=self.numbers.device)
+        order = torch.cat([entries(every, part.index) for part in parts])
+        in_order = torch.equal(order, every)
         return Layout(parts, None if in_order else torch.argsort(order))
 
     def _part(self, programs: Sequence[Program], *, is_busy: bool) -> Part:
@@ -138,7 +140,10 @@ class RowGroups:
         index, order = torch.cat(own).sort()
         numbers = [number for number, rows in enumerate(own) for _ in range(len(rows))]
         slots = Slots(tuple(numbers[place] for place in order.tolist()))
-        return Part(tuple(programs), index, slots, is_busy, Forms())
+        first, last = int(index[0]), int(index[-1])
+        lie_so = last - first + 1 == len(index)
+        taken = slice(first, last + 1) if lie_so else index
+        return Part(tuple(programs), taken, slots, is_busy, Forms())
 
 
 def grouped_form(site: SitePass, program: Program) -> Grouped | None:
@@ -161,14 +166,17 @@ def act_on_rows(
     layout = groups.layout(site, acting)
     if not any(part.is_busy for part in layout.parts):
         return site.start
-    outputs = []
+    outputs, is_changed = [], False
     for part in layout.parts:
         whole = layout.back is None and len(layout.parts) == 1
         if not part.is_busy:
-            outputs.append(site.start.index_select(0, part.index))
+            outputs.append(entries(site.start, part.index))
             continue
         rows = site if whole else site.rows(part.index)
         outputs.append(_run_part(rows, part, stacks))
+        is_changed = is_changed or outputs[-1] is not rows.start
+    if not is_changed:
+        return site.start
     joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return joined if layout.back is None else joined.index_select(0, layout.back)
 

@@ -16,6 +16,7 @@ from inlay.adapters.heads import answer, answer_rows, heads_of, own_head_finder
 from inlay.adapters.programs import Around, SitePass
 from inlay.adapters.rows import RowGroups, act_on_rows
 from inlay.adapters.stacks import Stacks
+from inlay.adapters.trunks import trunks_below
 from inlay.compose.fuse import Fuse
 from inlay.compose.nodes import Composition, names_in
 from inlay.compose.plan import Plan, combiners_in, make_plan
@@ -30,7 +31,7 @@ from inlay.methods.base import (
 from inlay.sites.front_keys import FrontPass
 from inlay.sites.padding import Call
 from inlay.sites.reading import Read
-from inlay.sites.replay import Trunk, trunks
+from inlay.sites.replay import Trunk
 from inlay.sites.sitemap import SiteMap
 from inlay.sites.vectors import Vectors
 
@@ -243,13 +244,11 @@ class Running:
         return 0 if plan.only else len(plan.copies)
 
     def trunks(self) -> list[Trunk]:
-        """Return the blocks below every active adapter; none if copies number words otherwise."""
+        """Return the blocks that no adapter changes; none if copies number words otherwise."""
         shifts = [shifts_of(program, self.entry) for program in self.active.plan.programs]
         if any(shift != shifts[0] for shift in shifts):
             return []
-        layers = [pair for name in self.active.names for pair in self.entry(name).layers.items()]
-        within = [site for site, layer in layers if not isinstance(layer, AbstractAdapterLayer)]
-        return trunks(self.sites, [site for site, _ in layers], within=within)
+        return trunks_below([self.entry(name) for name in self.active.names], self.sites)
 
     def note_start(self, rows: int | None) -> None:
         """Remember the forward pass that starts in this thread.

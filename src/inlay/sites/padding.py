@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from inlay.errors import AdapterError
+from inlay.sites.tensors import Index, entries
 
 
 @final
@@ -25,7 +26,7 @@ class Call:
     is_readable: bool = True
     """False if the mask has a form that does not show which positions are padding."""
 
-    def rows(self, index: Tensor, leading: int) -> "Call":
+    def rows(self, index: Index, leading: int) -> "Call":
         """Return the same for some entries of a first dimension.
 
         Args:
@@ -34,7 +35,7 @@ class Call:
         """
         if self.mask is None or len(self.mask) != leading:
             return self
-        return dataclasses.replace(self, mask=self.mask.index_select(0, index))
+        return dataclasses.replace(self, mask=entries(self.mask, index))
 
     def padding(self, x: Tensor) -> Tensor | None:
         """Return the mask of the positions of `x` if it is one for them, else `None`.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from inlay.errors import SiteError
 from inlay.sites.sitemap import Site
+from inlay.sites.tensors import Index, entries, num_entries
 
 
 class Read(Protocol):
@@ -21,7 +22,7 @@ class Read(Protocol):
             changed: `x` as other adapters have changed it, or `None` for the base's own.
         """
 
-    def rows(self, index: Tensor) -> "Read":
+    def rows(self, index: Index) -> "Read":
         """Return the same for some entries of the first dimension only."""
 
 
@@ -97,12 +98,12 @@ class Reader:
             return torch.cat([self.form.given(total), self.form.given(stream)], dim=-1)
         return self.form.given(total)
 
-    def rows(self, index: Tensor) -> "Reader":
+    def rows(self, index: Index) -> "Reader":
         """Return the reader of some entries of the first dimension."""
-        form = self.form.rows(len(index))
+        form = self.form.rows(num_entries(index))
 
         def picked(tensor: Tensor) -> Tensor:
-            return form.back(self.form.given(tensor).index_select(0, index))
+            return form.back(entries(self.form.given(tensor), index))
 
         given = self.map_input
         return Reader(
@@ -111,5 +112,5 @@ class Reader:
             form,
             stream=None if self.stream is None else picked(self.stream),
             norm=self.norm,
-            map_input=None if given is None else given.index_select(0, index),
+            map_input=None if given is None else entries(given, index),
         )

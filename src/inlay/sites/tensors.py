@@ -5,6 +5,19 @@ from typing import Any
 
 from torch import Tensor
 
+Index = Tensor | slice
+"""Which entries of a first dimension: their numbers, or from where to where if they lie so."""
+
+
+def entries(tensor: Tensor, index: Index) -> Tensor:
+    """Return some entries of the first dimension; no copy if they lie one behind the other."""
+    return tensor[index] if isinstance(index, slice) else tensor.index_select(0, index)
+
+
+def num_entries(index: Index) -> int:
+    """Count the entries that an index takes."""
+    return index.stop - index.start if isinstance(index, slice) else len(index)
+
 
 def is_float(value: object) -> bool:
     """Tell whether a value is a floating-point tensor."""

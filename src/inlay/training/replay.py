@@ -14,11 +14,11 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from inlay.adapters.entry import Entry
+from inlay.adapters.trunks import trunks_below
 from inlay.errors import SiteError, TrainingError, counted
-from inlay.methods.base import AbstractAdapterLayer
 from inlay.sites.fork import shows_blocks
 from inlay.sites.lead_in import holds
-from inlay.sites.replay import Replay, Trunk, trunks
+from inlay.sites.replay import Replay, Trunk
 from inlay.sites.sitemap import SiteMap
 from inlay.store.activations import ActivationStore
 from inlay.store.int8 import plain_tensors
@@ -32,16 +32,12 @@ _HASHED_WHOLE = 2**20
 """Values of one tensor that are hashed one by one; of larger ones a sample of as many."""
 
 
-def trunks_below(entries: Sequence[Entry], sites: SiteMap) -> list[Trunk]:
-    """Return the blocks below adapters that run together, which these leave as they are."""
+def replayable(entries: Sequence[Entry], sites: SiteMap) -> list[Trunk]:
+    """Return the blocks that compute the same in every pass below adapters that run together."""
     # Other positions change every block.
-    if any(entry.weights or entry.numbering is not None for entry in entries):
+    if any(entry.numbering is not None for entry in entries):
         return []
-    layers = [(site, layer) for entry in entries for site, layer in entry.layers.items()]
-    acting = {site for site, layer in layers if not layer.only_reads}
-    reading = {site for site, layer in layers if layer.only_reads}
-    within = {site for site, layer in layers if not isinstance(layer, AbstractAdapterLayer)}
-    return trunks(sites, acting, reading - acting, within)
+    return trunks_below(entries, sites)
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -22,7 +22,7 @@ from inlay.training.attention import Attention
 from inlay.training.config import TrainConfig
 from inlay.training.precision import Numerics
 from inlay.training.reading import data_options, read_data
-from inlay.training.replay import TrunkReplay, open_replay, trunks_below
+from inlay.training.replay import TrunkReplay, open_replay, replayable
 
 
 @final
@@ -117,7 +117,7 @@ class Shelf:
             SiteError: If it leaves no block as it is.
         """
         together = names_in(resolved(entry.name, adapters.entry))
-        found = trunks_below([adapters.entry(name) for name in together], adapters.sites)
+        found = replayable([adapters.entry(name) for name in together], adapters.sites)
         if not found:
             raise SiteError(
                 "the adapter acts from the first block on, so there is nothing to replay"

@@ -7,7 +7,7 @@ import torch
 from inlay.training.batches import batch_order, mixture
 from inlay.training.loop import Training
 from inlay.training.prepare import Prepared
-from inlay.training.replay import trunks_below
+from inlay.training.replay import replayable
 
 
 def explain_speed(prepared: Prepared) -> dict[str, str]:
@@ -51,7 +51,7 @@ def _gradient(prepared: Prepared) -> str:
     entry, sites = prepared.training.entry, prepared.adapters.sites
     if prepared.training.trains_base:
         return "through the whole base, as it is trained"
-    frozen = sum(len(trunk.blocks) for trunk in trunks_below([entry], sites))
+    frozen = sum(len(trunk.blocks) for trunk in replayable([entry], sites))
     blocks = sum(sites.num_blocks(submodel) for submodel in sites.submodels())
     if not frozen:
         return f"through all {blocks} blocks, down to the adapter in the first"
