@@ -8,7 +8,7 @@ import torch
 import transformers as hf
 
 import inlay
-from inlay import Parallel, Stack
+from inlay import Average, Parallel, Stack
 from inlay.sites.example import example_inputs
 from inlay.sites.fork import _Branch, can_fork, is_repeated
 from inlay.sites.tensors import first_float, first_float_argument, replace_first_float
@@ -310,11 +310,10 @@ def test_where_the_copies_are_not_the_same_or_are_seen_all_are_computed():
     seen = rows_seen(model, next(s.module for s in model.adapters.sites if s.kind == "block"))
     inputs = example_inputs(model)
     with torch.no_grad(), model.adapters.using(Parallel("a", "b")):
-        model(**{**inputs, "use_cache": True})
         model(**inputs, output_hidden_states=True)
         model.train()
         model(**inputs)
-    assert seen == [4, 4, 4]
+    assert seen == [4, 4]
     assert not can_fork(model, {})
 
 
@@ -366,8 +365,11 @@ def test_prefixes_above_share_blocks_unless_they_move_words(takes_positions):
             torch.testing.assert_close(part, tiny.hidden(model, inputs), atol=1e-12, rtol=1e-9)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "gpt-neox", "bloom", "falcon", "gpt-j", "llama"])
-def test_a_cache_is_filled_for_all_copies(family):
+DECODERS = ("gpt2", "gpt-neox", "bloom", "falcon", "gpt-j", "llama", "mistral", "gemma3")
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_a_cache_is_filled_for_all_copies_by_one(family):
     model = FAMILIES[family].build().double()
     adapters = inlay.attach(model, sites=FAMILIES[family].sites)
     for seed, name in enumerate("ab"):
@@ -381,10 +383,105 @@ def test_a_cache_is_filled_for_all_copies(family):
             cache = first.past_key_values
             return model(input_ids=ids[:, 4:5], past_key_values=cache, use_cache=True)[0]
 
+    seen = rows_seen(model, next(s.module for s in adapters.sites if s.kind == "block"))
     together = second(Parallel("a", "b"))
+    assert seen == [2, 4], "what goes on from a cache is computed for all"
     torch.testing.assert_close(
         together, torch.cat([second("a"), second("b")]), atol=1e-9, rtol=1e-6
     )
+
+
+def test_a_cache_is_filled_once_where_a_block_has_to_run_again():
+    model = adapted(FAMILIES["llama"].build().double(), layers="-1")
+    block = model.get_submodule(model.adapters.sites["0.block"].module)
+    behind = model.get_submodule(model.adapters.sites["1.block"].module)
+    real, next_real = block.forward, behind.forward
+    block.forward = lambda *args, **kwargs: {"state": real(*args, **kwargs)}
+    behind.forward = lambda hidden, *args, **kwargs: next_real(hidden["state"], *args, **kwargs)
+    inputs = {**example_inputs(model), "use_cache": True}
+    with torch.no_grad():
+        alone = []
+        for name in "ab":
+            model.adapters.use(name)
+            alone.append(model(**inputs))
+        with model.adapters.using(Parallel("a", "b")):
+            together = model(**inputs)
+    expected = torch.cat([hidden_of(one) for one in alone])
+    torch.testing.assert_close(hidden_of(together), expected, atol=1e-12, rtol=1e-9)
+    for number, layer in enumerate(together.past_key_values.layers):
+        keys = torch.cat([one.past_key_values.layers[number].keys for one in alone])
+        torch.testing.assert_close(layer.keys, keys, atol=1e-12, rtol=1e-9)
+
+
+def shared_below(model):
+    """Add adapters in all blocks, `s` and `t`, and in the last one, `a` and `b`."""
+    adapters = inlay.attach(model)
+    for seed, name in enumerate("stab"):
+        layers = "all" if name in "st" else "-1"
+        method = inlay.Bottleneck(inner_width=4)
+        tiny.stir(adapters.add(name, method, at="attention, ffn", layers=layers), seed=seed)
+    tiny.stir(adapters.add("low", inlay.LoRA(rank=3), at="q, up", layers="all"), seed=9)
+    return [rows_seen(model, s.module) for s in adapters.sites if s.kind == "block"]
+
+
+@pytest.mark.parametrize(
+    ("composition", "first_different"),
+    [
+        (Parallel(Stack("s", "a"), Stack("s", "b")), 2),
+        (Parallel(Stack("s", "a"), "s", Stack("s", "a", "b")), 2),
+        (Parallel(Stack("low", "s", "a"), Stack("low", "s", "b")), 2),
+        (Parallel(Average("s", "t", weights=[0.25, 0.75]),
+                  Stack(Average("s", "t", weights=[0.25, 0.75]), "a")), 0),
+        (Parallel(Stack("s", "a"), Stack("t", "a")), 0),
+        (Parallel(Stack("s", "t"), Stack("t", "s")), 0),
+        (Parallel("s", None), 0),
+        (Parallel("s", "s"), 3),
+    ],
+)  # fmt: skip
+def test_blocks_run_on_one_copy_up_to_the_first_where_adapters_differ(composition, first_different):
+    model = tiny.encoder().double()
+    seen = shared_below(model)
+    assert len(seen) == 3
+    inputs = tiny.batch(2, 6)
+    with torch.no_grad():
+        alone = []
+        for child in composition.children:
+            with model.adapters.using(child):
+                alone.append(hidden_of(model(**inputs)))
+        with model.adapters.using(composition):
+            together = hidden_of(model(**inputs))
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+    rows = 2 * len(composition.children)
+    assert [own[-1] for own in seen] == [2] * first_different + [rows] * (3 - first_different)
+
+
+def test_blocks_where_adapters_are_left_out_run_on_one_copy():
+    model = tiny.encoder().double()
+    seen = shared_below(model)
+    inputs = tiny.batch(2, 6)
+    with torch.no_grad():
+        alone = []
+        for name in "st":
+            model.adapters.use(name, skip_lowest=2)
+            alone.append(hidden_of(model(**inputs)))
+        model.adapters.use(Parallel("s", "t"), skip_lowest=2)
+        together = hidden_of(model(**inputs))
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+    assert [own[-1] for own in seen] == [2, 2, 4]
+
+
+def test_a_pass_broken_off_in_a_shared_block_leaves_nothing_behind():
+    model = tiny.encoder().double()
+    shared_below(model)
+    composition, inputs = Parallel(Stack("s", "a"), Stack("s", "b")), tiny.batch(2, 6)
+    inner = model.get_submodule(model.adapters.sites["0.ffn"].module)
+    with torch.no_grad(), model.adapters.using(composition):
+        before = hidden_of(model(**inputs))
+        handle = inner.register_forward_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            model(**inputs)
+        handle.remove()
+        assert torch.equal(hidden_of(model(**inputs)), before)
 
 
 @pytest.mark.parametrize("other", [Parallel("b", "a"), "b"])

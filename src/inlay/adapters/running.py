@@ -16,7 +16,7 @@ from inlay.adapters.heads import answer, answer_rows, heads_of, own_head_finder
 from inlay.adapters.programs import Around, SitePass
 from inlay.adapters.rows import RowGroups, act_on_rows
 from inlay.adapters.stacks import Stacks
-from inlay.adapters.trunks import trunks_below
+from inlay.adapters.trunks import trunks_of_copies
 from inlay.compose.fuse import Fuse
 from inlay.compose.nodes import Composition, names_in
 from inlay.compose.plan import Plan, combiners_in, make_plan
@@ -84,6 +84,8 @@ class _Thread:
         self.call = Call()
         self.copies = 1
         """How often the batch of the running forward pass was repeated."""
+        self.is_cut = False
+        """Whether the module that runs sees one copy of it only."""
         self.rows: int | None = None
         self.losses: list[Tensor] = []
         self.record: Weights | None = None
@@ -209,6 +211,8 @@ class Running:
         one = SitePass(site, x, read, around)
         if active.plan.only:
             return one.run(active.plan.only[0], x)
+        if thread.is_cut:  # where all do the same
+            return one.run(active.plan.programs[0], x)
         return act_on_rows(
             one,
             self._grouped(x),
@@ -244,11 +248,16 @@ class Running:
         return 0 if plan.only else len(plan.copies)
 
     def trunks(self) -> list[Trunk]:
-        """Return the blocks that no adapter changes; none if copies number words otherwise."""
+        """Return the blocks that are the same for all copies, which may number words otherwise."""
         shifts = [shifts_of(program, self.entry) for program in self.active.plan.programs]
         if any(shift != shifts[0] for shift in shifts):
             return []
-        return trunks_below([self.entry(name) for name in self.active.names], self.sites)
+        programs = self.active.plan.programs
+        return trunks_of_copies(programs, self.entry, self.sites, self.dropping.drops)
+
+    def note_cut(self, is_cut: bool) -> None:  # noqa: FBT001
+        """Remember whether the module that runs sees one copy of the batch only."""
+        self.thread.is_cut = is_cut
 
     def note_start(self, rows: int | None) -> None:
         """Remember the forward pass that starts in this thread.
@@ -265,6 +274,7 @@ class Running:
         thread = self.thread
         thread.call = Call()
         thread.copies, thread.rows, thread.losses = len(plan.copies), rows, []
+        thread.is_cut = False  # of a pass that was broken off
         self.dropping.draw()
 
     def note_call(self, call: Call) -> None:

@@ -25,12 +25,6 @@ def cache_in(arguments: Mapping[str, Any]) -> Any:
     return next((arguments[n] for n in CACHES if arguments.get(n) is not None), None)
 
 
-def has_cache(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Tell whether a module is given a cache, by whatever name or place."""
-    values = (*args, *kwargs.values())
-    return cache_in(kwargs) is not None or any(hasattr(v, "get_seq_length") for v in values)
-
-
 def batch_rows(main: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
     """Count the rows of a call's batch, or return `None` if it has no tensor.
 

@@ -72,6 +72,9 @@ class Actor(Protocol):
     def note_call(self, call: Call) -> None:
         """Take note of a stack that starts to run: its padding, and whether it continues."""
 
+    def note_cut(self, is_cut: bool) -> None:  # noqa: FBT001
+        """Take note whether the module that runs is given one copy of the batch only."""
+
     def note_end(self) -> int | None:
         """Take note that the forward pass is over; return its rows if they were repeated."""
 
@@ -113,7 +116,7 @@ class CallHook:
         if copies:
             args, kwargs, rows = self.repeated(args, kwargs, rows, copies, has_cache=has_cache)
         if copies > 1 and not has_cache and can_fork(module, kwargs):
-            self.state.forks.append(Fork(module, actor.trunks(), copies))
+            self.state.forks.append(Fork(module, actor.trunks(), copies, actor.note_cut))
         actor.note_start(rows)
         return (args, kwargs) if copies else None
 

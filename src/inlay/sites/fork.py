@@ -8,7 +8,7 @@ in between (masks, positions, reshaping from stage to stage) sees every copy.
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from inlay.sites.batch import has_cache
+from inlay.sites.caches import Filling, caches_in, can_grow
 from inlay.sites.replay import Trunk
 from inlay.sites.tensors import first_float, first_float_argument
 
@@ -37,12 +37,19 @@ class Fork:
         model: The base.
         trunks: Its blocks below the first adapter.
         copies: How often the batch is there.
+        note_cut: Told, in the pass's thread, when a module begins and ends to see one copy only.
     """
 
-    def __init__(self, model: nn.Module, trunks: Sequence[Trunk], copies: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        trunks: Sequence[Trunk],
+        copies: int,
+        note_cut: Callable[[bool], None],
+    ) -> None:
         self.handles: list[RemovableHandle] = []
         for trunk in trunks:
-            branch = _Branch(copies)
+            branch = _Branch(copies, note_cut)
             lead_in = [path for one in trunk.lead_in for path in one.outermost]
             for path in (*trunk.blocks, *lead_in):
                 module, is_block = model.get_submodule(path), path in trunk.blocks
@@ -89,8 +96,8 @@ def shows_blocks(model: nn.Module, kwargs: Mapping[str, Any]) -> bool:
 class _Branch:
     """A pass through one trunk: which module runs on one copy, and what is known of tensors."""
 
-    def __init__(self, copies: int) -> None:
-        self.copies = copies
+    def __init__(self, copies: int, note_cut: Callable[[bool], None]) -> None:
+        self.copies, self.note_cut = copies, note_cut
         self.thread = threading.get_ident()
         self.call: _Call | None = None
         """Of the module that runs on one copy now."""
@@ -107,7 +114,8 @@ class _Branch:
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Go on with one copy, if all that has rows is copies of one thing; tell whether it is."""
         hidden, tensors = first_float_argument(args, kwargs), _tensors_in((args, *kwargs.values()))
-        if hidden is None or tensors is None or has_cache(args, kwargs):
+        caches = caches_in(args, kwargs)
+        if hidden is None or tensors is None or not all(map(can_grow, caches)):
             return False
         if not hidden.ndim or not hidden.numel() or len(hidden) % self.copies:
             return False
@@ -115,7 +123,8 @@ class _Branch:
         if any(self.part_of(tensor) is tensor for tensor in of_rows):
             self._forget_states(hidden)
             return False
-        self.call = _Call(args, kwargs, hidden)
+        self.call = _Call(args, kwargs, hidden, [Filling(cache) for cache in caches])
+        self.note_cut(True)
         return True
 
     def cut(self, value: Any) -> Any:
@@ -151,9 +160,13 @@ class _Branch:
         call, self.call = self.call, None
         if call is None:
             return output
+        self.note_cut(False)
         self._forget_states(call.hidden)
         rows, tensors = len(call.hidden) // self.copies, _tensors_in(output)
-        if tensors is None or any(call.is_unclear(tensor, rows) for tensor in tensors):
+        is_clear = tensors is not None and not any(call.is_unclear(own, rows) for own in tensors)
+        if not is_clear or not all(filling.grow(rows, self.copies) for filling in call.fillings):
+            for filling in call.fillings:
+                filling.undo()
             return module.forward(*call.args, **call.kwargs)
         hidden, grown = first_float(output), self._grown(output, call, rows)
         whole = first_float(grown)
@@ -199,6 +212,8 @@ class _Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     hidden: Tensor
+    fillings: Sequence[Filling]
+    """Of the caches among it."""
     given: dict[int, _Known] = field(default_factory=dict)
     """Identity of what the module was given instead -> what that was."""
 
