@@ -104,3 +104,10 @@ def counted(number: int, noun: str) -> str:
         ('1 row', '1 200 rows')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}".replace(",", " ")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, on whatever device."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return "not enough memory" in str(error) or "can't allocate memory" in str(error)

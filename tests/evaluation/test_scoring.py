@@ -56,7 +56,8 @@ def test_the_longest_rows_come_first(predictor):
     assert widths[0] > widths[-1]
 
 
-def test_rows_of_a_batch_are_of_like_length(predictor, monkeypatch):
+def watched(predictor, monkeypatch):
+    """Return a list of the lengths of the rows of each batch from here on."""
     batches = []
     inner = type(predictor.task).collate
 
@@ -65,14 +66,56 @@ def test_rows_of_a_batch_are_of_like_length(predictor, monkeypatch):
         return inner(task, rows, tokenizer)
 
     monkeypatch.setattr(type(predictor.task), "collate", collate)
+    return batches
+
+
+def test_rows_of_a_batch_are_of_like_length(predictor, monkeypatch):
+    batches = watched(predictor, monkeypatch)
     expected = score(predictor, ROWS)
     assert len(batches) == 1, "so few positions are one batch"
-    monkeypatch.setattr(scoring, "_ENOUGH", 1)
+    monkeypatch.setattr(scoring, "ENOUGH", 1)
     batches.clear()
     found = score(predictor, ROWS)
     assert len(batches) > 1
     assert all(min(own) >= 0.75 * max(own) for own in batches)
     assert torch.allclose(torch.stack(found), torch.stack(expected), atol=1e-5)
+
+
+def test_a_batch_has_no_more_positions_than_asked_for(predictor, monkeypatch):
+    batches = watched(predictor, monkeypatch)
+    expected = torch.stack(score(predictor, ROWS))
+    batches.clear()
+    longest = max(row.length for row in predictor.encode(ROWS))
+    found = torch.stack(score(predictor, ROWS, positions=2 * longest))
+    assert all(len(own) * max(own) <= 2 * longest for own in batches)
+    assert len(batches[0]) == 2
+    assert torch.allclose(found, expected, atol=1e-5)
+    batches.clear()
+    assert torch.allclose(torch.stack(score(predictor, ROWS, positions=1)), expected, atol=1e-5)
+    assert [len(own) for own in batches] == [1] * len(ROWS)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("full"), RuntimeError("not enough memory: you tried")]
+)
+def test_a_batch_that_memory_does_not_suffice_for_is_halved(predictor, monkeypatch, error):
+    expected = torch.stack(score(predictor, ROWS))
+    batches = watched(predictor, monkeypatch)
+    inner = type(predictor.task).scores
+
+    def scores(task, model, head, batch):
+        if len(batch.inputs["input_ids"]) > room:
+            raise error
+        return inner(task, model, head, batch)
+
+    monkeypatch.setattr(type(predictor.task), "scores", scores)
+    room = 2
+    assert torch.allclose(torch.stack(score(predictor, ROWS)), expected, atol=1e-5)
+    assert len(batches[0]) == len(ROWS)
+    assert sum(len(own) for own in batches if len(own) <= room) == len(ROWS)
+    room = 0
+    with pytest.raises(type(error)):
+        score(predictor, ROWS)
 
 
 @pytest.mark.parametrize("fails", [False, True])

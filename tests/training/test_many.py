@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 import inlay
 from inlay.errors import ConfigError, TrainingError
+from inlay.training import estimate, memory
 from inlay.training import finish as finish_module
 from inlay.training import trial as trial_module
 from inlay.training.interrupt import Interrupted
@@ -97,6 +98,57 @@ def test_halving_leaves_off_the_worse(asked):
     with pytest.raises(ConfigError, match="was stopped after 1 epochs, as others did better"):
         next(one for one in stopped if one.epochs == 1).run  # noqa: B018
     assert inlay.resume(stopped[0].folder).metrics["epochs_run"] == 4
+
+
+def test_seeds_of_one_thing_go_on_together_by_their_mean(asked, monkeypatch):
+    scores = {1: 0.9, 2: 0.1, 3: 0.6, 4: 0.7, 5: 0.2, 6: 0.3, 7: 0.95, 8: 0.0}
+    real = Trial.advance
+
+    def advance(trial, to_epoch):
+        real(trial, to_epoch)
+        trial.result.score = scores[trial.result.settings["seed"]]
+
+    monkeypatch.setattr(Trial, "advance", advance)
+    settings = asked(*({"seed": seed} for seed in scores), epochs=4, patience=99)
+    trained = train_many(settings, halving=2, seeds=2, choose=lambda end: [])
+    # The means are 0.5, 0.65, 0.25 and 0.475: the best single seed is left off first.
+    assert [one.rung for one in trained] == [2, 2, 3, 3, 1, 1, 1, 1]
+
+
+def test_a_seed_that_fails_counts_against_its_setting(asked):
+    good, bad = {"learning_rate": 1e-4}, {"learning_rate": 1e30, "optimizer": "sgd"}
+    settings = asked({**good, "seed": 1}, {**good, "seed": 2}, good, bad, epochs=4, patience=99)
+    trained = train_many(settings, halving=2, seeds=2, choose=lambda end: [])
+    assert [one.state for one in trained] == ["stopped", "stopped", "stopped", "failed"]
+    assert [one.rung for one in trained][:3] == [2, 2, 1]
+
+
+def test_those_that_replay_most_come_first(asked, monkeypatch):
+    order = []
+    real = Trial.advance
+
+    def advance(trial, to_epoch):
+        order.append(trial.result.number)
+        real(trial, to_epoch)
+
+    monkeypatch.setattr(Trial, "advance", advance)
+    train_many(asked({"layers": "all"}, {"layers": "upper"}, {"method": "side"}, epochs=1))
+    assert order == [2, 1, 0]
+
+
+def test_a_batch_that_does_not_fit_is_cut_before_it_is_tried(asked, monkeypatch):
+    monkeypatch.setattr(estimate, "free", lambda device: 1000)
+    monkeypatch.setattr(memory, "free", lambda device: 1)
+    told = []
+    listener = SilentReporter()
+    listener.on_note = told.append
+    (one,) = train_many(asked({}, epochs=1), reporter=listener)
+    assert one.state == "finished"
+    assert [note for note in told if note.startswith("[0] memory would not suffice for")]
+    told.clear()
+    monkeypatch.setattr(estimate, "free", lambda device: 2**50)
+    (one,) = train_many(asked({"out": None}, epochs=1), reporter=listener)
+    assert not [note for note in told if "memory" in note]
 
 
 def test_halving_compares_within_an_epoch(asked, tmp_path, monkeypatch):
@@ -227,6 +279,8 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(asked, tmp_path):
         train_many(asked({}), halving=1)
     with pytest.raises(ConfigError, match="at least 1 trains at a time"):
         train_many(asked({}), slots=0)
+    with pytest.raises(ConfigError, match="3 settings do not come in groups of so many"):
+        train_many(asked({}, {}, {}), seeds=2)
     with pytest.raises(ConfigError, match="unknown key"):
         train_many(asked({}, {"lerning_rate": 3}))
     assert not (tmp_path / "0" / "log.jsonl").exists() or not json.loads(

@@ -100,11 +100,22 @@ def test_a_task_that_reads_windows_says_so_itself(ready, tmp_path):
     assert all("longer than a window of 64 tokens" in note for note in found.notes)
 
 
+def test_replay_that_a_first_pass_has_shown_to_be_impossible(ready):
+    found = ready(layers="upper")
+    assert found.replay_note() == found.replay_choice
+    found.replay.refused = "its blocks hand more on."
+    assert found.replay_note() == "replay: no, its blocks hand more on."
+    found = ready(layers="upper", replay=True)
+    found.replay.refused = "its blocks hand more on."
+    with pytest.raises(ConfigError, match=r"replay=True: its blocks hand more on. Leave it out."):
+        found.replay_note()
+
+
 def test_trunk_dropout_is_asked_for(ready):
     found = ready(layers="upper", trunk_dropout=True)
     assert found.training.trunk_dropout
     assert found.replay is None
-    assert found.replay_note == (
+    assert found.replay_note() == (
         "replay: no, the trunk's dropout is on, so its states differ at every pass"
     )
     set_modes(found.training)

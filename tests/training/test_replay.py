@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 import inlay
 from inlay.errors import ConfigError, TrainingError
 from inlay.sites.probe import probe
+from inlay.sites.tensors import first_float, replace_first_float
 from inlay.store.activations import cache_root
 from inlay.training import replay as replay_module
 from inlay.training.replay import open_replay, replayable
@@ -176,6 +177,54 @@ def test_training_mode_and_calls_with_a_cache_are_computed():
         model.eval()
         model(torch.tensor([[5, 6]]))
     assert replay.num_computed == replay.num_replayed == 0
+
+
+def test_a_full_cache_is_told_once_and_its_rows_are_replayed():
+    model = adapted(layers="1")
+    replay, told = opened(model), []
+    replay.on_note = told.append
+    with torch.no_grad(), replay.active():
+        model(**ids([5, 6]))
+        for store in replay.stores:
+            store.is_full = True
+        expected = model(**ids([7, 8], [9, 5])).last_hidden_state
+        assert replay.num_computed == 1, "nothing is recorded that nobody keeps"
+        assert torch.equal(model(**ids([7, 8], [9, 5])).last_hidden_state, expected)
+        model(**ids([5, 6]))
+    assert replay.num_replayed == 1
+
+    model = adapted(layers="1")
+    replay = opened(model)
+    replay.on_note = told.append
+    (store,) = replay.stores
+    store._new_chunk = lambda size: False
+    with torch.no_grad(), replay.active():
+        model(**ids([9, 9]))
+        model(**ids([9, 9, 9]))
+    assert len(told) == 1
+    assert "no more room in" in told[0]
+    assert "--set replay_gb=N" in told[0]
+
+
+def test_a_base_whose_blocks_give_other_numbers_is_told():
+    model = adapted(layers="1")
+    block = model.get_submodule(model.adapters.sites["0.block"].module)
+    real = block.forward
+    block.forward = lambda *args, **kwargs: as_double(real(*args, **kwargs))
+    replay, told = opened(model), []
+    replay.on_note = told.append
+    behind = model.get_submodule(model.adapters.sites["1.block"].module)
+    behind.register_forward_pre_hook(lambda module, args: (args[0].float(), *args[1:]))
+    with torch.no_grad(), replay.active():
+        model(**ids([5, 6]))
+        model(**ids([5, 6]))
+    assert replay.refused is not None
+    assert told == [f"replay: no, {replay.refused}"]
+    assert "torch.float64 where the base has others" in told[0]
+
+
+def as_double(output):
+    return replace_first_float(output, first_float(output).double())
 
 
 def test_a_wrong_state_is_found_and_the_cache_removed(monkeypatch):

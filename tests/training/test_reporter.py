@@ -40,7 +40,7 @@ def test_the_plan_is_what_happens(root):
     assert plan.where == "at attention, ffn, layers upper (2 sites)"
     assert plan.settings == (
         "adamw, learning rate 0.02 linear, batch 16, up to 3 epochs, seed 1, float32, "
-        "at most 64 tokens"
+        "at most 64 tokens, trunk dropout off"
     )
     assert plan.seconds > 0
     assert any(note.startswith("test split made: 10 %") for note in plan.notes)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from inlay.errors import ResourceError, TrainingError
+from inlay.errors import ResourceError, TrainingError, is_out_of_memory
 from inlay.pretraining.config import PretrainConfig
 from inlay.pretraining.objectives import IGNORED, AbstractObjective
 from inlay.pretraining.perplexity import logits_of, measure
@@ -25,7 +25,6 @@ from inlay.training.checkpoint import (
     unflatten_optimizer,
 )
 from inlay.training.interrupt import Interrupted, StopRequest
-from inlay.training.loop import is_out_of_memory
 from inlay.training.reporter import Evaluation, Reporter
 
 _CHECKPOINT_SHARE = 0.05

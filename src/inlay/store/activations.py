@@ -119,14 +119,14 @@ class ActivationStore:
 
     def put(self, key: bytes, states: Sequence[Tensor]) -> None:
         """Take a row in, unless the limit or the disk says no; then `is_full` is set."""
-        if key in self._places:
+        if key in self._places or self.is_full:
             return
         flat = [
             state.detach().to("cpu", self.dtype).contiguous().view(-1).view(torch.uint8)
             for state in states
         ]
         size = sum(len(own) for own in flat)
-        if not self.is_full and (not self._chunks or self._used + size > len(self._chunks[-1])):
+        if not self._chunks or self._used + size > len(self._chunks[-1]):
             self.is_full = not self._new_chunk(max(CHUNK, size))
         if self.is_full:
             return

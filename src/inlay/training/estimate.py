@@ -2,18 +2,25 @@
 
 import time
 
+from inlay.errors import is_out_of_memory
 from inlay.training.batches import usual_rows
 from inlay.training.checkpoint import random_state, restore_random_state
 from inlay.training.loop import (
     Training,
     forward_backward,
     half_of,
-    is_out_of_memory,
     set_modes,
     steps_of,
 )
-from inlay.training.memory import Memory, note_on, predict_memory
+from inlay.training.memory import Memory, free, note_on, predict_memory
 from inlay.training.prepare import Prepared
+
+_SAFE = 1 / 8
+"""Share of free memory that a rough count may come to, if no step is to be tried."""
+
+_STATES_OF_BLOCK = 24
+"""Hidden states that a block keeps for its backward pass, the wider ones of the feed-forward
+counted as several."""
 
 
 def estimate_memory(prepared: Prepared) -> Memory | None:
@@ -24,6 +31,31 @@ def estimate_memory(prepared: Prepared) -> Memory | None:
         prepared.training.micro_batch = memory.micro_batch
     prepared.notes += note_on(memory, prepared.training.config)
     return memory
+
+
+def fit_to_memory(prepared: Prepared) -> None:
+    """Do as `estimate_memory`, and tell if rows were cut, unless there is far more than needed.
+
+    So that many trainings need not each run its steps.
+    """
+    training = prepared.training
+    available = free(training.accelerator.device)
+    if available is None or _rough_bytes(prepared) <= available * _SAFE:
+        return
+    for note in note_on(estimate_memory(prepared), training.config):
+        training.reporter.on_note(note)
+
+
+def _rough_bytes(prepared: Prepared) -> float:
+    """Count generously what a step on the longest batch holds, by the sizes of the base alone."""
+    training, sites = prepared.training, prepared.adapters.sites
+    config = training.model.config
+    longest = max(row.length for row in training.train)
+    heads = getattr(config, "num_attention_heads", 16)
+    blocks = [site for site in sites if site.kind == "block"]
+    by_block = sum(_STATES_OF_BLOCK * site.width + 3 * heads * longest for site in blocks)
+    by_word = 4 * getattr(config, "vocab_size", 0)
+    return 4.0 * training.config.batch_size * longest * (by_block + by_word)
 
 
 def estimate_seconds(prepared: Prepared) -> float:

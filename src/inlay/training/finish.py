@@ -169,7 +169,7 @@ def _scores(prepared: Prepared, split: str) -> list[torch.Tensor]:
     training = prepared.training
     return score_rows(
         prepared.task, training.model, training.head, prepared.encoded[split],
-        training.tokenizer, autocast=training.autocast,
+        training.tokenizer, autocast=training.autocast, positions=training.scored_at_once,
     )  # fmt: skip
 
 

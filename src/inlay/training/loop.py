@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from inlay.adapters.entry import Entry
-from inlay.errors import ResourceError, TrainingError
-from inlay.evaluation.scoring import score_rows
+from inlay.errors import ResourceError, TrainingError, is_out_of_memory
+from inlay.evaluation.scoring import ENOUGH, POSITIONS, score_rows
 from inlay.tasks.base import AbstractTask, Encoded
 from inlay.training.batches import batch_order, count_steps, mixture
 from inlay.training.checkpoint import (
@@ -95,6 +95,12 @@ class Training:
     """Rows that go through the model at once at first."""
     on_checkpoint: Callable[[], None] = lambda: None
     """Called before a checkpoint is written."""
+
+    @property
+    def scored_at_once(self) -> int:
+        """Positions of a batch in evaluation: no more than a step has, as that was seen to fit."""
+        longest = max(row.length for row in self.train)
+        return min(POSITIONS, max(ENOUGH, self.micro_batch * longest))
 
 
 @final
@@ -301,13 +307,6 @@ def _parts(training: Training, rows: Sequence[int], micro_batch: int) -> Iterato
             yield same[start : start + micro_batch]
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that memory ran out, on whatever device."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return "not enough memory" in str(error) or "can't allocate memory" in str(error)
-
-
 def _halve(training: Training, progress: Progress, rows: list[int]) -> None:
     training.optimizer.zero_grad()
     longest = max(training.train[row].length for row in rows)
@@ -363,7 +362,7 @@ def _evaluate(
     """
     scores = score_rows(
         training.task, training.model, training.head, training.validation, training.tokenizer,
-        autocast=training.autocast,
+        autocast=training.autocast, positions=training.scored_at_once,
     )  # fmt: skip
     if not all(bool(torch.isfinite(own).all()) for own in scores):
         what = "a score on validation is not finite after"

@@ -5,8 +5,10 @@ numbers, early stopping and checkpoints, so it comes out as if it had been alone
 epoch is one more evaluation, at which a state can be the best.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from statistics import fmean
 from typing import Any, final
 
 from inlay.errors import ConfigError
@@ -24,6 +26,7 @@ def train_many(
     slots: int | None = None,
     reports: bool = False,
     choose: Callable[[Sequence[Trained]], Collection[int]] | None = None,
+    seeds: int = 1,
     force: bool = False,
 ) -> list[Trained]:
     """Train many adapters in one process over one copy of each base.
@@ -42,6 +45,8 @@ def train_many(
             what they have learnt in their checkpoints. All if not given.
         reports: Whether validation is scored once more at the best state of each one that trained
             to the end, for `Trained.report`.
+        seeds: So many of `settings` in turn are one thing with several seeds; under `halving` they
+            go on together or not at all, by the mean of their scores.
         choose: Gives the numbers of those that are measured on test and checked, among those that
             trained to the end; all if not given.
         force: Replace runs that are in the folders already.
@@ -54,7 +59,7 @@ def train_many(
         DataError: If data cannot be used.
         Interrupted: If a signal asked to stop; checkpoints were written.
     """
-    _check(settings, halving, slots)
+    _check(settings, halving, slots, seeds)
     shared, shelf = _Together(reporter or SilentReporter(), len(settings)), Shelf()
     with stop_on_signals() as stop:
         trials = [
@@ -68,7 +73,7 @@ def train_many(
         try:
             for trial in trials:  # so that what is wrong is told before anything is trained
                 resident.open(trial)
-            _run_all(trials, halving, shared, resident)
+            _run_all(trials, halving, shared, resident, seeds)
             _end_all(trials, choose, resident, reports=reports)
         finally:
             for trial in trials:
@@ -76,13 +81,19 @@ def train_many(
     return [trial.result for trial in trials]
 
 
-def _check(settings: Sequence[Mapping[str, Any]], halving: int | None, slots: int | None) -> None:
+def _check(
+    settings: Sequence[Mapping[str, Any]], halving: int | None, slots: int | None, seeds: int
+) -> None:
     if not settings:
         raise ConfigError("train_many: no settings were given; there is nothing to train.")
     if halving is not None and halving < 2:
         raise ConfigError(f"halving={halving!r}: one in at least 2 goes on; leave it out for all.")
     if slots is not None and slots < 1:
         raise ConfigError(f"slots={slots!r}: at least 1 trains at a time; leave it out for all.")
+    if seeds < 1 or len(settings) % seeds:
+        raise ConfigError(
+            f"seeds={seeds!r}: {len(settings)} settings do not come in groups of so many."
+        )
 
 
 @final
@@ -108,33 +119,55 @@ class _Slots:
 
 
 def _run_all(
-    trials: Sequence[Trial], halving: int | None, shared: "_Together", resident: _Slots
+    trials: Sequence[Trial],
+    halving: int | None,
+    shared: "_Together",
+    resident: _Slots,
+    seeds: int,
 ) -> None:
-    """Let the trainings take turns, and leave off the worse ones after each rung."""
+    """Let the trainings take turns, and leave off the worse ones after each rung.
+
+    Those that replay most come first, as what they compute serves the others too.
+    """
     longest = max((trial.num_epochs for trial in trials), default=0)
     alive = list(trials)
     least = max((trial.least_epochs for trial in trials), default=0.0)
-    found = rungs(longest, len(trials), halving, least=least)
-    if halving is not None and len(found) == 1 and longest > 0 and len(trials) > 1:
+    number = len(trials) // seeds
+    found = rungs(longest, number, halving, least=least)
+    if halving is not None and len(found) == 1 and longest > 0 and number > 1:
         shared.reporter.on_note(
             "halving: too few steps to compare before the end, so all train to it; give more epochs"
         )
     if halving is None and resident.number < len(trials):
         found = found[-1:]  # whoever has a slot trains to the end
     for rung, epoch in enumerate(found, start=1):
-        for trial in alive:
+        for trial in sorted(alive, key=lambda trial: trial.depth_replayed, reverse=True):
             resident.open(trial)
             trial.advance(epoch)
         alive = [trial for trial in alive if trial.result.state != "failed"]
         for trial in alive:
             trial.result.rung = rung
         if halving is not None and epoch < longest:
-            alive.sort(key=lambda trial: trial.result.rank, reverse=True)
-            number = math.ceil(len(alive) / halving)
-            for trial in alive[number:]:
-                shared.leave_off(trial.result.number)
-                trial.close()
-            alive = alive[:number]
+            goes_on = _better(alive, halving, seeds)
+            for trial in alive:
+                if trial not in goes_on:
+                    shared.leave_off(trial.result.number)
+                    trial.close()
+            alive = goes_on
+
+
+def _better(trials: Sequence[Trial], halving: int, seeds: int) -> list[Trial]:
+    """Return one in so many, seeds of one thing together, those whose seeds have failed last."""
+    groups: dict[int, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.result.number // seeds, []).append(trial)
+
+    def rank(group: Sequence[Trial]) -> tuple[float, ...]:
+        scores, losses = zip(*(trial.result.rank for trial in group), strict=True)
+        return len(group), fmean(scores), fmean(losses)
+
+    ordered = sorted(groups.values(), key=rank, reverse=True)
+    return list(itertools.chain(*ordered[: math.ceil(len(ordered) / halving)]))
 
 
 def _end_all(

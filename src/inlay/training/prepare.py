@@ -56,7 +56,7 @@ class Prepared:
     encoded: dict[str, list[Encoded]]
     notes: list[str]
     replay: TrunkReplay | None
-    replay_note: str
+    replay_choice: str
     attention: Attention
 
     def replaying(self) -> AbstractContextManager[None]:
@@ -66,6 +66,24 @@ class Prepared:
         # So that a run that is killed goes on from the very states it has learnt from.
         self.training.on_checkpoint = self.replay.publish
         return self.replay.active()
+
+    def replay_note(self) -> str:
+        """Say what is replayed, as far as is known by now.
+
+        Raises:
+            ConfigError: If replay was asked for, and a first pass has shown that it cannot be.
+        """
+        refused = None if self.replay is None else self.replay.refused
+        if refused is None:
+            return self.replay_choice
+        if self.training.config.replay:
+            raise ConfigError(f"replay=True: {refused.rstrip('.')}. Leave it out.")
+        return f"replay: no, {refused}"
+
+    def tell_of_replay(self) -> None:
+        """Let the reporter know, from now on, if replay comes to an end."""
+        if self.replay is not None:
+            self.replay.on_note = self.training.reporter.on_note
 
     def computing(self) -> AbstractContextManager[None]:
         """Compute the trunk as always for the length of a `with` block within `replaying`."""
@@ -129,7 +147,7 @@ def prepare(
     replay, note = _replay(config, adapters, entry, task, shelf, updates_base=updates_base)
     return Prepared(
         training=training, adapters=adapters, name=name, base=base, task=task, replay=replay,
-        max_length=max_length, encoded=encoded, notes=notes, replay_note=note,
+        max_length=max_length, encoded=encoded, notes=notes, replay_choice=note,
         attention=held.attention, numerics=replace(numerics, attention=held.attention.name),
     )  # fmt: skip
 

@@ -83,6 +83,9 @@ class TrunkReplay:
         self._open_store = open_store
         self.refused: str | None = None
         """Why nothing is replayed after all."""
+        self.on_note: Callable[[str], None] = lambda text: None
+        """Is told, once, if nothing can be replayed after all or no more rows are kept."""
+        self._is_told = False
         self.is_paused = False
         self.num_replayed = self.num_computed = 0
         self._fed: list[TrunkReplay] = []
@@ -170,7 +173,8 @@ class TrunkReplay:
             key in store for own, store in zip(known, self.stores, strict=True) for key in own.keys
         )
         if not (is_there and self.replay.forms):
-            self.replay.record()
+            if self._has_room:
+                self.replay.record()
             return
         states = self._states(known)
         if self._random.random() < VERIFIED:
@@ -194,6 +198,7 @@ class TrunkReplay:
             self._settle(recorded, self.replay)
             self.refused = self._why_not(recorded)
             if self.refused is not None:
+                self._tell(f"replay: no, {self.refused}")
                 return
             if expected is not None:
                 self._verify(expected, recorded, rows)
@@ -202,6 +207,16 @@ class TrunkReplay:
                 for other in self._fed:
                     other._settle(recorded, self.replay)
                     other._keep(recorded, [rows[self.sides.index(side)] for side in other.sides])
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether any cache takes in what is computed here."""
+        return any(not store.is_full for one in (self, *self._fed) for store in one.stores)
+
+    def _tell(self, text: str) -> None:
+        if not self._is_told:
+            self._is_told = True
+            self.on_note(text)
 
     def _settle(self, recorded: Mapping[str, Tensor], replay: Replay) -> None:
         """Keep less, before anything is kept, where a first recording says so."""
@@ -249,6 +264,12 @@ class TrunkReplay:
             for row, key in enumerate(own.keys):
                 end = None if lengths is None else lengths[row]
                 store.put(key, [s[row] if end is None else s[row, :end] for s in states])
+            if store.is_full:
+                self._tell(
+                    f"replay: no more room in {store.folder.parent}; {counted(len(store), 'row')} "
+                    "are kept, and batches with any other are computed in every epoch. Free disk "
+                    "space, or give more with --set replay_gb=N"
+                )
 
     def _verify(
         self,

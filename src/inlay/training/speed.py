@@ -19,7 +19,7 @@ def explain_speed(prepared: Prepared) -> dict[str, str]:
         "dropout": _dropout(training),
         "gradient": _gradient(prepared),
         "batches": _batches(training),
-        "replay": prepared.replay_note.removeprefix("replay: "),
+        "replay": prepared.replay_note().removeprefix("replay: "),
         "compile": "no: batches differ in length, and each new length would be compiled anew",
         "threads": f"{torch.get_num_threads()} of {os.cpu_count()} (OMP_NUM_THREADS)",
     }

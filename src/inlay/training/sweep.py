@@ -183,11 +183,13 @@ def sweep(
         for seed in range(first, first + seeds)
     ]  # fmt: skip
     choose = functools.partial(_best_of, seeds=seeds)
-    trained = train_many(asked, reporter=reporter, halving=halving, slots=slots, choose=choose)
+    trained = train_many(
+        asked, reporter=reporter, halving=halving, slots=slots, choose=choose, seeds=seeds
+    )
     points = [
         Point(settings=p, trained=tuple(trained[i * seeds :][:seeds])) for i, p in enumerate(grid)
     ]
-    points.sort(key=lambda point: (-point.is_whole, -point.rung, -point.mean))
+    points.sort(key=lambda point: (-point.rung, -point.is_whole, -point.mean))
     found = Sweep(points=tuple(points), metric=metric_of(trained), folder=folder)
     write_atomically(folder / SWEEP_FILE, json.dumps(record(found), indent=2) + "\n")
     return found

@@ -139,6 +139,7 @@ def _run(
 def _fit(run: Opened) -> Progress:
     """Train, from a checkpoint if there is one, and put the best state in place."""
     run.say_where_it_starts()
+    run.prepared.tell_of_replay()
     fitting = Fitting(run.prepared.training, run.snapshot)
     fitting.run()
     fitting.restore_best()
@@ -160,6 +161,8 @@ def plan_of(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
         f"{config.batch_size}, up to {counted(config.epochs, 'epoch')}, seed {config.seed}, "
         f"{prepared.numerics.precision}, at most {prepared.max_length} tokens"
     )
+    if not training.trains_base:
+        settings += f", trunk dropout {'on' if training.trunk_dropout else 'off'}"
     return Plan(
         run=str(folder.path), task=prepared.task.name,
         base=f"{prepared.base.id} ({prepared.base.origin})",
@@ -173,5 +176,5 @@ def plan_of(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
         seconds=estimate_seconds(prepared), settings=settings, speed=explain_speed(prepared),
         peak_bytes=None if memory is None else memory.peak_bytes,
         free_bytes=None if memory is None else memory.free_bytes,
-        notes=[*dataset.notes, *prepared.notes, prepared.replay_note],
+        notes=[*dataset.notes, *prepared.notes, prepared.replay_note()],
     )  # fmt: skip

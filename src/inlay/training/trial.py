@@ -10,6 +10,7 @@ from typing import Any, Literal, final
 from inlay.errors import ConfigError, InlayError
 from inlay.training.checkpoint import random_state, restore_random_state
 from inlay.training.config import resolve_config
+from inlay.training.estimate import fit_to_memory
 from inlay.training.finish import finish, report_on_validation
 from inlay.training.interrupt import Interrupted, StopRequest
 from inlay.training.loop import Fitting, Progress, steps_of
@@ -104,6 +105,10 @@ class Trial:
     """Steps of all these."""
     least_epochs: float = 0.0
     """Epochs before which it cannot be compared with others."""
+    micro_batch: int | None = None
+    """Rows that go through the model at once, when that is known."""
+    depth_replayed: tuple[int, int] = (0, 0)
+    """Blocks of the base, and modules in all, that it passes over once their states are there."""
     is_at_end: bool = False
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -136,8 +141,15 @@ class Trial:
         training = run.prepared.training
         result.folder, result.metric = run.folder.path, run.prepared.task.better
         result.num_adapter_parameters = training.entry.num_adapter_parameters
+        if self.micro_batch is None:
+            fit_to_memory(run.prepared)
+            self.micro_batch = training.micro_batch
+        training.micro_batch = self.micro_batch
         self.opened, self.fitting = run, Fitting(training, run.snapshot)
         self.num_epochs, self.num_steps = training.config.epochs, steps_of(training)
+        if run.prepared.replay is not None:
+            own = run.prepared.replay.replay
+            self.depth_replayed = len(own.blocks), len(own.passed)
         # In the warm-up the rate is not the one that was asked for yet.
         least = max(_LEAST_STEPS, 2 * warmup_steps(training.config.warmup, self.num_steps))
         self.least_epochs = least / self.num_steps * self.num_epochs
@@ -168,6 +180,7 @@ class Trial:
         device = training.accelerator.device
         restore_random_state(self.random, device)
         run.prepared.adapters.train(run.prepared.name)
+        run.prepared.tell_of_replay()
         try:
             with run.prepared.replaying():
                 fitting.run(to_epoch)
