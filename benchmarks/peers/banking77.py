@@ -22,6 +22,11 @@ def read(split: str, settings: Settings) -> list[dict[str, str]]:
     return rows[:: max(1, len(rows) // int(settings.get("rows", len(rows))))]
 
 
+def has_fast_bfloat16() -> bool:
+    """Tell whether the processor has products in bfloat16; ours asks the same."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
 class MeanPooled(nn.Module):
     """A linear map over the mean of the hidden states: better for this base than its pooler."""
 
@@ -45,8 +50,9 @@ def trainer_case(build: Any, trainer_class: Any, rate: float, settings: Settings
         build: Makes the model from the number of labels.
         trainer_class: `Trainer` or a peer's own.
         rate: Peak learning rate.
-        settings: `epochs`, `seed`, `rows`, and `best=yes` for bfloat16 autocast, batches of rows
-            of like length, and a warm-up; otherwise everything is at its default.
+        settings: `epochs`, `seed`, `rows`, and `best=yes` for batches of rows of like length, a
+            warm-up, and bfloat16 autocast if the processor has products in it (without, it takes
+            longer than float32); otherwise everything is at its default.
     """
     from transformers import AutoTokenizer, DataCollatorWithPadding, TrainingArguments, set_seed
 
@@ -56,7 +62,7 @@ def trainer_case(build: Any, trainer_class: Any, rate: float, settings: Settings
     rows = {split: read(split, settings) for split in ("train", "test")}
     names = sorted({row["label"] for row in rows["train"]})
     model = build(len(names))
-    better = {"bf16": True, "group_by_length": True, "warmup_ratio": 0.06}
+    better = {"bf16": has_fast_bfloat16(), "group_by_length": True, "warmup_ratio": 0.06}
     done: dict[str, Any] = {}
 
     def encode(split: str) -> list[dict[str, Any]]:
@@ -91,7 +97,7 @@ def trainer_case(build: Any, trainer_class: Any, rate: float, settings: Settings
             "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "train_rows": len(rows["train"]), "epochs": epochs, "batch_size": 32, "seed": seed,
             "learning_rate": rate,
-            "numbers": "bfloat16 autocast" if "best" in settings else "float32",
+            "numbers": "bfloat16 autocast" if "best" in settings and better["bf16"] else "float32",
         }  # fmt: skip
 
     return Case(run=run, facts=facts, once=True)

@@ -17,9 +17,9 @@ and the ratio the median of the pairs' ratios. "To the end of training" counts f
 process, imports included. Memory is the peak above that of the process after its imports.
 AdapterHub at its default is `seq_bn` with `AdapterTrainer` at 1e-4, PEFT is LoRA of rank 8 at query
 and value with `Trainer` at 1e-3, both from their documentation; full fine-tuning is `Trainer` at
-its own 5e-5. At their best they have bfloat16 autocast, batches of rows of like length, a warm-up,
-a head over the mean, and our learning rates, which were chosen on validation rows. Rows that we
-lose are here too."""
+its own 5e-5. At their best they have batches of rows of like length, a warm-up, a head over the
+mean, our learning rates, which were chosen on validation rows, and bfloat16 autocast where the
+processor has products in it. Rows that we lose are here too."""
 
 
 def table(measured: dict[str, Any]) -> str:
