@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from inlay.evaluation.predictor import load_predictor as load_predictor
     from inlay.evaluation.predictor import load_predictors as load_predictors
     from inlay.evaluation.report import evaluate as evaluate
+    from inlay.evaluation.together import predict_together as predict_together
     from inlay.exchange.peft_writing import save_peft as save_peft
     from inlay.exchange.reading import load as load
     from inlay.methods.bottleneck import Bottleneck as Bottleneck
@@ -115,6 +116,7 @@ _HOMES = {
     "load_predictor": "inlay.evaluation.predictor",
     "load_predictors": "inlay.evaluation.predictor",
     "parse_composition": "inlay.compose.text",
+    "predict_together": "inlay.evaluation.together",
     "pretrain": "inlay.pretraining.pretrain",
     "probe": "inlay.sites.probe",
     "repeat": "inlay.adapters.repeating",

@@ -3,6 +3,7 @@
 import pytest
 
 from tests import tiny
+from tests.evaluation.many_tasks import train_all
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,9 @@ def root(tmp_path_factory):
 def finished(root):
     """A finished run."""
     return tiny.shared_run(root)[0]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, root):
+    """Name -> folder of a run, one for each task in `many_tasks`."""
+    return train_all(tmp_path_factory.mktemp("tasks"), root)

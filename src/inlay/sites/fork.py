@@ -1,10 +1,11 @@
 """Compute once what all copies of a repeated batch share.
 
-`Parallel` repeats the batch at the model's own inputs. Below the first adapter the copies are the
-same rows, so only the first one is computed there, module by module: the lowest blocks, and in the
-block behind them what stands in front of the first adapter (`sites/lead_in.py`). A module's
-arguments are cut to the first copy, and what it returns is repeated, so that all that a model does
-in between (masks, positions, reshaping from stage to stage) sees every copy.
+`Parallel` repeats the batch at the model's own inputs. Below the first block where the adapters of
+the copies differ these are the same rows, so only the first one is computed there, module by
+module: the lowest blocks, and in the block behind them what stands in front of the first adapter
+(`sites/lead_in.py`). A module's arguments are cut to the first copy, and what it returns is
+repeated, so that all that a model does in between (masks, positions, reshaping from stage to stage)
+sees every copy.
 """
 
 import threading
@@ -35,7 +36,7 @@ class Fork:
 
     Args:
         model: The base.
-        trunks: Its blocks below the first adapter.
+        trunks: Its blocks that do the same for every copy.
         copies: How often the batch is there.
         note_cut: Told, in the pass's thread, when a module begins and ends to see one copy only.
     """

@@ -43,8 +43,7 @@ def train_many(
             keeps half. None is left off before twice its warm-up, or before ten steps.
         slots: How many have their adapter and optimiser in memory at once; the others wait, with
             what they have learnt in their checkpoints. All if not given.
-        reports: Whether validation is scored once more at the best state of each one that trained
-            to the end, for `Trained.report`.
+        reports: Whether those that trained to the end are scored once more, for `Trained.report`.
         seeds: So many of `settings` in turn are one thing with several seeds; under `halving` they
             go on together or not at all, by the mean of their scores.
         choose: Gives the numbers of those that are measured on test and checked, among those that
