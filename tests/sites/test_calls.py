@@ -24,6 +24,9 @@ class Noting:
     def note_end(self):
         return self.noted if self.number > 1 else None
 
+    def note_cut(self, is_cut):
+        assert not is_cut
+
 
 class Cache:
     def __init__(self, length):

@@ -8,7 +8,7 @@ import torch
 import transformers as hf
 
 import inlay
-from inlay import Average, Parallel, Stack
+from inlay import Average, Fuse, Parallel, Stack
 from inlay.sites.example import example_inputs
 from inlay.sites.fork import _Branch, can_fork, is_repeated
 from inlay.sites.tensors import first_float, first_float_argument, replace_first_float
@@ -431,7 +431,8 @@ def shared_below(model):
         (Parallel(Stack("s", "a"), "s", Stack("s", "a", "b")), 2),
         (Parallel(Stack("low", "s", "a"), Stack("low", "s", "b")), 2),
         (Parallel(Average("s", "t", weights=[0.25, 0.75]),
-                  Stack(Average("s", "t", weights=[0.25, 0.75]), "a")), 0),
+                  Stack(Average("s", "t", weights=[0.25, 0.75]), "a")), 2),
+        (Parallel(Stack(Average("s", "t"), "a"), Average("s", "t", weights=[0.25, 0.75])), 0),
         (Parallel(Stack("s", "a"), Stack("t", "a")), 0),
         (Parallel(Stack("s", "t"), Stack("t", "s")), 0),
         (Parallel("s", None), 0),
@@ -481,7 +482,101 @@ def test_a_pass_broken_off_in_a_shared_block_leaves_nothing_behind():
         with pytest.raises(ZeroDivisionError, match="division"):
             model(**inputs)
         handle.remove()
+        assert not model.adapters._running.thread.is_cut, "for parts that are called directly"
         assert torch.equal(hidden_of(model(**inputs)), before)
+        handle = inner.register_forward_hook(interrupt)
+        with pytest.raises(KeyboardInterrupt, match="by hand"):
+            model(**tiny.batch(3, 5))
+        handle.remove()
+        assert torch.equal(hidden_of(model(**inputs)), before)
+    with torch.no_grad(), model.adapters.using("s"):
+        expected = hidden_of(model(**inputs))
+    with torch.no_grad():
+        with model.adapters.using(composition):
+            handle = inner.register_forward_hook(interrupt)
+            with pytest.raises(KeyboardInterrupt, match="by hand"):
+                model(**inputs)
+            handle.remove()
+        with model.adapters.using("s"):
+            assert torch.equal(hidden_of(model(**inputs)), expected)
+
+
+def interrupt(*given):
+    raise KeyboardInterrupt("by hand")
+
+
+def test_learned_combinations_and_what_sees_neighbours_are_computed_for_all():
+    model = tiny.encoder().double()
+    seen = shared_below(model)
+    adapters = model.adapters
+    tiny.stir(adapters.add("conv", "conv[reduction=4]", layers="all"), seed=6)
+    adapters.add_combiner(Fuse("s", "t"))
+    inputs = tiny.batch(2, 6)
+    for child in (Fuse("s", "t"), "conv"):
+        composition = Parallel(Stack(child, "a"), Stack(child, "b"))
+        with torch.no_grad():
+            alone = []
+            for one in composition.children:
+                with adapters.using(one):
+                    alone.append(hidden_of(model(**inputs)))
+            with adapters.using(composition):
+                together = hidden_of(model(**inputs))
+        torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+        assert [own[-1] for own in seen] == [4, 4, 4]
+
+
+def test_a_filled_cache_that_is_given_by_place_is_used_for_all_copies():
+    model = FAMILIES["gpt2"].build().double()
+    adapters = inlay.attach(model)
+    for seed, name in enumerate("ab"):
+        added = adapters.add(name, inlay.Bottleneck(inner_width=4), at="ffn", layers="-1")
+        tiny.stir(added, seed=seed)
+    ids = torch.randint(5, 100, (2, 6), generator=torch.Generator().manual_seed(1))
+
+    def second(composition):
+        with torch.no_grad(), adapters.using(composition):
+            cache = model(ids[:, :4], use_cache=True).past_key_values
+            return model(ids[:, 4:5], cache)[0]
+
+    together = second(Parallel("a", "b"))
+    torch.testing.assert_close(
+        together, torch.cat([second("a"), second("b")]), atol=1e-9, rtol=1e-6
+    )
+
+
+def test_a_mapping_that_a_block_fills_is_not_cut():
+    model = adapted(tiny.encoder().double(), layers="-1")
+    seen = [rows_seen(model, s.module) for s in model.adapters.sites if s.kind == "block"]
+    first, second = (model.adapters.sites[f"{n}.block"].module for n in (0, 1))
+    kept = {}
+    for path in (first, second):
+        block = model.get_submodule(path)
+        real = block.forward
+        block.forward = lambda hidden, *given, store, real=real, **named: filled(
+            store, real(hidden, *given, **named)
+        )
+        block.register_forward_pre_hook(
+            lambda module, args, kwargs: (args, {**kwargs, "store": kept}), with_kwargs=True
+        )
+    inputs = tiny.batch(2, 6)
+    with torch.no_grad():
+        alone = []
+        for name in "ab":
+            kept.clear()
+            model.adapters.use(name)
+            alone.append(hidden_of(model(**inputs)))
+        kept.clear()
+        model.adapters.use(Parallel("a", "b"))
+        together = hidden_of(model(**inputs))
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+    assert [own[-1] for own in seen] == [4, 4, 4]
+
+
+def filled(store, output):
+    """Add what an earlier block has left, as blocks that share keys and values do."""
+    hidden = first_float(output)
+    before = store.setdefault("hidden", hidden)
+    return replace_first_float(output, hidden + 0.5 * before)
 
 
 @pytest.mark.parametrize("other", [Parallel("b", "a"), "b"])

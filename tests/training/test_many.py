@@ -1,6 +1,7 @@
 """Many trainings at once: each as if it had been alone, and what goes wrong stays with its own."""
 
 import json
+import math
 import os
 import signal
 
@@ -14,7 +15,9 @@ from inlay.training import estimate, memory
 from inlay.training import finish as finish_module
 from inlay.training import trial as trial_module
 from inlay.training.interrupt import Interrupted
+from inlay.training.loop import Fitting
 from inlay.training.many import rungs, train_many
+from inlay.training.replay import TrunkReplay
 from inlay.training.reporter import SilentReporter
 from inlay.training.trial import Trained, Trial
 from tests import tiny
@@ -142,13 +145,69 @@ def test_a_batch_that_does_not_fit_is_cut_before_it_is_tried(asked, monkeypatch)
     told = []
     listener = SilentReporter()
     listener.on_note = told.append
+    sizes = []
+    real = Fitting.run
+
+    def run(fitting, to_epoch=math.inf):
+        sizes.append(fitting.progress.micro_batch)
+        real(fitting, to_epoch)
+
+    monkeypatch.setattr(Fitting, "run", run)
     (one,) = train_many(asked({}, epochs=1), reporter=listener)
-    assert one.state == "finished"
+    assert (one.state, sizes) == ("finished", [1])
     assert [note for note in told if note.startswith("[0] memory would not suffice for")]
     told.clear()
     monkeypatch.setattr(estimate, "free", lambda device: 2**50)
-    (one,) = train_many(asked({"out": None}, epochs=1), reporter=listener)
+    sizes.clear()
+    train_many(asked({"seed": 2}, epochs=1), reporter=listener, force=True)
     assert not [note for note in told if "memory" in note]
+    assert sizes == [tiny.SETTINGS["batch_size"]]
+
+
+def test_one_that_goes_on_with_less_memory_has_its_batch_cut(asked, monkeypatch):
+    settings = asked({}, epochs=2, patience=99)
+    stopped = []
+
+    def stop(trial, to_epoch):
+        trial.fitting.run(1)
+        stopped.append(trial.fitting.progress.micro_batch)
+        raise Interrupted("0", signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trial, "advance", stop)
+        with pytest.raises(Interrupted, match="0"):
+            train_many(settings)
+    monkeypatch.setattr(estimate, "free", lambda device: 1000)
+    monkeypatch.setattr(memory, "free", lambda device: 1)
+    sizes = []
+    real = Trial.advance
+
+    def advance(trial, to_epoch):
+        sizes.append(trial.fitting.progress.micro_batch)
+        real(trial, to_epoch)
+
+    monkeypatch.setattr(Trial, "advance", advance)
+    (one,) = train_many(settings)
+    assert one.epochs == 2
+    assert stopped == [tiny.SETTINGS["batch_size"]]
+    assert set(sizes) == {1}
+
+
+def test_replay_that_was_asked_for_and_cannot_be_fails_alone(asked, monkeypatch):
+    monkeypatch.setattr(
+        TrunkReplay, "_why_not", lambda replay, recorded: "its blocks hand on more."
+    )
+    told = []
+    listener = SilentReporter()
+    listener.on_note = told.append
+    upper = {"layers": "upper"}
+    asked_for, not_asked = train_many(
+        asked({**upper, "replay": True}, {**upper, "replay": None}, epochs=1), reporter=listener
+    )
+    assert (asked_for.state, not_asked.state) == ("failed", "finished")
+    with pytest.raises(ConfigError, match="replay=True: its blocks hand on more"):
+        asked_for.run  # noqa: B018
+    assert sum("replay: no, its blocks hand on more." in note for note in told) == 1
 
 
 def test_halving_compares_within_an_epoch(asked, tmp_path, monkeypatch):

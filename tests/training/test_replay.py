@@ -182,7 +182,7 @@ def test_training_mode_and_calls_with_a_cache_are_computed():
 def test_a_full_cache_is_told_once_and_its_rows_are_replayed():
     model = adapted(layers="1")
     replay, told = opened(model), []
-    replay.on_note = told.append
+    replay.tell(told.append)
     with torch.no_grad(), replay.active():
         model(**ids([5, 6]))
         for store in replay.stores:
@@ -195,7 +195,7 @@ def test_a_full_cache_is_told_once_and_its_rows_are_replayed():
 
     model = adapted(layers="1")
     replay = opened(model)
-    replay.on_note = told.append
+    replay.tell(told.append)
     (store,) = replay.stores
     store._new_chunk = lambda size: False
     with torch.no_grad(), replay.active():
@@ -206,13 +206,45 @@ def test_a_full_cache_is_told_once_and_its_rows_are_replayed():
     assert "--set replay_gb=N" in told[0]
 
 
+def test_rows_that_another_has_kept_are_replayed_though_there_is_no_more_room():
+    model = adapted(layers="all")
+    models.stir(model.adapters.add("side", "side[reduction=3]"), seed=4)
+    models.stir(model.adapters.add("upper", "pfeiffer", layers="upper"), seed=5)
+    deep, shallow = opened(model, "side"), opened(model, "upper")
+    deep.feed(shallow)
+    batch = ids([5, 6, 7], [8, 9])
+    with torch.no_grad():
+        model.adapters.use("side")
+        with deep.active():
+            model(**batch)
+        for store in shallow.stores:
+            store.is_full = True
+        model.adapters.use("upper")
+        with shallow.active():
+            model(**batch)
+            model(**batch)
+    assert shallow.num_replayed == 2
+
+
+def test_what_is_known_before_somebody_listens_is_told_when_he_does():
+    model = adapted(layers="1")
+    replay, told = opened(model), []
+    (store,) = replay.stores
+    store._new_chunk = lambda size: False
+    with torch.no_grad(), replay.active():
+        model(**ids([9, 9]))
+    replay.tell(told.append)
+    replay.tell(told.append)
+    assert ["no more room in" in text for text in told] == [True]
+
+
 def test_a_base_whose_blocks_give_other_numbers_is_told():
     model = adapted(layers="1")
     block = model.get_submodule(model.adapters.sites["0.block"].module)
     real = block.forward
     block.forward = lambda *args, **kwargs: as_double(real(*args, **kwargs))
     replay, told = opened(model), []
-    replay.on_note = told.append
+    replay.tell(told.append)
     behind = model.get_submodule(model.adapters.sites["1.block"].module)
     behind.register_forward_pre_hook(lambda module, args: (args[0].float(), *args[1:]))
     with torch.no_grad(), replay.active():

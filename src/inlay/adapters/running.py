@@ -274,7 +274,6 @@ class Running:
         thread = self.thread
         thread.call = Call()
         thread.copies, thread.rows, thread.losses = len(plan.copies), rows, []
-        thread.is_cut = False  # of a pass that was broken off
         self.dropping.draw()
 
     def note_call(self, call: Call) -> None:
@@ -284,7 +283,7 @@ class Running:
     def note_end(self) -> int | None:
         """Take note that the forward pass is over; return its rows if they were repeated."""
         rows = self.thread.rows if self.thread.copies > 1 else None
-        self.thread.copies = 1
+        self.thread.copies, self.thread.is_cut = 1, False  # of a module that failed
         return rows
 
     def losses(self) -> list[Tensor]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 
 from inlay.adapters.entry import Entry, needs_calls
 from inlay.compose.nodes import AbstractNode, names_in
-from inlay.compose.plan import Program
+from inlay.compose.plan import Program, combiners_in
 from inlay.compose.stack import Stack
 from inlay.methods.base import AbstractAdapterLayer, AbstractLayer
 from inlay.sites.replay import Trunk, trunks
@@ -65,7 +65,12 @@ def _is_alike(
     """Tell whether a site's layers do the same for every program, whatever rows they are given."""
     if any(layer.training or not _is_plain(layer) for layer in layers.values()):
         return False
-    return is_dropped or len({_acting_in(program, layers) for program in programs}) == 1
+    if is_dropped:
+        return True
+    learned = {name for p in programs for node in combiners_in(p) for name in names_in(node)}
+    # What weighs them may look at other positions, and is told of.
+    is_weighed = any(name in layers for name in learned)
+    return not is_weighed and len({_acting_in(program, layers) for program in programs}) == 1
 
 
 def _is_plain(layer: AbstractLayer) -> bool:
@@ -75,11 +80,11 @@ def _is_plain(layer: AbstractLayer) -> bool:
 
 
 def _acting_in(program: Program, layers: Mapping[str, AbstractLayer]) -> Hashable:
-    """Return what of a program acts; learned combinations, which are told of, are never alike."""
+    """Return what of a program acts at a site with these layers, by value."""
     if not isinstance(program, AbstractNode):
         return program if program in layers else None
     if isinstance(program, Stack):
         own = (_acting_in(child, layers) for child in program.children)
         acting = tuple(one for one in own if one is not None)
         return acting[0] if len(acting) == 1 else acting or None
-    return id(program) if any(name in layers for name in names_in(program)) else None
+    return program if any(name in layers for name in names_in(program)) else None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from inlay.data.rows import Example
-from inlay.evaluation.scoring import BATCH_SIZE, score_rows
+from inlay.evaluation.scoring import BATCH_SIZE, POSITIONS, score_rows
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Encoded
 from inlay.tasks.writing import AbstractWritingTask, Written
 
@@ -24,6 +24,7 @@ def answer_rows(
     kept: Sequence[Tensor] | None = None,
     autocast: bool = False,
     batch_size: int = BATCH_SIZE,
+    positions: int = POSITIONS,
 ) -> list[AbstractPrediction]:
     """Return for each example what a report needs: an answer, and how probable the known one is.
 
@@ -37,13 +38,15 @@ def answer_rows(
         kept: What `score_rows` gave for these rows; asked if not given.
         autocast: Whether to compute in bfloat16.
         batch_size: Rows at a time.
+        positions: Positions at a time, where scores are asked for.
     """
     if not examples:
         return []
     if kept is None:
         kept = score_rows(
-            task, model, head, rows, tokenizer, autocast=autocast, batch_size=batch_size
-        )
+            task, model, head, rows, tokenizer, autocast=autocast, batch_size=batch_size,
+            positions=positions,
+        )  # fmt: skip
     found = task.decode(kept, rows, examples)
     if not isinstance(task, AbstractWritingTask) or not task.writes_for_report:
         return found

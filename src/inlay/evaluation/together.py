@@ -12,7 +12,7 @@ from inlay.adapters.attach import adapters_of
 from inlay.compose.parallel import Parallel
 from inlay.data.forms.base import Given
 from inlay.data.rows import Example
-from inlay.errors import ConfigError
+from inlay.errors import CompositionError, ConfigError
 from inlay.evaluation.predictor import Predictor
 from inlay.evaluation.scoring import BATCH_SIZE, POSITIONS, score_rows
 
@@ -22,8 +22,8 @@ def predict_together(predictors: Sequence[Predictor], inputs: Sequence[Given]) -
 
     Answers are those of each alone. Those that read the same tokens are computed in one pass
     (`Parallel`), in which blocks below the first that their adapters change are computed once:
-    for side networks the whole base. A task that writes, or whose adapter exchanges weights of the
-    base, is asked by itself.
+    for side networks the whole base. A task that writes, or whose adapter cannot run beside the
+    others, is asked by itself.
 
     Args:
         predictors: What `load_predictors` gave.
@@ -48,11 +48,8 @@ def predict_together(predictors: Sequence[Predictor], inputs: Sequence[Given]) -
         return [[] for _ in predictors]
     found: dict[int, list[Any]] = {}
     for group in _groups(predictors, rows):
-        if len(group) == 1:
-            found[group[0]] = predictors[group[0]].ask(rows[group[0]])
-        else:
-            asked = [(predictors[number], rows[number]) for number in group]
-            found |= dict(zip(group, _ask(asked), strict=True))
+        asked = [(predictors[number], rows[number]) for number in group]
+        found |= dict(zip(group, _ask(asked), strict=True))
     return [found[number] for number in range(len(predictors))]
 
 
@@ -61,7 +58,7 @@ def _groups(predictors: Sequence[Predictor], rows: Sequence[Sequence[Example]]) 
     groups: dict[Any, list[int]] = {}
     for number, (own, examples) in enumerate(zip(predictors, rows, strict=True)):
         entry = adapters_of(own.model).entry(own.name)
-        is_alone = own.task.needs != "encoder" or entry.weights or entry.combines is not None
+        is_alone = own.task.needs != "encoder" or entry.weights
         key = number if is_alone else (str([row.features for row in own.encode(examples)]),)
         groups.setdefault(key, []).append(number)
     return list(groups.values())
@@ -69,19 +66,28 @@ def _groups(predictors: Sequence[Predictor], rows: Sequence[Sequence[Example]]) 
 
 def _ask(asked: Sequence[tuple[Predictor, Sequence[Example]]]) -> list[list[Any]]:
     """Let predictors that read the same tokens answer, so many rows at a time."""
+    bank = adapters_of(asked[0][0].model)
+    try:
+        with bank.using(Parallel(*(own.name for own, _ in asked))):
+            is_one_pass = len(asked) > 1
+    except CompositionError:  # as where adapters number the words in several ways
+        is_one_pass = False
+    if not is_one_pass:
+        return [own.ask(examples) for own, examples in asked]
     shared = _Shared(asked[0][0].model, [own.name for own, _ in asked])
     encoded = [own.encode(examples) for own, examples in asked]
     kept: list[list[Tensor]] = [[] for _ in asked]
-    for start in range(0, len(encoded[0]), BATCH_SIZE):
+    longest = max(row.length for row in encoded[0])
+    size = min(BATCH_SIZE, max(1, POSITIONS // (len(asked) * longest)))
+    for start in range(0, len(encoded[0]), size):
         shared.outputs.clear()
         for number, (own, _) in enumerate(asked):
             shared.number = number
-            rows = encoded[number][start : start + BATCH_SIZE]
-            with adapters_of(own.model).using(own.name):
+            rows = encoded[number][start : start + size]
+            with bank.using(own.name):
                 kept[number] += score_rows(
-                    own.task, shared, own.head, rows, own.tokenizer, autocast=own.autocast,
-                    positions=POSITIONS // len(asked),
-                )  # fmt: skip
+                    own.task, shared, own.head, rows, own.tokenizer, autocast=own.autocast
+                )
     return [
         own.task.decode(scores, tokens, examples)
         for (own, examples), scores, tokens in zip(asked, kept, encoded, strict=True)

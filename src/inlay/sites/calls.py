@@ -96,6 +96,11 @@ class PassState(threading.local):
     def __reduce__(self) -> tuple[type["PassState"], tuple[()]]:
         return PassState, ()
 
+    def end_forks(self) -> None:
+        """Take the hooks of forks out."""
+        while self.forks:
+            self.forks.pop().remove()
+
 
 @final
 class CallHook:
@@ -108,6 +113,8 @@ class CallHook:
         """Return the call's arguments if they change, else `None`."""
         actor = self.actor
         self.state.turns.clear()  # of a pass that was broken off
+        self.state.end_forks()
+        actor.note_cut(False)
         cache = cache_in(kwargs)
         length = getattr(cache, "get_seq_length", None)
         has_cache = bool(length()) if callable(length) else cache is not None
@@ -157,8 +164,7 @@ class EndHook:
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Remember a cache that now holds repeated rows, and end a fork."""
-        while self.state.forks:
-            self.state.forks.pop().remove()
+        self.state.end_forks()
         rows = self.actor.note_end()
         cache = cache_in(output) if isinstance(output, Mapping) else None
         if rows is not None and hasattr(cache, "__weakref__"):

@@ -106,6 +106,8 @@ class _Branch:
         """Whether the last block ran on one copy."""
         self.known: dict[int, _Known] = {}
         """Identity of a tensor of all copies -> its part."""
+        self.caches: dict[int, bool] = {}
+        """Identity of a cache, which the pass holds -> whether one copy can fill it."""
 
     @property
     def is_elsewhere(self) -> bool:
@@ -116,7 +118,7 @@ class _Branch:
         """Go on with one copy, if all that has rows is copies of one thing; tell whether it is."""
         hidden, tensors = first_float_argument(args, kwargs), _tensors_in((args, *kwargs.values()))
         caches = caches_in(args, kwargs)
-        if hidden is None or tensors is None or not all(map(can_grow, caches)):
+        if hidden is None or tensors is None or not all(map(self._is_filled_here, caches)):
             return False
         if not hidden.ndim or not hidden.numel() or len(hidden) % self.copies:
             return False
@@ -127,6 +129,12 @@ class _Branch:
         self.call = _Call(args, kwargs, hidden, [Filling(cache) for cache in caches])
         self.note_cut(True)
         return True
+
+    def _is_filled_here(self, cache: Any) -> bool:
+        """Tell whether a cache can grow, and was empty when this pass met it."""
+        if id(cache) not in self.caches:
+            self.caches[id(cache)] = can_grow(cache) and not cache.get_seq_length()
+        return self.caches[id(cache)]
 
     def cut(self, value: Any) -> Any:
         """Return the first copy's part of an argument."""
@@ -252,7 +260,8 @@ def _tensors_in(value: Any) -> list[Tensor] | None:
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, Mapping):
-        return [] if _tensors_in(list(value.values())) == [] else None
+        # One that is empty may be filled by a module, for later ones.
+        return [] if value and _tensors_in(list(value.values())) == [] else None
     found: list[Tensor] = []
     for item in value if isinstance(value, tuple | list) else ():
         own = _tensors_in(item)

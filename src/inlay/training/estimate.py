@@ -1,8 +1,10 @@
 """What a training will take, time and memory, from a few steps that change nothing."""
 
 import time
+from typing import Any
 
 from inlay.errors import is_out_of_memory
+from inlay.tasks.similarity import Similarity
 from inlay.training.batches import usual_rows
 from inlay.training.checkpoint import random_state, restore_random_state
 from inlay.training.loop import (
@@ -39,8 +41,10 @@ def fit_to_memory(prepared: Prepared) -> None:
     So that many trainings need not each run its steps.
     """
     training = prepared.training
-    available = free(training.accelerator.device)
-    if available is None or _rough_bytes(prepared) <= available * _SAFE:
+    available, task = free(training.accelerator.device), training.task
+    # Others compute more than a row's own tokens: words of a vocabulary, names of labels.
+    is_counted = task.needs == "encoder" and not isinstance(task, Similarity)
+    if available is None or (is_counted and _rough_bytes(prepared) <= available * _SAFE):
         return
     for note in note_on(estimate_memory(prepared), training.config):
         training.reporter.on_note(note)
@@ -49,13 +53,13 @@ def fit_to_memory(prepared: Prepared) -> None:
 def _rough_bytes(prepared: Prepared) -> float:
     """Count generously what a step on the longest batch holds, by the sizes of the base alone."""
     training, sites = prepared.training, prepared.adapters.sites
-    config = training.model.config
+    whole: Any = training.model.config
+    config = whole.get_text_config()
     longest = max(row.length for row in training.train)
     heads = getattr(config, "num_attention_heads", 16)
     blocks = [site for site in sites if site.kind == "block"]
     by_block = sum(_STATES_OF_BLOCK * site.width + 3 * heads * longest for site in blocks)
-    by_word = 4 * getattr(config, "vocab_size", 0)
-    return 4.0 * training.config.batch_size * longest * (by_block + by_word)
+    return 4.0 * training.config.batch_size * longest * by_block
 
 
 def estimate_seconds(prepared: Prepared) -> float:

@@ -74,7 +74,7 @@ def _answers(
     training = prepared.training
     return answer_rows(
         task, training.model, training.head, encoded, rows, training.tokenizer, kept=kept,
-        autocast=training.autocast,
+        autocast=training.autocast, positions=training.scored_at_once,
     )  # fmt: skip
 
 

@@ -98,7 +98,7 @@ class Training:
 
     @property
     def scored_at_once(self) -> int:
-        """Positions of a batch in evaluation: no more than a step has, as that was seen to fit."""
+        """Positions of a batch in evaluation: those of a step, as that was seen to fit, or few."""
         longest = max(row.length for row in self.train)
         return min(POSITIONS, max(ENOUGH, self.micro_batch * longest))
 
@@ -213,7 +213,10 @@ def _begin(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dic
     training.optimizer.load_state_dict(unflatten_optimizer(snapshot.optimizer, state["optimizer"]))
     training.schedule.load_state_dict(state["schedule"])
     restore_random_state(state["random"], training.accelerator.device)
-    return Progress(**state["progress"]), snapshot.best
+    progress = Progress(**state["progress"])
+    # There may be less memory now; or it ran out before, where nothing told that it would.
+    training.micro_batch = progress.micro_batch = min(progress.micro_batch, training.micro_batch)
+    return progress, snapshot.best
 
 
 def _save(training: Training, progress: Progress, best: dict[str, Tensor]) -> float:
@@ -310,7 +313,7 @@ def _parts(training: Training, rows: Sequence[int], micro_batch: int) -> Iterato
 def _halve(training: Training, progress: Progress, rows: list[int]) -> None:
     training.optimizer.zero_grad()
     longest = max(training.train[row].length for row in rows)
-    progress.micro_batch = half_of(progress.micro_batch, longest)
+    training.micro_batch = progress.micro_batch = half_of(progress.micro_batch, longest)
     training.reporter.on_note(
         f"out of memory at {longest} tokens: {progress.micro_batch} rows at a time from here on, "
         "summed up to the same batch"

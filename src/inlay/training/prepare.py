@@ -73,17 +73,18 @@ class Prepared:
         Raises:
             ConfigError: If replay was asked for, and a first pass has shown that it cannot be.
         """
-        refused = None if self.replay is None else self.replay.refused
-        if refused is None:
+        if self.replay is None or self.replay.refused is None:
             return self.replay_choice
+        refused = self.replay.refused
         if self.training.config.replay:
             raise ConfigError(f"replay=True: {refused.rstrip('.')}. Leave it out.")
+        self.replay.news = ""  # whoever asks tells it
         return f"replay: no, {refused}"
 
     def tell_of_replay(self) -> None:
         """Let the reporter know, from now on, if replay comes to an end."""
         if self.replay is not None:
-            self.replay.on_note = self.training.reporter.on_note
+            self.replay.tell(self.training.reporter.on_note)
 
     def computing(self) -> AbstractContextManager[None]:
         """Compute the trunk as always for the length of a `with` block within `replaying`."""

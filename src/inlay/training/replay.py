@@ -83,9 +83,9 @@ class TrunkReplay:
         self._open_store = open_store
         self.refused: str | None = None
         """Why nothing is replayed after all."""
-        self.on_note: Callable[[str], None] = lambda text: None
-        """Is told, once, if nothing can be replayed after all or no more rows are kept."""
-        self._is_told = False
+        self.news: str | None = None
+        """What is to be told: that nothing is replayed after all, or no more rows are kept."""
+        self._on_note: Callable[[str], None] | None = None
         self.is_paused = False
         self.num_replayed = self.num_computed = 0
         self._fed: list[TrunkReplay] = []
@@ -173,7 +173,7 @@ class TrunkReplay:
             key in store for own, store in zip(known, self.stores, strict=True) for key in own.keys
         )
         if not (is_there and self.replay.forms):
-            if self._has_room:
+            if self._has_room or not self.replay.forms:
                 self.replay.record()
             return
         states = self._states(known)
@@ -213,10 +213,17 @@ class TrunkReplay:
         """Whether any cache takes in what is computed here."""
         return any(not store.is_full for one in (self, *self._fed) for store in one.stores)
 
+    def tell(self, on_note: Callable[[str], None] | None) -> None:
+        """Name who is told, once, if replay comes to an end; nobody, if that is known already."""
+        self._on_note = on_note
+        if self.news and on_note is not None:
+            on_note(self.news)
+            self.news = ""
+
     def _tell(self, text: str) -> None:
-        if not self._is_told:
-            self._is_told = True
-            self.on_note(text)
+        if self.news is None:
+            self.news = text
+            self.tell(self._on_note)
 
     def _settle(self, recorded: Mapping[str, Tensor], replay: Replay) -> None:
         """Keep less, before anything is kept, where a first recording says so."""

@@ -184,6 +184,7 @@ class Trial:
         try:
             with run.prepared.replaying():
                 fitting.run(to_epoch)
+            run.prepared.replay_note()  # refuses replay that was asked for and cannot be
         except Interrupted:
             raise
         except InlayError as error:
