@@ -50,6 +50,9 @@ class Double:
     def prompts(self, site, words):
         return None
 
+    def note_cut(self, is_cut):
+        pass
+
     def note_start(self, rows):
         self.rows = rows
 
