@@ -32,10 +32,10 @@ def hidden_of(output):
     return output["image_embeds"] if "image_embeds" in output else first_float(output)
 
 
-def together_and_alone(model, inputs, names="ab"):
-    """Return what adapters give at once, and what each gives alone, one behind the other."""
-    alone = [hidden_of(model(**inputs)) for name in names if model.adapters.use(name) is None]
-    with model.adapters.using(Parallel(*names)):
+def together_and_alone(model, inputs, children="ab"):
+    """Return what compositions give at once, and what each gives alone, one behind the other."""
+    alone = [hidden_of(model(**inputs)) for child in children if model.adapters.use(child) is None]
+    with model.adapters.using(Parallel(*children)):
         return hidden_of(model(**inputs)), torch.cat(alone)
 
 
@@ -251,13 +251,8 @@ def test_a_block_that_one_adapter_changes_and_another_reads_runs_on_all_copies()
     seen = [rows_seen(model, block) for block in blocks]
     inputs = tiny.batch(2, 6)
     with torch.no_grad():
-        alone = []
-        for composition in ("side", "a", Stack("b", "side"), None):
-            with model.adapters.using(composition):
-                alone.append(hidden_of(model(**inputs)))
-        with model.adapters.using(Parallel("side", "a", Stack("b", "side"), None)):
-            together = hidden_of(model(**inputs))
-    torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+        together, alone = together_and_alone(model, inputs, ("side", "a", Stack("b", "side"), None))
+    torch.testing.assert_close(together, alone, atol=1e-12, rtol=1e-9)
     assert [rows[-1] for rows in seen] == [2] * (len(blocks) - 1) + [8]
 
 
@@ -445,13 +440,8 @@ def test_blocks_run_on_one_copy_up_to_the_first_where_adapters_differ(compositio
     assert len(seen) == 3
     inputs = tiny.batch(2, 6)
     with torch.no_grad():
-        alone = []
-        for child in composition.children:
-            with model.adapters.using(child):
-                alone.append(hidden_of(model(**inputs)))
-        with model.adapters.using(composition):
-            together = hidden_of(model(**inputs))
-    torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+        together, alone = together_and_alone(model, inputs, composition.children)
+    torch.testing.assert_close(together, alone, atol=1e-12, rtol=1e-9)
     rows = 2 * len(composition.children)
     assert [own[-1] for own in seen] == [2] * first_different + [rows] * (3 - first_different)
 
@@ -513,15 +503,11 @@ def test_learned_combinations_and_what_sees_neighbours_are_computed_for_all():
     adapters.add_combiner(Fuse("s", "t"))
     inputs = tiny.batch(2, 6)
     for child in (Fuse("s", "t"), "conv"):
-        composition = Parallel(Stack(child, "a"), Stack(child, "b"))
         with torch.no_grad():
-            alone = []
-            for one in composition.children:
-                with adapters.using(one):
-                    alone.append(hidden_of(model(**inputs)))
-            with adapters.using(composition):
-                together = hidden_of(model(**inputs))
-        torch.testing.assert_close(together, torch.cat(alone), atol=1e-12, rtol=1e-9)
+            together, alone = together_and_alone(
+                model, inputs, (Stack(child, "a"), Stack(child, "b"))
+            )
+        torch.testing.assert_close(together, alone, atol=1e-12, rtol=1e-9)
         assert [own[-1] for own in seen] == [4, 4, 4]
 
 
