@@ -15,6 +15,7 @@ from inlay.data.rows import Example
 from inlay.errors import CompositionError, ConfigError
 from inlay.evaluation.predictor import Predictor
 from inlay.evaluation.scoring import BATCH_SIZE, POSITIONS, score_rows
+from inlay.tasks.base import Encoded
 
 
 def predict_together(predictors: Sequence[Predictor], inputs: Sequence[Given]) -> list[list[Any]]:
@@ -46,51 +47,60 @@ def predict_together(predictors: Sequence[Predictor], inputs: Sequence[Given]) -
     rows = [own.examples(inputs) for own in predictors]
     if not inputs:
         return [[] for _ in predictors]
-    found: dict[int, list[Any]] = {}
-    for group in _groups(predictors, rows):
-        asked = [(predictors[number], rows[number]) for number in group]
-        found |= dict(zip(group, _ask(asked), strict=True))
-    return [found[number] for number in range(len(predictors))]
-
-
-def _groups(predictors: Sequence[Predictor], rows: Sequence[Sequence[Example]]) -> list[list[int]]:
-    """Return the numbers of predictors that can be asked in one pass, group by group."""
+    encoded = [
+        own.encode(examples) if _reads_hidden_states(own) else None
+        for own, examples in zip(predictors, rows, strict=True)
+    ]
     groups: dict[Any, list[int]] = {}
-    for number, (own, examples) in enumerate(zip(predictors, rows, strict=True)):
-        entry = adapters_of(own.model).entry(own.name)
-        is_alone = own.task.needs != "encoder" or entry.weights
-        key = number if is_alone else (str([row.features for row in own.encode(examples)]),)
-        groups.setdefault(key, []).append(number)
-    return list(groups.values())
+    for place, tokens in enumerate(encoded):
+        key = place if tokens is None else str([row.features for row in tokens])
+        groups.setdefault(key, []).append(place)
+    found: dict[int, list[Any]] = {}
+    for group in groups.values():
+        if _is_one_pass([predictors[place] for place in group]):
+            asked = [(predictors[place], rows[place], encoded[place] or []) for place in group]
+            found |= dict(zip(group, _ask(asked), strict=True))
+        else:
+            found |= {place: predictors[place].ask(rows[place]) for place in group}
+    return [found[place] for place in range(len(predictors))]
 
 
-def _ask(asked: Sequence[tuple[Predictor, Sequence[Example]]]) -> list[list[Any]]:
-    """Let predictors that read the same tokens answer, so many rows at a time."""
-    bank = adapters_of(asked[0][0].model)
+def _reads_hidden_states(predictor: Predictor) -> bool:
+    """Tell whether a predictor's head reads what its base gives with weights as they are."""
+    entry = adapters_of(predictor.model).entry(predictor.name)
+    return predictor.task.needs == "encoder" and not entry.weights
+
+
+def _is_one_pass(group: Sequence[Predictor]) -> bool:
+    """Tell whether there are several adapters, which can run beside one another."""
     try:
-        with bank.using(Parallel(*(own.name for own, _ in asked))):
-            is_one_pass = len(asked) > 1
+        with adapters_of(group[0].model).using(Parallel(*(own.name for own in group))):
+            return len(group) > 1
     except CompositionError:  # as where adapters number the words in several ways
-        is_one_pass = False
-    if not is_one_pass:
-        return [own.ask(examples) for own, examples in asked]
-    shared = _Shared(asked[0][0].model, [own.name for own, _ in asked])
-    encoded = [own.encode(examples) for own, examples in asked]
+        return False
+
+
+def _ask(
+    asked: Sequence[tuple[Predictor, Sequence[Example], Sequence[Encoded]]],
+) -> list[list[Any]]:
+    """Let predictors that read the same tokens answer, so many rows at a time."""
+    shared = _Shared(asked[0][0].model, [own.name for own, _, _ in asked])
     kept: list[list[Tensor]] = [[] for _ in asked]
-    longest = max(row.length for row in encoded[0])
+    first = asked[0][2]
+    longest = max(row.length for row in first)
     size = min(BATCH_SIZE, max(1, POSITIONS // (len(asked) * longest)))
-    for start in range(0, len(encoded[0]), size):
+    for start in range(0, len(first), size):
         shared.outputs.clear()
-        for number, (own, _) in enumerate(asked):
+        for number, (own, _, tokens) in enumerate(asked):
             shared.number = number
-            rows = encoded[number][start : start + size]
-            with bank.using(own.name):
+            with adapters_of(own.model).using(own.name):
                 kept[number] += score_rows(
-                    own.task, shared, own.head, rows, own.tokenizer, autocast=own.autocast
-                )
+                    own.task, shared, own.head, tokens[start : start + size], own.tokenizer,
+                    autocast=own.autocast,
+                )  # fmt: skip
     return [
         own.task.decode(scores, tokens, examples)
-        for (own, examples), scores, tokens in zip(asked, kept, encoded, strict=True)
+        for (own, examples, tokens), scores in zip(asked, kept, strict=True)
     ]
 
 
