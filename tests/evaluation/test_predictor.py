@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import PartialState
 
 import inlay
 from inlay.data.rows import Example
 from inlay.errors import AdapterError, BaseError, ConfigError, DataError, FormatError
+from inlay.evaluation import predictor as predictor_module
 from inlay.evaluation.predictor import adapter_folder, load_predictor
 from inlay.evaluation.records import read_records
 from inlay.tasks.joint import Joint
@@ -46,6 +49,27 @@ def test_answers_are_those_of_the_run(finished):
     assert [answer.label for answer in answers] == [record.predicted for record in records]
     for answer, record in zip(answers, records, strict=True):
         assert answer.confidence == pytest.approx(record.confidence, abs=1e-5)
+
+
+def places_of(predictor):
+    tensors = (*predictor.model.parameters(), *predictor.model.buffers())
+    return {tensor.device.type for tensor in (*tensors, *predictor.head.parameters())}
+
+
+def test_all_is_where_it_is_asked_to_be_or_where_training_would_be(finished, monkeypatch):
+    assert places_of(load_predictor(finished.folder)) == {PartialState().device.type}
+    assert places_of(load_predictor(finished.folder, device="meta")) == {"meta"}
+
+    elsewhere = SimpleNamespace(device=torch.device("meta"))
+    monkeypatch.setattr(predictor_module, "PartialState", lambda **given: elsewhere)
+    assert places_of(load_predictor(finished.folder)) == {"meta"}
+    assert places_of(load_predictor(finished.folder, device="cpu")) == {"cpu"}
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(tmp_path, device):
+    with pytest.raises(ConfigError, match=rf"^device='{device}': .*\. Leave it out, or take one"):
+        load_predictor(tmp_path / "nowhere", device=device)
 
 
 def test_no_text_gives_no_answer(finished):

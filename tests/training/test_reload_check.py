@@ -37,6 +37,11 @@ def test_the_same_answers(adapter, scores):
     assert found == {"rows": 5, "identical": 5, "bitwise": True}
 
 
+def test_the_fresh_process_computes_where_this_one_did(adapter, scores):
+    with pytest.raises(TrainingError, match=r"could not be loaded .*device='cpu:x'"):
+        check_reload(adapter, ROWS, scores, labels_of(scores), "cpu:x")
+
+
 def test_scores_that_differ_in_a_bit_are_told(adapter, scores):
     nearly = [own.clone() for own in scores]
     nearly[2][1] = torch.nextafter(nearly[2][1], torch.tensor(9.0))
@@ -60,6 +65,7 @@ def test_a_process_that_fails_is_quoted(tmp_path, scores):
 
 def test_the_answer_is_json(adapter, monkeypatch, capsys):
     request = {"adapter": str(adapter), "rows": [list(row) for row in ROWS], "threads": 1}
+    request["device"] = "cpu"
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
     main()
     answer = json.loads(capsys.readouterr().out)

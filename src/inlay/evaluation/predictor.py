@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from torch import nn
 
 from inlay.adapters.attach import adapters_of, attach
@@ -264,34 +266,47 @@ class Predictor:
         )
 
 
-def load_predictor(folder: str | Path, *, base: str | None = None) -> Predictor:
+def load_predictor(
+    folder: str | Path, *, base: str | None = None, device: str | torch.device | None = None
+) -> Predictor:
     """Load a saved adapter, its base and its task.
 
     Args:
         folder: A run's folder or an adapter's.
         base: Another place of the same base: an alias, a folder or a Hub name.
+        device: Where it runs, such as `"cpu"` or `"cuda:1"`; where training would if not given, so
+            on a GPU if there is one.
 
     Raises:
+        ConfigError: If there is no such device.
         FormatError: If the files are damaged, or the adapter belongs to another base.
         BaseError: If the base is not to be found.
         AdapterError: If the adapter was saved without a task.
     """
-    return load_predictors([folder], base=base)[0]
+    return load_predictors([folder], base=base, device=device)[0]
 
 
-def load_predictors(folders: Sequence[str | Path], *, base: str | None = None) -> list[Predictor]:
+def load_predictors(
+    folders: Sequence[str | Path],
+    *,
+    base: str | None = None,
+    device: str | torch.device | None = None,
+) -> list[Predictor]:
     """Load saved adapters of several tasks onto one copy of their base.
 
     Args:
         folders: Run folders or adapters' folders, all made for the same base.
         base: Another place of that base.
+        device: Where they run, as for `load_predictor`.
 
     Raises:
+        ConfigError: If there is no such device.
         FormatError: If files are damaged, or an adapter belongs to another base.
         BaseError: If the base is not to be found.
         AdapterError: If an adapter was saved without a task, or they need the base in different
             forms.
     """
+    where = None if device is None else _device(device)
     places = [adapter_folder(folder) for folder in folders]
     manifests = [read_manifest(place) for place in places]
     tasks = [_task_of(manifest, place) for manifest, place in zip(manifests, places, strict=True)]
@@ -324,8 +339,25 @@ def load_predictors(folders: Sequence[str | Path], *, base: str | None = None) -
                 autocast=manifest.card["numerics"]["autocast"],
             )
         )  # fmt: skip
-    adapters_of(model).use(predictors[0].name)
+    if where is None:
+        where = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device
+    model.to(where)
+    adapters.use(predictors[0].name)
     return predictors
+
+
+def _device(asked: str | torch.device) -> torch.device:
+    """Return a device that is there."""
+    try:
+        device = torch.device(asked)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ConfigError(
+            f"device={str(asked)!r}: {reason}. Leave it out, or take one that torch finds here, "
+            'such as "cpu".'
+        ) from error
+    return device
 
 
 def _stored(card: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,11 @@ ROWS = 64
 
 
 def check_reload(
-    adapter: Path, rows: Sequence[Example], scores: Sequence[Tensor], answers: Sequence[str]
+    adapter: Path,
+    rows: Sequence[Example],
+    scores: Sequence[Tensor],
+    answers: Sequence[str],
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Load an adapter in a fresh process and compare its answers.
 
@@ -31,6 +35,7 @@ def check_reload(
         rows: What was answered.
         scores: What the task keeps of the scores in this process, over exactly these rows.
         answers: The answers in this process.
+        device: Where this process has computed them; another one rounds otherwise.
 
     Returns:
         `rows`, `identical` (answers that agree) and `bitwise` (whether the scores do).
@@ -44,7 +49,9 @@ def check_reload(
         "adapter": str(adapter),
         "rows": [list(row) for row in rows],
         "threads": torch.get_num_threads(),
+        "device": device,
     }
+    torch.cuda.empty_cache()  # the fresh process needs room too
     done = subprocess.run(
         [sys.executable, "-m", "inlay.training.reload_check"],
         input=json.dumps(request), capture_output=True, text=True, check=False,
@@ -80,7 +87,7 @@ def main() -> None:
     from inlay.evaluation.predictor import load_predictor
 
     torch.set_num_threads(request["threads"])
-    predictor = load_predictor(request["adapter"])
+    predictor = load_predictor(request["adapter"], device=request["device"])
     rows = [Example(*row) for row in request["rows"]]
     encoded = predictor.encode(rows)
     scores = predictor.scores(encoded)
