@@ -25,10 +25,11 @@ from benchmarks.peers.side import (
 from inlay.evaluation.scoring import score_rows
 from inlay.training.config import resolve_config
 from inlay.training.interrupt import StopRequest
-from inlay.training.loop import Fitting, _groups, _step, set_modes
+from inlay.training.loop import Fitting, _groups
 from inlay.training.opened import opened
 from inlay.training.reporter import SilentReporter
 from inlay.training.shelf import Shelf
+from inlay.training.step import run_step, set_modes
 
 SWEPT = {"learning_rate": "5e-4,1e-3,2e-3,4e-3", "reduction": "8,16"}
 """Eight configurations."""
@@ -64,7 +65,7 @@ def epoch(settings: Settings) -> Case:
     def once() -> None:
         set_modes(training)
         for group in _groups(training, lengths, progress.epoch):
-            _step(training, progress, group)
+            run_step(training, progress, group)
         training.on_checkpoint()  # what was computed is replayed from then on
         progress.epoch += 1
 

@@ -120,6 +120,20 @@ def test_a_training_that_goes_on_counts_only_its_own_steps(clock):
     assert pace.left() == "8:10"
 
 
+def test_a_second_training_is_told_as_if_it_was_the_first(clock, capsys):
+    reporter = TerminalReporter(has_bar=False)
+    for num_steps in (3, 100):
+        reporter.on_plan(plan())
+        for step in range(1, 4):
+            clock.now += 6.0
+            reporter.on_step(step, num_steps, 0.5)
+        reporter.on_evaluation(evaluation(3, is_best=True))
+    told = capsys.readouterr().err
+    assert told.count("train loss") == 2
+    assert "step 3 of 3 (100 %)   loss 0.500   0:00 left" in told
+    assert "step 3 of 100 (3 %)   loss 0.500   9:42 left" in told
+
+
 def test_on_a_terminal_there_is_a_bar_and_it_goes_away(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)

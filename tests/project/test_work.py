@@ -1,11 +1,13 @@
 """Training what is not fresh, comparing it with what is promoted, and promoting it."""
 
 import json
+import os
+import signal
 
 import pytest
 
 from inlay.cli.main import main
-from inlay.errors import ConfigError, DataError, RunError
+from inlay.errors import ConfigError, DataError, RunError, TrainingError
 from inlay.evaluation.compare import compare
 from inlay.project.config import read_project
 from inlay.project.state import task_state
@@ -19,6 +21,7 @@ from inlay.project.work import (
 )
 from inlay.training import finish as finish_module
 from inlay.training import shelf as shelf_module
+from inlay.training.interrupt import Interrupted
 from inlay.training.reporter import SilentReporter
 
 
@@ -37,6 +40,18 @@ def edit(folder, old, new):
 
 def best_of(project):
     return task_state(project, project.task("topics")).best
+
+
+class Listener(SilentReporter):
+    """Keeps what was noted; may ask to stop when a note comes."""
+
+    def __init__(self, stop_at="no note"):
+        self.notes, self.stop_at = [], stop_at
+
+    def on_note(self, text):
+        self.notes.append(text)
+        if text.startswith(self.stop_at):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_what_is_fresh_is_not_touched(project, folder):
@@ -72,22 +87,76 @@ def test_a_task_that_fails_fails_alone_and_the_base_is_loaded_once(folder, monke
         "  bad: {data: none.csv}\n  topics: {data: topics.csv",
     )
     project = edit(folder, "seeds: [1, 2]", "seeds: [7]")
-    loaded, notes = [], []
+    loaded, listener = [], Listener()
     real = shelf_module.load_base
     monkeypatch.setattr(
         shelf_module, "load_base", lambda *a, **given: loaded.append(a) or real(*a, **given)
     )
-
-    class Notes(SilentReporter):
-        def on_note(self, text):
-            notes.append(text)
-
     with pytest.raises(DataError, match=r"none\.csv"):
-        run_project(project, reporter=Notes())
-    assert any(note.startswith("task 'bad' failed: ") for note in notes)
+        run_project(project, reporter=listener)
+    assert any(note.startswith("task 'bad' failed: ") for note in listener.notes)
     assert task_state(project, project.task("topics")).state == "fresh"
     assert task_state(project, project.task("noisy")).state == "fresh"
     assert len(loaded) == 1
+
+
+def test_a_seed_that_fails_fails_alone_with_what_is_above_it(folder, monkeypatch):
+    text = (folder / "inlay.yaml").read_text(encoding="utf-8")
+    text = text.replace("method: head", "method: lora")
+    text = text.replace("{data: noisy.csv}", "{data: noisy.csv, stack_on: topics}")
+    (folder / "inlay.yaml").write_text(text, encoding="utf-8")
+    project = read_project(folder / "inlay.yaml")
+
+    def check(adapter, *given):
+        if adapter.parent.name.endswith("-seed1"):
+            raise TrainingError("answers differently")
+        return {"rows": 0}
+
+    monkeypatch.setattr(finish_module, "check_reload", check)
+    listener = Listener()
+    with pytest.raises(TrainingError, match="answers differently"):
+        run_project(project, reporter=listener)
+    failed = [note for note in listener.notes if " failed: " in note]
+    assert failed[0] == "task 'topics', seed 1 failed: answers differently"
+    assert failed[1].startswith("task 'noisy', seed 1 failed: ")
+    assert len(failed) == 2
+    for task in project.tasks.values():
+        first, second = task_state(project, task).runs
+        assert (first.state == "fresh", second.state) == (False, "fresh")
+    monkeypatch.setattr(finish_module, "check_reload", lambda *given: {"rows": 0})
+    assert [run.config.seed for run in run_project(project)] == [1, 1]
+
+
+def test_what_is_asked_to_stop_while_it_measures_ends_that_run_and_begins_no_other(
+    folder, monkeypatch
+):
+    monkeypatch.setattr(finish_module, "check_reload", lambda *given: {"rows": 0})
+    project = read_project(folder / "inlay.yaml")
+    message = "stopped before task 'noisy', seed 2; all that is left: inlay run"
+    with pytest.raises(Interrupted, match=message) as caught:
+        run_project(project, reporter=Listener("measuring"))
+    assert caught.value.exit_code == 130
+    first, second = task_state(project, project.task("noisy")).runs
+    assert (first.state, second.state) == ("fresh", "new")
+    (done,) = run_project(project)
+    assert done.config.seed == 2
+
+
+def test_an_interrupted_run_says_how_all_goes_on(folder):
+    project = read_project(folder / "inlay.yaml")
+
+    class Stopping(SilentReporter):
+        def on_step(self, step, num_steps, loss):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    message = "saved at step 1; .*inlay resume .*; all that is left: inlay run"
+    with pytest.raises(Interrupted, match=message) as caught:
+        run_project(project, reporter=Stopping())
+    assert caught.value.exit_code == 143
+    assert [run.state for run in task_state(project, project.task("noisy")).runs] == [
+        "unfinished", "new",
+    ]  # fmt: skip
+    assert [run.config.seed for run in run_project(project)] == [1, 2]
 
 
 def test_an_unknown_task_is_refused(project):

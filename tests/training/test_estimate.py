@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from inlay.errors import ResourceError
 from inlay.training import estimate as estimate_module
 from inlay.training import memory as memory_module
 from inlay.training.estimate import estimate_memory, estimate_seconds
+from tests.training.fitting import hungry
 
 
 def test_estimates_change_nothing(ready):
@@ -53,3 +55,13 @@ def test_estimate_grows_with_the_epochs(ready, monkeypatch):
     assert estimate(epochs=1) == pytest.approx(6 + 12 / 16 / 3)
     assert estimate(epochs=4) == pytest.approx(4 * (6 + 12 / 16 / 3))
     assert estimate(epochs=1, gradient_accumulation=3) == pytest.approx(6 + 12 / 16 / 3)
+
+
+def test_estimate_survives_out_of_memory(ready):
+    found = ready()
+    task = found.training.task
+    found.training.task = hungry(task, 3)
+    assert estimate_seconds(found) > 0
+    found.training.task = hungry(task, 0)
+    with pytest.raises(ResourceError, match=r"^memory does not suffice for one row of"):
+        estimate_seconds(found)

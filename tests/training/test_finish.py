@@ -57,8 +57,8 @@ def test_the_check_compares_what_is_computed_and_not_what_is_replayed(root, tmp_
     """States that other batches made differ by rounding, which an answer in digits may show."""
     compared = {}
 
-    def keep(adapter, rows, scores, answers):
-        compared.update(adapter=adapter, rows=rows, scores=scores)
+    def keep(adapter, rows, scores, answers, device):
+        compared.update(rows=rows, scores=scores, device=device)
         return {"rows": len(rows), "identical": len(rows), "bitwise": True}
 
     exact = TrunkReplay._states
@@ -76,3 +76,4 @@ def test_the_check_compares_what_is_computed_and_not_what_is_replayed(root, tmp_
     fresh = predictor.scores(predictor.encode(compared["rows"]))
     assert len(fresh) == 30
     assert torch.equal(torch.stack(fresh), torch.stack(list(compared["scores"])))
+    assert torch.device(compared["device"]).type == next(predictor.model.parameters()).device.type

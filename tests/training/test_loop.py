@@ -1,64 +1,15 @@
-"""The loop: what is trained, when it stops, what it does when memory or numbers run out."""
-
-import re
+"""The loop: what is trained, when it stops, and that an interruption changes nothing."""
 
 import pytest
 import torch
 
-from inlay.errors import ResourceError, TrainingError
+from inlay.errors import TrainingError
 from inlay.training import loop
-from inlay.training.estimate import estimate_seconds
 from inlay.training.interrupt import Interrupted
-from inlay.training.loop import Fitting, Progress, forward_backward
+from inlay.training.loop import Fitting
+from inlay.training.state import Progress
 from tests import tiny
-
-
-def fit(training, snapshot):
-    """Train to the end; return how it went and the best tensors."""
-    fitting = Fitting(training, snapshot)
-    fitting.run()
-    return fitting.progress, fitting.best
-
-
-class Wrapped:
-    """A task with some of its methods exchanged."""
-
-    def __init__(self, task, **methods):
-        self.task = task
-        self.methods = methods
-
-    def __getattr__(self, name):
-        return self.methods.get(name) or getattr(self.task, name)
-
-    def for_evaluation(self, *given):
-        return self
-
-
-def hungry(task, limit):
-    """Make a task that runs out of memory above so many rows."""
-
-    def scores(model, head, batch):
-        if torch.is_grad_enabled() and len(batch.inputs["input_ids"]) > limit:
-            raise torch.OutOfMemoryError("out of memory")
-        return task.scores(model, head, batch)
-
-    return Wrapped(task, scores=scores)
-
-
-def copy(training):
-    return {key: value.detach().clone() for key, value in training.entry.tensors().items()}
-
-
-def assert_equal(a, b):
-    assert set(a) == set(b)
-    for key in a:
-        assert torch.equal(a[key], b[key]), key
-
-
-def gradients(training, rows, micro_batch):
-    training.entry.eval()  # no dropout, so that the parts can be compared
-    loss = forward_backward(training, rows, micro_batch)
-    return loss, [p.grad.clone() for p in training.entry.parameters()]
+from tests.training.fitting import Wrapped, assert_equal, copy, fit, interrupt_at
 
 
 @pytest.mark.parametrize("method", ["bottleneck", "lora", "full", "top:1", "head"])
@@ -91,18 +42,6 @@ def test_loss_falls(ready):
     assert listener.evaluations[-1].train_loss == pytest.approx(sum(listener.losses[-6:]) / 6)
 
 
-@pytest.mark.parametrize("micro_batch", [1, 3, 5, 16, 99])
-def test_parts_sum_to_the_gradient_of_the_whole(ready, micro_batch):
-    training = ready(label_smoothing=0.1).training
-    rows = list(range(3, 20))
-    loss, whole = gradients(training, rows, len(rows))
-    part_loss, parts = gradients(training, rows, micro_batch)
-    assert part_loss == pytest.approx(loss, rel=1e-5)
-    for a, b in zip(parts, whole, strict=True):
-        assert torch.allclose(a, b, atol=1e-6)
-    assert max(float(value.abs().max()) for value in whole) > 1e-3
-
-
 def test_accumulation_takes_the_steps_of_a_big_batch(ready):
     listener = tiny.Listener()
     training = ready(listener, batch_size=8, gradient_accumulation=2, epochs=1).training
@@ -118,90 +57,6 @@ def test_accumulation_takes_the_steps_of_a_big_batch(ready):
     assert listener.steps == [1, 2, 3, 4, 5, 6]
     assert [len(rows) for rows in progress.recent] == [16, 16, 16]
     assert sizes == [8] * 12
-
-
-def test_out_of_memory_halves_the_rows_and_not_the_result(ready):
-    listener = tiny.Listener()
-    training, plain = ready(listener).training, ready().training
-    rows = list(range(16))
-    _, whole = gradients(plain, rows, 16)
-    training.task = hungry(training.task, 5)
-    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
-        gradients(training, rows, 16)
-    _, parts = gradients(training, rows, 4)
-    for a, b in zip(parts, whole, strict=True):
-        assert torch.allclose(a, b, atol=1e-6)
-    progress, _ = fit(training, None)
-    assert progress.micro_batch == 4
-    longest = r"out of memory at \d+ tokens"
-    tail = "rows at a time from here on, summed up to the same batch"
-    assert len(listener.notes) == 2
-    assert re.fullmatch(f"{longest}: 8 {tail}", listener.notes[0])
-    assert re.fullmatch(f"{longest}: 4 {tail}", listener.notes[1])
-    assert listener.steps == list(range(1, 19))
-
-
-def test_estimate_survives_out_of_memory(ready):
-    found = ready()
-    task = found.training.task
-    found.training.task = hungry(task, 3)
-    assert estimate_seconds(found) > 0
-    found.training.task = hungry(task, 0)
-    with pytest.raises(ResourceError, match=r"^memory does not suffice for one row of"):
-        estimate_seconds(found)
-
-
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: 9 bytes")])
-def test_no_memory_for_a_single_row(ready, error):
-    training = ready().training
-
-    def scores(model, head, batch):
-        raise error
-
-    training.task = Wrapped(training.task, scores=scores)
-    message = r"^memory does not suffice for one row of \d+ tokens\. Lower --max-length, use fewer"
-    with pytest.raises(ResourceError, match=message) as caught:
-        fit(training, None)
-    assert caught.value.exit_code == 5
-
-
-def test_another_error_of_the_model_is_not_taken_for_memory(ready):
-    training = ready().training
-
-    def scores(model, head, batch):
-        raise RuntimeError("size mismatch")
-
-    training.task = Wrapped(training.task, scores=scores)
-    with pytest.raises(RuntimeError, match=r"^size mismatch$"):
-        fit(training, None)
-
-
-def test_a_loss_that_is_no_number_names_the_rows(ready):
-    training = ready(batch_size=4).training
-    inner, calls, names = training.task, [], []
-
-    def loss(scores, batch, *, label_smoothing):
-        calls.append(len(scores))
-        value = inner.loss(scores, batch, label_smoothing=label_smoothing)
-        return value * float("nan") if len(calls) == 5 else value
-
-    training.task = Wrapped(inner, loss=loss)
-    before = copy(training)
-    weights = []
-    training.reporter.on_step = lambda *given: weights.append(copy(training))
-    row_name = training.row_name
-    training.row_name = lambda row: names.append(row_name(row)) or names[-1]
-    with pytest.raises(TrainingError, match=r"^the loss is nan at step 5\. Rows of") as caught:
-        fit(training, None)
-    text = str(caught.value)
-    assert f"Rows of the last 3 batches: {', '.join(names[:12])}. Lower the learning rate" in text
-    assert len(set(names)) == 12
-    assert "(0.02) or use --precision float32." in text
-    assert caught.value.exit_code == 1
-    assert_equal(copy(training), weights[-1])  # the bad step was not taken
-    assert not torch.equal(before["head/out.bias"], weights[-1]["head/out.bias"])
-    kept = training.checkpoints.paths()
-    assert bool(kept) is ("The last good checkpoint is" in text)
 
 
 def test_best_state_is_kept_and_training_stops_without_gain(ready):
@@ -235,14 +90,6 @@ def test_of_equal_scores_the_lower_loss_is_a_gain(ready):
     gains = [row.is_best for row in listener.evaluations]
     assert gains == [True, True, False, True, True, False, False]
     assert (progress.best_epoch, progress.best_score, progress.best_loss) == (5, 0.4, 1.5)
-
-
-def interrupt_at(training, step):
-    def on_step(now, num_steps, loss):
-        if now == step:
-            training.stop.signal_number = 15
-
-    training.reporter.on_step = on_step
 
 
 CASES = [
@@ -295,42 +142,6 @@ def test_a_training_that_was_done_is_not_trained_again(ready):
     assert progress.is_done
     assert listener.steps == []
     assert_equal(copy(again), weights)
-
-
-def test_gradients_are_shortened(ready):
-    def moved(limit):
-        training = ready(
-            optimizer="sgd", schedule="constant", warmup=0, learning_rate=1.0, weight_decay=0.0,
-            max_grad_norm=limit, epochs=1, batch_size=200,
-        ).training  # fmt: skip
-        before = copy(training)
-        fit(training, None)
-        after = copy(training)
-        return sum(float((after[key] - before[key]).square().sum()) for key in before) ** 0.5
-
-    assert moved(0.01) == pytest.approx(0.01, rel=1e-3)
-    assert moved(1e9) > 0.02
-
-
-def test_a_gradient_that_is_no_number_is_not_stepped_on(ready, monkeypatch):
-    """The loss alone may still be a number; the weights would not be after the step."""
-    training = ready(epochs=1).training
-    plain, calls, weights = loop.forward_backward, [], []
-
-    def infinite(given, rows, micro_batch):
-        loss = plain(given, rows, micro_batch)
-        calls.append(loss)
-        if len(calls) == 6:
-            next(iter(training.entry.parameters())).grad.fill_(float("inf"))
-        return loss
-
-    monkeypatch.setattr(loop, "forward_backward", infinite)
-    training.reporter.on_step = lambda *given: weights.append(copy(training))
-    message = r"^the gradient is (inf|nan) at step 6\. Rows of the last 3 batches: "
-    with pytest.raises(TrainingError, match=message):
-        fit(training, None)
-    assert len(weights) == 5
-    assert_equal(copy(training), weights[-1])
 
 
 def test_scores_that_are_no_numbers_are_no_result(ready):

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import inlay
 from inlay.errors import ConfigError, TrainingError
 from inlay.training import estimate, memory
 from inlay.training import finish as finish_module
+from inlay.training import many as many_module
 from inlay.training import trial as trial_module
 from inlay.training.interrupt import Interrupted
 from inlay.training.loop import Fitting
@@ -149,13 +151,14 @@ def test_a_batch_that_does_not_fit_is_cut_before_it_is_tried(asked, monkeypatch)
     real = Fitting.run
 
     def run(fitting, to_epoch=math.inf):
-        sizes.append(fitting.progress.micro_batch)
+        sizes.append(fitting.training.micro_batch)
         real(fitting, to_epoch)
 
     monkeypatch.setattr(Fitting, "run", run)
     (one,) = train_many(asked({}, epochs=1), reporter=listener)
     assert (one.state, sizes) == ("finished", [1])
-    assert [note for note in told if note.startswith("[0] memory would not suffice for")]
+    (cut,) = [note for note in told if "memory" in note]
+    assert cut.startswith("[0] memory would not suffice for")
     told.clear()
     monkeypatch.setattr(estimate, "free", lambda device: 2**50)
     sizes.clear()
@@ -170,7 +173,7 @@ def test_one_that_goes_on_with_less_memory_has_its_batch_cut(asked, monkeypatch)
 
     def stop(trial, to_epoch):
         trial.fitting.run(1)
-        stopped.append(trial.fitting.progress.micro_batch)
+        stopped.append(trial.fitting.training.micro_batch)
         raise Interrupted("0", signal.SIGINT)
 
     with monkeypatch.context() as patch:
@@ -183,7 +186,7 @@ def test_one_that_goes_on_with_less_memory_has_its_batch_cut(asked, monkeypatch)
     real = Trial.advance
 
     def advance(trial, to_epoch):
-        sizes.append(trial.fitting.progress.micro_batch)
+        sizes.append(trial.fitting.training.micro_batch)
         real(trial, to_epoch)
 
     monkeypatch.setattr(Trial, "advance", advance)
@@ -315,20 +318,56 @@ def test_an_interruption_loses_nothing(asked, tmp_path):
     assert [one.run.metrics for one in once_more] == [one.run.metrics for one in again]
 
 
+class _Notes(SilentReporter):
+    """Keeps what was noted."""
+
+    def __init__(self):
+        self.notes = []
+
+    def on_note(self, text):
+        self.notes.append(text)
+
+
 def test_evaluations_are_told_with_their_number(asked):
-    class Notes(SilentReporter):
-        def __init__(self):
-            self.notes = []
-
-        def on_note(self, text):
-            self.notes.append(text)
-
-    listener = Notes()
+    listener = _Notes()
     train_many(asked({"seed": 1}, {"seed": 2}, epochs=2), reporter=listener)
     told = [note for note in listener.notes if " epoch " in note]
     assert [note.split(":")[0] for note in told] == [
         "[0] epoch 1", "[1] epoch 1", "[0] epoch 2", "[1] epoch 2",
     ]  # fmt: skip
+
+
+def test_what_is_noted_of_rows_and_settings_is_told_once(asked):
+    listener = _Notes()
+    changes = {"seed": 1}, {"max_length": 9999, "seed": 2}, {"max_length": 9999, "seed": 3}
+    train_many(asked(*changes, max_length=12, epochs=1), reporter=listener, slots=1)
+    (beyond,) = [note for note in listener.notes if "max_length 9999" in note]
+    assert beyond.startswith("[1] max_length 9999: the base takes no more than ")
+    (replay,) = [note for note in listener.notes if "replay: " in note]
+    assert replay.startswith("[0] replay: the lowest block is computed once for each row")
+
+
+def test_replay_that_another_has_found_impossible_is_not_promised(asked, monkeypatch):
+    monkeypatch.setattr(TrunkReplay, "_why_not", lambda replay, recorded: "it gives others")
+    listener = _Notes()
+    settings = asked({"seed": 1}, {"seed": 2}, layers="upper", epochs=1)
+    train_many(settings, reporter=listener, slots=1)
+    promised, *others = [note for note in listener.notes if "replay: " in note]
+    assert promised.startswith("[0] replay: the lowest ")
+    assert others == [f"[{n}] replay: no, it gives others" for n in (0, 1)]
+
+
+def test_progress_counts_what_was_done_before_and_nothing_of_what_is_left_off(asked):
+    changes = {"seed": 1}, {"seed": 2}, {"learning_rate": 1e30, "optimizer": "sgd", "seed": 3}
+    with pytest.raises(Interrupted, match="saved at step 5"):
+        train_many(asked(*changes, epochs=2), reporter=_Stopping(20))
+    told = []
+    listener = SilentReporter()
+    listener.on_step = lambda step, num_steps, loss: told.append((step, num_steps))
+    train_many(asked(*changes, epochs=2), reporter=listener)
+    assert told[0] == (21, 90)
+    step, num_steps = told[-1]
+    assert 60 < step == num_steps < 75
 
 
 def test_what_cannot_be_is_refused_before_anything_is_trained(asked, tmp_path):
@@ -345,3 +384,10 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(asked, tmp_path):
     assert not (tmp_path / "0" / "log.jsonl").exists() or not json.loads(
         (tmp_path / "0" / "log.jsonl").read_text() or "{}"
     )
+
+
+def test_several_processes_are_refused(asked, monkeypatch):
+    two = SimpleNamespace(num_processes=2)
+    monkeypatch.setattr(many_module, "PartialState", lambda: two)
+    with pytest.raises(ConfigError, match="many trainings share one process"):
+        train_many(asked({}))

@@ -20,7 +20,7 @@ def trial(root, tmp_path):
         }  # fmt: skip
         return Trial(
             result=Trained(number=0, settings=given), reporter=SilentReporter(),
-            stop=StopRequest(), shelf=shelf, force=False, on_opened=lambda number, steps: None,
+            stop=StopRequest(), shelf=shelf, force=False, on_opened=lambda *told: None,
         )  # fmt: skip
 
     return make

@@ -45,6 +45,7 @@ class TerminalReporter:
         """Print what is going to be done."""
         from inlay.training.reporter import Plan
 
+        self._begin_anew()
         text = plan_text(plan) if isinstance(plan, Plan) else pretrain_plan_text(plan)
         self._print(text)
         if self._explains_speed and isinstance(plan, Plan):
@@ -85,6 +86,11 @@ class TerminalReporter:
     def on_end(self, metrics: dict[str, Any]) -> None:
         """Remove the bar."""
         self.close()
+
+    def _begin_anew(self) -> None:
+        """Forget another training that was told of before."""
+        self.close()
+        self._pace, self._last_line, self._has_header = Pace(), 0.0, False
 
     def close(self) -> None:
         """Take the bar off the screen, also when training was cut short."""

@@ -11,8 +11,8 @@ from inlay.evaluation.compare import Compared, compare
 from inlay.project.config import Project
 from inlay.project.state import RunState, TaskState, task_state
 from inlay.store.atomic import write_atomically
-from inlay.training.interrupt import Interrupted
-from inlay.training.reporter import Reporter
+from inlay.training.interrupt import Interrupted, StopRequest, stop_on_signals
+from inlay.training.reporter import Reporter, SilentReporter
 from inlay.training.shelf import Shelf
 from inlay.training.train import Run, train
 
@@ -35,8 +35,9 @@ def run_project(
 ) -> list[Run]:
     """Train every run that is not fresh; those that are fresh are not touched.
 
-    Tasks on one base load it once. What a task is stacked on is trained before it. One that fails
-    does not keep others from being trained.
+    Tasks on one base load it once, and what frozen blocks make of rows that several read is
+    computed once. What a task is stacked on is trained before it. A run that fails does not keep
+    others from being trained.
 
     Args:
         project: The project.
@@ -51,26 +52,41 @@ def run_project(
     """
     done: list[Run] = []
     failed: list[InlayError] = []
-    shelf = Shelf()
-    for name in project.with_below(names):
-        try:
-            state = task_state(project, project.task(name))
-            below = _below(project, state)
+    reporter, shelf = reporter or SilentReporter(), Shelf()
+
+    def fail(what: str, error: InlayError) -> None:
+        failed.append(error)
+        reporter.on_note(f"{what} failed: {error}")
+
+    with stop_on_signals() as stop:
+        for name in project.with_below(names):
+            try:
+                state = task_state(project, project.task(name))
+                below = _below(project, state)
+            except InlayError as error:
+                fail(f"task {name!r}", error)
+                continue
             for run in state.runs:
-                if run.state != "fresh":
-                    if on_task is not None:
-                        on_task(state, run)
-                    settings = state.task.settings | below.get(run.seed, {})
-                    done.append(_train(project, settings, run, reporter, shelf))
-        except Interrupted:
-            raise
-        except InlayError as error:
-            failed.append(error)
-            if reporter is not None:
-                reporter.on_note(f"task {name!r} failed: {error}")
+                if run.state == "fresh":
+                    continue
+                if stop.is_asked():
+                    raise _interrupted(f"stopped before task {name!r}, seed {run.seed}", stop)
+                if on_task is not None:
+                    on_task(state, run)
+                settings = state.task.settings | below.get(run.seed, {})
+                try:
+                    done.append(_train(project, settings, run, reporter, shelf, stop))
+                except Interrupted as error:
+                    raise _interrupted(str(error), stop) from error
+                except InlayError as error:
+                    fail(f"task {name!r}, seed {run.seed}", error)
     if failed:
         raise failed[0]
     return done
+
+
+def _interrupted(text: str, stop: StopRequest) -> Interrupted:
+    return Interrupted(f"{text}; all that is left: inlay run", stop.signal_number or 0)
 
 
 def _below(project: Project, state: TaskState) -> dict[int, dict[str, str]]:
@@ -85,12 +101,13 @@ def _train(
     project: Project,
     settings: dict[str, Any],
     run: RunState,
-    reporter: Reporter | None,
+    reporter: Reporter,
     shelf: Shelf,
+    stop: StopRequest,
 ) -> Run:
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     settings = {**settings, "seed": run.seed, "out": str(run.folder)}
-    return train(reporter=reporter, given_as=str(project.path), shelf=shelf, **settings)
+    return train(reporter=reporter, given_as=str(project.path), shelf=shelf, stop=stop, **settings)
 
 
 def read_promoted(project: Project) -> dict[str, dict[str, Any]]:

@@ -7,15 +7,10 @@ from inlay.errors import is_out_of_memory
 from inlay.tasks.similarity import Similarity
 from inlay.training.batches import usual_rows
 from inlay.training.checkpoint import random_state, restore_random_state
-from inlay.training.loop import (
-    Training,
-    forward_backward,
-    half_of,
-    set_modes,
-    steps_of,
-)
 from inlay.training.memory import Memory, free, note_on, predict_memory
 from inlay.training.prepare import Prepared
+from inlay.training.state import Training
+from inlay.training.step import forward_backward, half_of, set_modes
 
 _SAFE = 1 / 8
 """Share of free memory that a rough count may come to, if no step is to be tried."""
@@ -36,7 +31,7 @@ def estimate_memory(prepared: Prepared) -> Memory | None:
 
 
 def fit_to_memory(prepared: Prepared) -> None:
-    """Do as `estimate_memory`, and tell if rows were cut, unless there is far more than needed.
+    """Do as `estimate_memory`, unless there is far more memory than needed.
 
     So that many trainings need not each run its steps.
     """
@@ -46,8 +41,7 @@ def fit_to_memory(prepared: Prepared) -> None:
     is_counted = task.needs == "encoder" and not isinstance(task, Similarity)
     if available is None or (is_counted and _rough_bytes(prepared) <= available * _SAFE):
         return
-    for note in note_on(estimate_memory(prepared), training.config):
-        training.reporter.on_note(note)
+    estimate_memory(prepared)
 
 
 def _rough_bytes(prepared: Prepared) -> float:
@@ -77,7 +71,7 @@ def estimate_seconds(prepared: Prepared) -> float:
         replay.forget()
     training.optimizer.zero_grad()
     restore_random_state(state, device)
-    config, steps = training.config, steps_of(training)
+    config, steps = training.config, training.num_steps
     # Evaluation is a forward pass over validation: a third of a step's cost for each batch.
     evaluations = config.epochs
     if config.eval_every is not None:

@@ -17,11 +17,11 @@ from inlay.store.atomic import write_atomically
 from inlay.store.save import save
 from inlay.tasks.base import AbstractPrediction, AbstractTask, Encoded
 from inlay.tasks.writing import AbstractWritingTask
-from inlay.training.loop import Progress
 from inlay.training.prepare import Prepared
 from inlay.training.reading import data_options
 from inlay.training.reload_check import ROWS, check_reload
 from inlay.training.run_folder import ADAPTER_FOLDER, METRICS_FILE, RunFolder, versions
+from inlay.training.state import Progress
 
 
 def finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Progress) -> None:
@@ -48,7 +48,10 @@ def finish(prepared: Prepared, dataset: Dataset, folder: RunFolder, progress: Pr
         own = _answers(prepared, task, test[:ROWS], few, scores)
     # A fresh process takes as long as the baselines to get ready, so they run side by side.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        check = pool.submit(check_reload, adapter, test[:ROWS], scores, [p.answer for p in own])
+        check = pool.submit(
+            check_reload, adapter, test[:ROWS], scores, [p.answer for p in own],
+            str(training.accelerator.device),
+        )  # fmt: skip
         baselines = report_on_baselines(
             task, _baselines(prepared, task, dataset), test, predictions
         )

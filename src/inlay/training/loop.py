@@ -1,26 +1,18 @@
-"""The training loop, readable from top to bottom."""
+"""The training loop: epochs, evaluations, checkpoints, and when it stops."""
 
 import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, final
+from collections.abc import Sequence
+from typing import final
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch import Tensor
 
-from inlay.adapters.entry import Entry
-from inlay.errors import ResourceError, TrainingError, is_out_of_memory
-from inlay.evaluation.scoring import ENOUGH, POSITIONS, score_rows
-from inlay.tasks.base import AbstractTask, Encoded
-from inlay.training.batches import batch_order, count_steps, mixture
+from inlay.evaluation.scoring import score_rows
+from inlay.training.batches import batch_order, mixture
 from inlay.training.checkpoint import (
-    Checkpoints,
     Snapshot,
     flatten_optimizer,
     random_state,
@@ -28,79 +20,13 @@ from inlay.training.checkpoint import (
     unflatten_optimizer,
 )
 from inlay.training.config import TrainConfig
-from inlay.training.interrupt import Interrupted, StopRequest
-from inlay.training.reporter import Evaluation, Reporter
+from inlay.training.interrupt import Interrupted
+from inlay.training.reporter import Evaluation
+from inlay.training.state import Progress, Training
+from inlay.training.step import not_a_number, run_step, set_modes
 
 _CHECKPOINT_SHARE = 0.05
 """Share of the time that writing checkpoints may take, at most."""
-
-
-@final
-@dataclass(kw_only=True, slots=True)
-class Progress:
-    """How far a training is; plain data, part of every checkpoint."""
-
-    epoch: int = 0
-    group: int = 0
-    """Groups of batches done in this epoch."""
-    step: int = 0
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    best_score: float = -math.inf
-    best_loss: float = math.inf
-    best_step: int = 0
-    best_epoch: int = 0
-    without_gain: int = 0
-    num_evaluations: int = 0
-    evaluated_step: int = 0
-    """The last step after which validation was measured."""
-    is_done: bool = False
-    seconds: float = 0.0
-    micro_batch: int = 0
-    """Rows that go through the model at once; smaller than the batch if memory ran out."""
-    recent: list[list[int]] = field(default_factory=list)
-    """Row numbers of the last three steps, to be named if the loss is not a number."""
-
-    def is_over(self) -> bool:
-        """Tell whether there is nothing left to train."""
-        return self.is_done
-
-
-@final
-@dataclass(kw_only=True)
-class Training:
-    """All that the loop works on."""
-
-    config: TrainConfig
-    task: AbstractTask
-    model: nn.Module
-    entry: Entry
-    head: nn.Module | None
-    tokenizer: Any
-    train: Sequence[Encoded]
-    validation: Sequence[Encoded]
-    row_name: Callable[[int], str]
-    optimizer: Optimizer
-    schedule: LambdaLR
-    accelerator: Accelerator
-    trains_base: bool
-    trunk_dropout: bool
-    """Whether a base that is not trained runs with its dropout all the same."""
-    autocast: bool
-    checkpoints: Checkpoints
-    reporter: Reporter
-    stop: StopRequest
-    run: str
-    micro_batch: int
-    """Rows that go through the model at once at first."""
-    on_checkpoint: Callable[[], None] = lambda: None
-    """Called before a checkpoint is written."""
-
-    @property
-    def scored_at_once(self) -> int:
-        """Positions of a batch in evaluation: those of a step, as that was seen to fit, or few."""
-        longest = max(row.length for row in self.train)
-        return min(POSITIONS, max(ENOUGH, self.micro_batch * longest))
 
 
 @final
@@ -130,7 +56,7 @@ class Fitting:
         """
         training, progress, config = self.training, self.progress, self.training.config
         lengths = [row.length for row in training.train]
-        num_steps = steps_of(training)
+        num_steps = training.num_steps
         last_saved, save_seconds = time.monotonic(), 0.0
         while not progress.is_over() and progress.epoch < to_epoch:
             groups = _groups(training, lengths, progress.epoch)
@@ -141,7 +67,7 @@ class Fitting:
                 break
             set_modes(training)
             for group in groups[progress.group : end]:
-                loss = _step(training, progress, group)
+                loss = run_step(training, progress, group)
                 training.reporter.on_step(progress.step, num_steps, loss)
                 if progress.group < end and _is_evaluation_due(config, progress):
                     self.best = _evaluate(training, progress, self.best, len(groups))
@@ -191,20 +117,9 @@ def _is_evaluation_due(config: TrainConfig, progress: Progress) -> bool:
     return config.eval_every is not None and progress.step % config.eval_every == 0
 
 
-def steps_of(training: Training) -> int:
-    """Count the optimiser's steps of a whole training."""
-    return count_steps(training.config, mixture(training.task, training.train)[1])
-
-
-def set_modes(training: Training) -> None:
-    """Train what is trained; a frozen trunk runs as it will be used, without dropout by default."""
-    training.model.train(training.trains_base or training.trunk_dropout)
-    training.entry.train()
-
-
 def _begin(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dict[str, Tensor]]:
     if snapshot is None:
-        return Progress(micro_batch=training.micro_batch), {}
+        return Progress(), {}
     state = snapshot.state
     own = training.entry.tensors()
     with torch.no_grad():
@@ -213,10 +128,9 @@ def _begin(training: Training, snapshot: Snapshot | None) -> tuple[Progress, dic
     training.optimizer.load_state_dict(unflatten_optimizer(snapshot.optimizer, state["optimizer"]))
     training.schedule.load_state_dict(state["schedule"])
     restore_random_state(state["random"], training.accelerator.device)
-    progress = Progress(**state["progress"])
     # There may be less memory now; or it ran out before, where nothing told that it would.
-    training.micro_batch = progress.micro_batch = min(progress.micro_batch, training.micro_batch)
-    return progress, snapshot.best
+    training.micro_batch = min(state["micro_batch"], training.micro_batch)
+    return Progress(**state["progress"]), snapshot.best
 
 
 def _save(training: Training, progress: Progress, best: dict[str, Tensor]) -> float:
@@ -224,7 +138,7 @@ def _save(training: Training, progress: Progress, best: dict[str, Tensor]) -> fl
     started = time.monotonic()
     weights = training.entry.tensors()
     if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
-        raise TrainingError(_not_a_number(training, progress, "a weight is not finite after"))
+        raise not_a_number(training, progress, "a weight is not finite after")
     training.on_checkpoint()
     if training.accelerator.is_main_process:
         tensors, plain = flatten_optimizer(training.optimizer.state_dict())
@@ -232,6 +146,7 @@ def _save(training: Training, progress: Progress, best: dict[str, Tensor]) -> fl
         schedule.pop("lr_lambdas", None)
         state = {
             "progress": dataclasses.asdict(progress),
+            "micro_batch": training.micro_batch,
             "optimizer": plain,
             "schedule": schedule | {"lr_lambdas": [None] * len(training.optimizer.param_groups)},
             "random": random_state(training.accelerator.device),
@@ -245,110 +160,6 @@ def _save(training: Training, progress: Progress, best: dict[str, Tensor]) -> fl
 def _interrupted(training: Training, step: int) -> Interrupted:
     number = training.stop.signal_number or 0
     return Interrupted(f"saved at step {step}; continue with: inlay resume {training.run}", number)
-
-
-def _step(training: Training, progress: Progress, rows: list[int]) -> float:
-    """Run forward and backward over the rows and update once; return the mean loss."""
-    started = time.monotonic()
-    progress.recent = [*progress.recent, rows][-3:]
-    while True:
-        try:
-            loss = forward_backward(training, rows, progress.micro_batch)
-            break
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            _halve(training, progress, rows)
-    if not math.isfinite(loss):
-        raise TrainingError(_not_a_number(training, progress, f"the loss is {loss} at"))
-    parameters = [p for group in training.optimizer.param_groups for p in group["params"]]
-    norm = training.accelerator.clip_grad_norm_(parameters, training.config.max_grad_norm)
-    if norm is not None and not math.isfinite(norm):
-        raise TrainingError(_not_a_number(training, progress, f"the gradient is {norm:g} at"))
-    training.optimizer.step()
-    training.schedule.step()
-    training.optimizer.zero_grad()
-    progress.step += 1
-    progress.group += 1
-    progress.loss_sum += loss
-    progress.loss_count += 1
-    progress.seconds += time.monotonic() - started
-    return loss
-
-
-def forward_backward(training: Training, rows: list[int], micro_batch: int) -> float:
-    """Sum the gradients of parts of a batch, weighted so that they equal those of the whole."""
-    accelerator = training.accelerator
-    own = rows[accelerator.process_index :: accelerator.num_processes]
-    training.optimizer.zero_grad()
-    total = 0.0
-    for chosen in _parts(training, own, micro_batch):
-        batch = training.task.collate(chosen, training.tokenizer).to(accelerator.device)
-        # Entered anew at every step: autocast keeps casts of weights for as long as it is open.
-        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=training.autocast):
-            scores = training.task.scores(training.model, training.head, batch)
-        loss = training.task.loss(
-            scores.float(), batch, label_smoothing=training.config.label_smoothing
-        )
-        share = loss * (len(chosen) / len(rows))
-        accelerator.backward(share)
-        total += float(share.detach())
-    if accelerator.num_processes > 1:
-        for group in training.optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.grad = accelerator.reduce(parameter.grad, "sum")
-    return total
-
-
-def _parts(training: Training, rows: Sequence[int], micro_batch: int) -> Iterator[list[Encoded]]:
-    """Cut the rows of a step into what goes through the model at once: rows of one kind."""
-    encoded = [training.train[row] for row in rows]
-    for _, own in itertools.groupby(encoded, key=training.task.kind_of):
-        same = list(own)
-        for start in range(0, len(same), micro_batch):
-            yield same[start : start + micro_batch]
-
-
-def _halve(training: Training, progress: Progress, rows: list[int]) -> None:
-    training.optimizer.zero_grad()
-    longest = max(training.train[row].length for row in rows)
-    training.micro_batch = progress.micro_batch = half_of(progress.micro_batch, longest)
-    training.reporter.on_note(
-        f"out of memory at {longest} tokens: {progress.micro_batch} rows at a time from here on, "
-        "summed up to the same batch"
-    )
-
-
-def half_of(micro_batch: int, longest: int) -> int:
-    """Return how many rows to try next after memory ran out.
-
-    Args:
-        micro_batch: Rows that were too many.
-        longest: Tokens of the longest of them, for the message.
-
-    Raises:
-        ResourceError: If it was a single row.
-    """
-    if micro_batch == 1:
-        raise ResourceError(
-            f"memory does not suffice for one row of {longest} tokens. Lower --max-length, use "
-            "fewer --layers, or take a smaller --base."
-        )
-    return math.ceil(micro_batch / 2)
-
-
-def _not_a_number(training: Training, progress: Progress, what: str) -> str:
-    names = [training.row_name(row) for rows in progress.recent for row in rows]
-    saved = training.checkpoints.paths()
-    kept = f" The last good checkpoint is {saved[-1].name}." if saved else ""
-    step = progress.step if what.endswith("after") else progress.step + 1
-    return (
-        f"{what} step {step}. Rows of the last "
-        f"{len(progress.recent)} batches: {', '.join(names[:12])}"
-        f"{' ...' if len(names) > 12 else ''}. Lower the learning rate "
-        f"({training.config.learning_rate:g}) or use --precision float32.{kept}"
-    )
 
 
 def _evaluate(
@@ -368,8 +179,7 @@ def _evaluate(
         autocast=training.autocast, positions=training.scored_at_once,
     )  # fmt: skip
     if not all(bool(torch.isfinite(own).all()) for own in scores):
-        what = "a score on validation is not finite after"
-        raise TrainingError(_not_a_number(training, progress, what))
+        raise not_a_number(training, progress, "a score on validation is not finite after")
     metrics = training.task.metrics(scores, training.validation)
     progress.num_evaluations += 1
     progress.evaluated_step = progress.step

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any, final
 
+from accelerate import PartialState
+
 from inlay.errors import ConfigError
 from inlay.training.interrupt import stop_on_signals
 from inlay.training.reporter import Evaluation, Plan, PretrainPlan, Reporter, SilentReporter
@@ -55,7 +57,7 @@ def train_many(
 
     Raises:
         ConfigError: If a setting is not known or not allowed; nothing has been trained then.
-        DataError: If data cannot be used.
+        DataError, BaseError: If data or a base cannot be used.
         Interrupted: If a signal asked to stop; checkpoints were written.
     """
     _check(settings, halving, slots, seeds)
@@ -92,6 +94,10 @@ def _check(
     if seeds < 1 or len(settings) % seeds:
         raise ConfigError(
             f"seeds={seeds!r}: {len(settings)} settings do not come in groups of so many."
+        )
+    if PartialState().num_processes > 1:
+        raise ConfigError(
+            "many trainings share one process; start them without a launcher, or each by itself."
         )
 
 
@@ -143,6 +149,8 @@ def _run_all(
         for trial in sorted(alive, key=lambda trial: trial.depth_replayed, reverse=True):
             resident.open(trial)
             trial.advance(epoch)
+            if trial.is_at_end or trial.result.state == "failed":
+                shared.leave_off(trial.result.number)
         alive = [trial for trial in alive if trial.result.state != "failed"]
         for trial in alive:
             trial.result.rung = rung
@@ -219,10 +227,19 @@ class _Together:
     def __init__(self, reporter: Reporter, number: int) -> None:
         self.reporter = reporter
         self.steps, self.num_steps = [0] * number, [0] * number
+        self._told: set[str] = set()
 
-    def expect(self, number: int, steps: int) -> None:
-        """Expect so many steps of a training."""
-        self.num_steps[number] = steps
+    def expect(self, number: int, step: int, num_steps: int, notes: Sequence[str]) -> None:
+        """Expect the steps of a training that is at one; pass on what was noted of none before."""
+        self.steps[number], self.num_steps[number] = step, num_steps
+        for note in dict.fromkeys(notes):
+            if note not in self._told:
+                self._told.add(note)
+                self.note(number, note)
+
+    def note(self, number: int, text: str) -> None:
+        """Pass a note on with the training's number."""
+        self.reporter.on_note(f"[{number}] {text}")
 
     def leave_off(self, number: int) -> None:
         """Expect no more steps of a training."""
@@ -242,7 +259,7 @@ class _Part:
 
     def on_note(self, text: str) -> None:
         """Pass a note on with the training's number."""
-        self._together.reporter.on_note(f"[{self._number}] {text}")
+        self._together.note(self._number, text)
 
     def on_plan(self, plan: Plan | PretrainPlan) -> None:
         """Leave the plan out; there is one for each."""

@@ -18,7 +18,8 @@ import torch
 
 from inlay.errors import is_out_of_memory
 from inlay.training.checkpoint import random_state, restore_random_state
-from inlay.training.loop import Training, forward_backward, set_modes
+from inlay.training.state import Training
+from inlay.training.step import forward_backward, set_modes
 
 _STATES = {"adamw": 2, "adam": 2, "sgd": 1, "adagrad": 0, "adafactor": 0}
 """Optimiser -> tensors that it makes at its first step for each trained one, which no probe sees.

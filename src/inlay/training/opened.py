@@ -16,7 +16,6 @@ from inlay.training.checkpoint import Checkpoints, Snapshot
 from inlay.training.claim import Claim
 from inlay.training.config import ResolvedConfig, TrainConfig
 from inlay.training.interrupt import StopRequest
-from inlay.training.loop import Progress
 from inlay.training.prepare import Prepared, prepare
 from inlay.training.reading import prepared_config
 from inlay.training.reporter import Reporter, SilentReporter
@@ -34,6 +33,7 @@ from inlay.training.run_folder import (
 from inlay.training.run_log import RunLog, rewind_log
 from inlay.training.shelf import Shelf
 from inlay.training.stacking import check_stack
+from inlay.training.state import Progress
 
 
 @final

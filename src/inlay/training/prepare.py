@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from inlay.adapters.bank import Adapters
 from inlay.adapters.entry import Entry
 from inlay.data.rows import Dataset, Example
-from inlay.errors import BaseError, ConfigError, SiteError, counted
+from inlay.errors import BaseError, ConfigError, SiteError
 from inlay.evaluation.predictor import output_width
 from inlay.evaluation.truncation import truncation_notes
 from inlay.methods.base import AbstractWeightMethod
@@ -26,19 +26,17 @@ from inlay.tasks.registry import task_for
 from inlay.training.attention import Attention, choose_attention
 from inlay.training.batches import count_steps, mixture, usual_rows
 from inlay.training.checkpoint import Checkpoints
-from inlay.training.config import SHORTEST, TrainConfig
+from inlay.training.config import TrainConfig
 from inlay.training.defaults import trains_base
 from inlay.training.interrupt import StopRequest
-from inlay.training.loop import Training
+from inlay.training.lengths import length_notes, max_length_of, packing_notes
 from inlay.training.optim import build_optimizer, build_schedule
 from inlay.training.precision import Numerics, choose_numerics
 from inlay.training.replay import TrunkReplay
 from inlay.training.reporter import Reporter
 from inlay.training.shelf import Loaded, Shelf
 from inlay.training.stacking import load_below
-
-_LONGEST = 256
-"""Tokens of a text that are read if nothing is said; attention costs grow with the square."""
+from inlay.training.state import Training
 
 
 @final
@@ -67,19 +65,25 @@ class Prepared:
         self.training.on_checkpoint = self.replay.publish
         return self.replay.active()
 
+    @property
+    def replay_state(self) -> str:
+        """What is replayed, as far as is known by now."""
+        if self.replay is None or self.replay.refused is None:
+            return self.replay_choice
+        return f"replay: no, {self.replay.refused}"
+
     def replay_note(self) -> str:
         """Say what is replayed, as far as is known by now.
 
         Raises:
             ConfigError: If replay was asked for, and a first pass has shown that it cannot be.
         """
-        if self.replay is None or self.replay.refused is None:
-            return self.replay_choice
-        refused = self.replay.refused
-        if self.training.config.replay:
-            raise ConfigError(f"replay=True: {refused.rstrip('.')}. Leave it out.")
-        self.replay.news = ""  # whoever asks tells it
-        return f"replay: no, {refused}"
+        if self.replay is not None and self.replay.refused is not None:
+            if self.training.config.replay:
+                refused = self.replay.refused.rstrip(".")
+                raise ConfigError(f"replay=True: {refused}. Leave it out.")
+            self.replay.news = ""  # whoever asks tells it
+        return self.replay_state
 
     def tell_of_replay(self) -> None:
         """Let the reporter know, from now on, if replay comes to an end."""
@@ -172,14 +176,14 @@ def _rows(
     """Return the tokens that are read, the rows of each split, those to train on, and notes."""
     model, tokenizer = held.adapters.model, held.tokenizer
     in_front = held.adapters.positions_in_front
-    max_length = _max_length(config, tokenizer, model, in_front)
+    max_length = max_length_of(config, tokenizer, model, in_front)
     encoded = shelf.encoded(dataset, task, tokenizer, max_length)
     train = task.training_rows(
         encoded["train"], model=model, tokenizer=tokenizer, max_length=max_length
     )
-    notes = _length_notes(config, max_length, in_front) + task.tokenizer_notes(tokenizer)
+    notes = length_notes(config, max_length, in_front) + task.tokenizer_notes(tokenizer)
     notes += truncation_notes(dataset.splits, encoded, task, tokenizer, max_length=max_length)
-    return max_length, encoded, train, notes + _packing_notes(encoded["train"], train)
+    return max_length, encoded, train, notes + packing_notes(encoded["train"], train)
 
 
 def _loaded(
@@ -203,7 +207,7 @@ def _loaded(
 
     def choose(adapters: Adapters, tokenizer: Any) -> Attention:
         examples = dataset.splits["train"][: 8 * config.batch_size]
-        length = _max_length(config, tokenizer, adapters.model)
+        length = max_length_of(config, tokenizer, adapters.model)
         rows = task.encode(examples, tokenizer, max_length=length)
         lengths = [row.length for row in rows]
         usual = [rows[i] for i in usual_rows(lengths, config.batch_size)]
@@ -355,43 +359,3 @@ def _optimizer(
         optimizer, config.schedule, warmup=config.warmup, num_steps=count_steps(config, counts)
     )
     return optimizer, schedule
-
-
-def _max_length(config: TrainConfig, tokenizer: Any, model: Any, in_front: int = 0) -> int:
-    """Return the tokens that are read: what was asked, within what the base can take.
-
-    Args:
-        config: The settings.
-        tokenizer: The base's.
-        model: The base.
-        in_front: How many positions the adapter takes in front of the words.
-
-    Raises:
-        ConfigError: If it leaves too few.
-    """
-    limits = [tokenizer.model_max_length]
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None:
-        limits.append(positions)
-    limit = int(min(limits)) - in_front
-    if limit < SHORTEST:
-        raise ConfigError(
-            f"method {config.method!r} takes {in_front} positions in front of the words, and the "
-            f"base has {limit + in_front} in all; at least {SHORTEST} must be left for a text. "
-            "Take a shorter prompt or prefix."
-        )
-    return min(config.max_length or _LONGEST, limit)
-
-
-def _length_notes(config: TrainConfig, max_length: int, in_front: int) -> list[str]:
-    asked = config.max_length
-    if asked is None or asked <= max_length:
-        return []
-    behind = f" behind {counted(in_front, 'position')} of the adapter" if in_front else ""
-    return [f"max_length {asked}: the base takes no more than {max_length} tokens{behind}"]
-
-
-def _packing_notes(encoded: Sequence[Encoded], train: Sequence[Encoded]) -> list[str]:
-    if len(train) == len(encoded):
-        return []
-    return [f"train: {len(encoded)} rows packed into {len(train)}"]

@@ -5,9 +5,9 @@ import os
 import torch
 
 from inlay.training.batches import batch_order, mixture
-from inlay.training.loop import Training
 from inlay.training.prepare import Prepared
 from inlay.training.replay import replayable
+from inlay.training.state import Training
 
 
 def explain_speed(prepared: Prepared) -> dict[str, str]:

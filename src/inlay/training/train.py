@@ -1,6 +1,7 @@
 """`train` and `resume`: from data to a trained, measured, reloadable adapter."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, final
 
@@ -12,14 +13,15 @@ from inlay.evaluation.records import Record, mistakes
 from inlay.training.config import ResolvedConfig, TrainConfig, resolve_config
 from inlay.training.estimate import estimate_memory, estimate_seconds
 from inlay.training.finish import base_size, finish
-from inlay.training.interrupt import stop_on_signals
-from inlay.training.loop import Fitting, Progress, steps_of
+from inlay.training.interrupt import StopRequest, stop_on_signals
+from inlay.training.loop import Fitting
 from inlay.training.opened import Opened, opened
 from inlay.training.prepare import Prepared
 from inlay.training.reporter import Plan, Reporter, SilentReporter
 from inlay.training.run_folder import METRICS_FILE, RunFolder
 from inlay.training.shelf import Shelf
 from inlay.training.speed import explain_speed
+from inlay.training.state import Progress
 
 
 @final
@@ -66,6 +68,7 @@ def train(
     force: bool = False,
     given_as: str = "argument",
     shelf: Shelf | None = None,
+    stop: StopRequest | None = None,
     **settings: Any,
 ) -> Run:
     """Train an adapter on labelled texts, measure it, and save it in a run's folder.
@@ -80,6 +83,7 @@ def train(
         given_as: What the origin of `settings` is called in the run's record.
         shelf: What trainings in this process share; one that is given to several calls spares
             them loading the base and reading the rows again.
+        stop: Says when to stop, where the caller hears signals; heard here if not given.
         settings: Any field of `TrainConfig`.
 
     Raises:
@@ -92,7 +96,8 @@ def train(
     """
     given = {**settings, "data": None if data is None else str(data)}
     resolved = resolve_config(given, file=config, given_as=given_as)
-    return _run(resolved, reporter or SilentReporter(), shelf or Shelf(), force=force, folder=None)
+    reporter, shelf = reporter or SilentReporter(), shelf or Shelf()
+    return _run(resolved, reporter, shelf, force=force, folder=None, stop=stop)
 
 
 def resume(run: str | Path, *, reporter: Reporter | None = None) -> Run:
@@ -119,9 +124,10 @@ def _run(
     *,
     force: bool,
     folder: RunFolder | None,
+    stop: StopRequest | None = None,
 ) -> Run:
     with (
-        stop_on_signals() as stop,
+        stop_on_signals() if stop is None else nullcontext(stop) as stop,
         opened(resolved, reporter, force=force, folder=folder, stop=stop, shelf=shelf) as run,
     ):
         with run.prepared.replaying():
@@ -172,7 +178,7 @@ def plan_of(prepared: Prepared, dataset: Dataset, folder: RunFolder) -> Plan:
         num_base_parameters=base_size(prepared),
         rows={split: len(rows) for split, rows in dataset.splits.items()},
         num_labels=len(prepared.task.settings().get("labels", dataset.labels)),
-        num_steps=steps_of(training),
+        num_steps=training.num_steps,
         seconds=estimate_seconds(prepared), settings=settings, speed=explain_speed(prepared),
         peak_bytes=None if memory is None else memory.peak_bytes,
         free_bytes=None if memory is None else memory.free_bytes,

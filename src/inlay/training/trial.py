@@ -1,7 +1,7 @@
 """One of many trainings: opened when it is its turn, closed to make room, opened again."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +13,13 @@ from inlay.training.config import resolve_config
 from inlay.training.estimate import fit_to_memory
 from inlay.training.finish import finish, report_on_validation
 from inlay.training.interrupt import Interrupted, StopRequest
-from inlay.training.loop import Fitting, Progress, steps_of
+from inlay.training.loop import Fitting
 from inlay.training.opened import Opened, opened
 from inlay.training.optim import warmup_steps
 from inlay.training.reporter import Reporter
 from inlay.training.run_folder import RunFolder
 from inlay.training.shelf import Shelf
+from inlay.training.state import Progress
 from inlay.training.train import Run
 
 _LEAST_STEPS = 10
@@ -94,8 +95,8 @@ class Trial:
     stop: StopRequest
     shelf: Shelf
     force: bool
-    on_opened: Callable[[int, int], None]
-    """Told the number and the steps of the training when it is opened."""
+    on_opened: Callable[[int, int, int, Sequence[str]], None]
+    """Told, when the training is opened, its number, at which step of how many it is, and notes."""
     opened: Opened | None = None
     fitting: Fitting | None = None
     random: dict[str, list[int]] = field(default_factory=dict)
@@ -146,14 +147,15 @@ class Trial:
             self.micro_batch = training.micro_batch
         training.micro_batch = self.micro_batch
         self.opened, self.fitting = run, Fitting(training, run.snapshot)
-        self.num_epochs, self.num_steps = training.config.epochs, steps_of(training)
+        self.num_epochs, self.num_steps = training.config.epochs, training.num_steps
         if run.prepared.replay is not None:
             own = run.prepared.replay.replay
             self.depth_replayed = len(own.blocks), len(own.passed)
         # In the warm-up the rate is not the one that was asked for yet.
         least = max(_LEAST_STEPS, 2 * warmup_steps(training.config.warmup, self.num_steps))
         self.least_epochs = least / self.num_steps * self.num_epochs
-        self.on_opened(result.number, self.num_steps)
+        notes = [*run.dataset.notes, *run.prepared.notes, run.prepared.replay_state]
+        self.on_opened(result.number, self.fitting.progress.step, self.num_steps, notes)
         self.random = random_state(training.accelerator.device)
         self._note_progress(self.fitting.progress)
 
