@@ -120,6 +120,16 @@ _MEMORY = [
         same=_STEP,
     ),
     Row(
+        name="memory-float32", what="the same, the base of ours in float32",
+        a="ours step dtype=float32", b="plain step", goal="<= 0.35", measure="memory",
+        quality="last_loss", same=_STEP,
+    ),
+    Row(
+        name="memory-upper", what="the same, ours in the upper half, where `inlay train` puts it",
+        a="ours step layers=upper", b="plain step", goal="<= 0.35", measure="memory",
+        quality="last_loss", same=_STEP,
+    ),
+    Row(
         name="memory-bf16", what="the same, full fine-tuning under bfloat16 autocast",
         a="ours step", b="plain step dtype=bf16", measure="memory", quality="last_loss",
         same=_STEP,
