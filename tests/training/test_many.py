@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,7 @@ from inlay.training.loop import Fitting
 from inlay.training.many import rungs, train_many
 from inlay.training.replay import TrunkReplay
 from inlay.training.reporter import SilentReporter
+from inlay.training.run_folder import RunFolder
 from inlay.training.trial import Trained, Trial
 from tests import tiny
 
@@ -316,6 +318,22 @@ def test_an_interruption_loses_nothing(asked, tmp_path):
             torch.testing.assert_close(value, weights(alone.folder)[key], atol=1e-5, rtol=1e-5)
     once_more = train_many(asked(*changes))
     assert [one.run.metrics for one in once_more] == [one.run.metrics for one in again]
+
+
+def test_whoever_asks_to_stop_while_one_is_measured_need_not_wait_for_the_others(asked):
+    class Measuring(SilentReporter):
+        def on_note(self, text):
+            if text.startswith("[0] measuring"):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    settings = asked({"seed": 1}, {"seed": 2}, epochs=1)
+    message = "stopped before training 1 is measured; the same call goes on"
+    with pytest.raises(Interrupted, match=message) as caught:
+        train_many(settings, reporter=Measuring())
+    assert caught.value.exit_code == 143
+    first, second = (RunFolder(Path(own["out"])) for own in settings)
+    assert (first.is_finished, second.is_finished) == (True, False)
+    assert [one.state for one in train_many(settings)] == ["finished", "finished"]
 
 
 class _Notes(SilentReporter):

@@ -14,7 +14,7 @@ from typing import Any, final
 from accelerate import PartialState
 
 from inlay.errors import ConfigError
-from inlay.training.interrupt import stop_on_signals
+from inlay.training.interrupt import Interrupted, StopRequest, stop_on_signals
 from inlay.training.reporter import Evaluation, Plan, PretrainPlan, Reporter, SilentReporter
 from inlay.training.shelf import Shelf
 from inlay.training.trial import Trained, Trial
@@ -75,7 +75,7 @@ def train_many(
             for trial in trials:  # so that what is wrong is told before anything is trained
                 resident.open(trial)
             _run_all(trials, halving, shared, resident, seeds)
-            _end_all(trials, choose, resident, reports=reports)
+            _end_all(trials, choose, resident, stop, reports=reports)
         finally:
             for trial in trials:
                 trial.close()
@@ -181,6 +181,7 @@ def _end_all(
     trials: Sequence[Trial],
     choose: Callable[[Sequence[Trained]], Collection[int]] | None,
     resident: _Slots,
+    stop: StopRequest,
     *,
     reports: bool,
 ) -> None:
@@ -192,6 +193,11 @@ def _end_all(
     at_end = [trial.result for trial in trials if trial.is_at_end]
     chosen = [one.number for one in at_end] if choose is None else choose(at_end)
     for trial in trials:
+        if stop.is_asked():
+            raise Interrupted(
+                f"stopped before training {trial.result.number} is measured; the same call goes on",
+                stop.signal_number or 0,
+            )
         measured = trial.result.number in chosen
         if measured:
             resident.open(trial)
