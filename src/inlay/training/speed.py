@@ -20,7 +20,7 @@ def explain_speed(prepared: Prepared) -> dict[str, str]:
         "gradient": _gradient(prepared),
         "batches": _batches(training),
         "replay": prepared.replay_note().removeprefix("replay: "),
-        "compile": "no: batches differ in length, and each new length would be compiled anew",
+        "compile": "no: measured on a CPU it took minutes, and saved a tenth of each epoch",
         "threads": f"{torch.get_num_threads()} of {os.cpu_count()} (OMP_NUM_THREADS)",
     }
 
