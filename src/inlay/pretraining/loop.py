@@ -24,7 +24,7 @@ from inlay.training.checkpoint import (
     restore_random_state,
     unflatten_optimizer,
 )
-from inlay.training.interrupt import Interrupted, StopRequest
+from inlay.training.interrupt import StopRequest
 from inlay.training.reporter import Evaluation, Reporter
 
 _CHECKPOINT_SHARE = 0.05
@@ -100,9 +100,8 @@ def fit(job: Job, snapshot: Snapshot | None) -> Progress:
             _evaluate(job, progress)
         if job.stop.is_asked():
             _save(job, progress)
-            raise Interrupted(
-                f"saved at step {progress.step}; the same command goes on from there",
-                job.stop.signal_number or 0,
+            raise job.stop.interrupted(
+                f"saved at step {progress.step}; the same command goes on from there"
             )
         wait = max(job.config.checkpoint_seconds, save_seconds / _CHECKPOINT_SHARE)
         if progress.step == job.num_steps or time.monotonic() - last_saved >= wait:

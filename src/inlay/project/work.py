@@ -17,6 +17,7 @@ from inlay.training.shelf import Shelf
 from inlay.training.train import Run, train
 
 REGISTRY_FILE = "promoted.json"
+_REST = "; all that is left: inlay run"
 
 
 @final
@@ -70,23 +71,19 @@ def run_project(
                 if run.state == "fresh":
                     continue
                 if stop.is_asked():
-                    raise _interrupted(f"stopped before task {name!r}, seed {run.seed}", stop)
+                    raise stop.interrupted(f"stopped before task {name!r}, seed {run.seed}{_REST}")
                 if on_task is not None:
                     on_task(state, run)
                 settings = state.task.settings | below.get(run.seed, {})
                 try:
                     done.append(_train(project, settings, run, reporter, shelf, stop))
                 except Interrupted as error:
-                    raise _interrupted(str(error), stop) from error
+                    raise stop.interrupted(f"{error}{_REST}") from error
                 except InlayError as error:
                     fail(f"task {name!r}, seed {run.seed}", error)
     if failed:
         raise failed[0]
     return done
-
-
-def _interrupted(text: str, stop: StopRequest) -> Interrupted:
-    return Interrupted(f"{text}; all that is left: inlay run", stop.signal_number or 0)
 
 
 def _below(project: Project, state: TaskState) -> dict[int, dict[str, str]]:

@@ -30,6 +30,10 @@ class StopRequest:
         """Tell whether a signal has come."""
         return self.signal_number is not None
 
+    def interrupted(self, message: str) -> Interrupted:
+        """Return what is to be raised, with the exit code of the signal that has come."""
+        return Interrupted(message, self.signal_number or 0)
+
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:

@@ -158,8 +158,8 @@ def _save(training: Training, progress: Progress, best: dict[str, Tensor]) -> fl
 
 
 def _interrupted(training: Training, step: int) -> Interrupted:
-    number = training.stop.signal_number or 0
-    return Interrupted(f"saved at step {step}; continue with: inlay resume {training.run}", number)
+    message = f"saved at step {step}; continue with: inlay resume {training.run}"
+    return training.stop.interrupted(message)
 
 
 def _evaluate(

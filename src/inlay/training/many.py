@@ -14,7 +14,7 @@ from typing import Any, final
 from accelerate import PartialState
 
 from inlay.errors import ConfigError
-from inlay.training.interrupt import Interrupted, StopRequest, stop_on_signals
+from inlay.training.interrupt import StopRequest, stop_on_signals
 from inlay.training.reporter import Evaluation, Plan, PretrainPlan, Reporter, SilentReporter
 from inlay.training.shelf import Shelf
 from inlay.training.trial import Trained, Trial
@@ -194,9 +194,8 @@ def _end_all(
     chosen = [one.number for one in at_end] if choose is None else choose(at_end)
     for trial in trials:
         if stop.is_asked():
-            raise Interrupted(
-                f"stopped before training {trial.result.number} is measured; the same call goes on",
-                stop.signal_number or 0,
+            raise stop.interrupted(
+                f"stopped before training {trial.result.number} is measured; the same call goes on"
             )
         measured = trial.result.number in chosen
         if measured:
